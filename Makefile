@@ -1,0 +1,43 @@
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/$(if $(filter Windows_NT,$(OS)),Scripts,bin)
+
+.DEFAULT_GOAL := help
+.PHONY: help install demo test test-safety notebooks format train
+
+help: ## list what can be done
+	@grep -hE '^[a-z-]+:.*## ' Makefile | sed -E 's/^([a-z-]+):.*## (.*)/\1|\2/' | awk -F'|' '{ printf "make %-12s %s\n", $$1, $$2 }'
+
+# A stamp file says what is installed, so that the installation runs again only when its list changes.
+$(VENV)/.installed: requirements.txt
+	@$(BIN)/python -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet -r requirements.txt
+	touch $@
+
+$(VENV)/.installed-dev: requirements-dev.txt $(VENV)/.installed
+	$(BIN)/python -m pip install --quiet -r requirements-dev.txt
+	touch $@
+
+install: $(VENV)/.installed ## make the virtual environment .venv and install what is needed to run
+
+demo: install ## write the sample pictures, find their duplicates, say where to look
+	$(BIN)/python -m dedup.samples samples
+	$(BIN)/python main.py samples --output results
+
+test: $(VENV)/.installed-dev ## lint, then all tests and notebooks (set DEDUP_DATA for those on real pictures)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/python -m pytest
+
+test-safety: $(VENV)/.installed-dev ## the long tests: deletion killed at every step, hostile files
+	$(BIN)/python -m pytest -m slow
+
+notebooks: $(VENV)/.installed-dev ## run the notebooks in place and strip what changes from run to run
+	$(BIN)/python -m tests.refresh_notebooks
+
+format: $(VENV)/.installed-dev ## let ruff repair and format the code
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+train: install ## train the default encoder on the photos of DEDUP_DATA (hours on a CPU)
+	$(BIN)/python -m dedup.training "$${DEDUP_DATA:?set it to the folder that holds train/}/train"

@@ -1,0 +1,28 @@
+"""What a user sets. Relative paths are relative to this file; the command line overrides any of it for one run."""
+
+images_dir = "samples"  # folder that is searched for duplicates, with everything below it
+# file names' endings that count as images, in any case
+extensions = [".jpg", ".jpeg", ".jfif", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".heic", ".heif", ".avif", ".jp2"]
+    ".jpg",
+    ".jpeg",
+    ".png",
+    ".webp",
+    ".gif",
+    ".bmp",
+    ".tif",
+    ".tiff",
+    ".heic",
+    ".heif",
+    ".avif",
+    ".jp2",
+]  # any case
+batch_size = 32  # images encoded at a time, 1 or more; fewer need less memory, more are faster on a GPU
+embedding_size = None  # numbers in an image's vector, 1 or more; None = the encoder's own
+image_resize = None  # side of the encoder's square input, 32 to 1024 px; None = what the encoder is best at
+epsilon = None  # largest cosine distance between duplicates, 0 (same vector) to 2; None = the encoder's own, calibrated
+delete_files = False  # True moves removable duplicates to a trash folder inside images_dir; `--undo` brings them back
+
+encoder = "copydet"  # copydet (comes along), resnet18, resnet50 (downloaded once), or the path of a checkpoint
+output_dir = "results"  # folder for the grids, clusters.csv and plan.jsonl
+num_workers = 2  # processes that read images, 0 to 64; 0 = none of their own
+verify = True  # confirm by geometry what the encoder found; False is faster and less sure
