@@ -1,21 +1,9 @@
 """What a user sets. Relative paths are relative to this file; the command line overrides any of it for one run."""
 
 images_dir = "samples"  # folder that is searched for duplicates, with everything below it
-# file names' endings that count as images, in any case
-extensions = [".jpg", ".jpeg", ".jfif", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".heic", ".heif", ".avif", ".jp2"]
-    ".jpg",
-    ".jpeg",
-    ".png",
-    ".webp",
-    ".gif",
-    ".bmp",
-    ".tif",
-    ".tiff",
-    ".heic",
-    ".heif",
-    ".avif",
-    ".jp2",
-]  # any case
+# endings of the files that count as images, in any case
+extensions = [".jpg", ".jpeg", ".jfif", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff",
+              ".heic", ".heif", ".avif", ".jp2"]  # fmt: skip
 batch_size = 32  # images encoded at a time, 1 or more; fewer need less memory, more are faster on a GPU
 embedding_size = None  # numbers in an image's vector, 1 or more; None = the encoder's own
 image_resize = None  # side of the encoder's square input, 32 to 1024 px; None = what the encoder is best at
