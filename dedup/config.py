@@ -104,7 +104,7 @@ def check_path(name: str, value: Any) -> Path:
         raise ConfigError(f"{name} is a path, as text or pathlib.Path, got {value!r}")
     if not os.fspath(value) or "\0" in os.fspath(value):
         raise ConfigError(f"{name} is a folder's path, got {os.fspath(value)!r}; write '.' for the current folder")
-    return Path(value).expanduser()
+    return Path(value)
 
 
 def check_extensions(name: str, value: Any) -> tuple[str, ...]:
