@@ -33,6 +33,7 @@ test-safety: $(VENV)/.installed-dev ## the long tests: deletion killed at every 
 	$(BIN)/python -m pytest -m slow
 
 notebooks: $(VENV)/.installed-dev ## run the notebooks in place and strip what changes from run to run
+	$(BIN)/python -m dedup.samples samples
 	$(BIN)/python -m tests.refresh_notebooks
 
 format: $(VENV)/.installed-dev ## let ruff repair and format the code
