@@ -1,0 +1,191 @@
+"""Worker processes for work that may crash or hang: jobs in, results out, in the jobs' order.
+
+A job whose process dies or takes too long costs that job alone: it ends as a `Lost`, and a fresh process goes on.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import faulthandler
+import multiprocessing
+import os
+import signal
+import sys
+import time
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from multiprocessing.connection import wait
+from typing import Any
+
+TIME_LIMIT = 8.0  # seconds for one job
+START_LIMIT = 120.0  # seconds for a process to start; where it can't be forked it imports everything anew
+
+
+@dataclass(frozen=True)
+class Lost:
+    """The result of a job that took its process down."""
+
+    reason: str
+
+
+def run_jobs(
+    function: Callable[[Any], Any],
+    jobs: Sequence[Any],
+    num_workers: int,
+    ahead: int = 64,
+    time_limit: float = TIME_LIMIT,
+    memory_limit: int | None = None,
+) -> Iterator[Any]:
+    """Yield `function(job)` for each job, in order; `Lost` for a job that crashed its process or hung.
+
+    Parameters
+    ----------
+    function : of one job; it, jobs and results can be pickled, and results are small (well under 1 kB)
+    num_workers : processes; 0 = in this one, where a crash or a hang is not survived
+    ahead : how many jobs may be begun before the first of them has been taken
+    time_limit : seconds a job may take
+    memory_limit : bytes a process may take beyond what it starts with; Linux only
+
+    Raises
+    ------
+    what `function` raises, and RuntimeError where processes can't start
+    """
+    if num_workers == 0:
+        yield from map(function, jobs)
+        return
+    pool = _Pool(function, min(num_workers, len(jobs)), time_limit, memory_limit)
+    try:
+        sent = 0
+        for number in range(len(jobs)):
+            for upcoming in range(sent, min(number + ahead, len(jobs))):
+                pool.send(upcoming, jobs[upcoming])
+            sent = max(sent, min(number + ahead, len(jobs)))
+            while number not in pool.results:
+                pool.collect()
+            result = pool.results.pop(number)
+            paused = time.monotonic()
+            yield result
+            pool.forgive(time.monotonic() - paused)
+    finally:
+        pool.stop()
+
+
+class _Worker:
+    """One process, our end of its pipe, and what it still has to do, in order."""
+
+    def __init__(self, arguments: tuple):
+        # Forking is quick and the child touches no library with threads; elsewhere it is unsafe or unknown.
+        context = multiprocessing.get_context("fork" if sys.platform == "linux" else "spawn")
+        self.connection, theirs = context.Pipe()
+        self.process = context.Process(target=_serve, args=(theirs, *arguments), daemon=True)
+        self.process.start()
+        theirs.close()
+        self.jobs: deque[tuple[int, Any]] = deque()
+        self.ready, self.since = False, time.monotonic()
+
+    def stop(self) -> None:
+        self.process.kill()
+        self.process.join()
+        self.connection.close()
+
+
+class _Pool:
+    """Keeps every process busy; `results` holds what came back, by number."""
+
+    def __init__(self, function: Callable, num_workers: int, time_limit: float, memory_limit: int | None):
+        self.arguments, self.time_limit = (function, memory_limit), time_limit
+        self.workers = [_Worker(self.arguments) for _ in range(num_workers)]
+        self.results: dict[int, Any] = {}
+        self.retried: set[int] = set()
+
+    def send(self, number: int, job: Any) -> None:
+        self._give(min(self.workers, key=lambda worker: len(worker.jobs)), number, job)
+
+    def collect(self) -> None:
+        """Wait for a result, a death or the end of someone's time."""
+        busy = {worker.connection: worker for worker in self.workers if worker.jobs or not worker.ready}
+        end = min(worker.since + self._limit(worker) for worker in busy.values())
+        heard = wait(busy, max(0.0, end - time.monotonic()))
+        for connection in heard:
+            self._hear(busy[connection])
+        for connection, worker in busy.items():
+            if connection not in heard and time.monotonic() > worker.since + self._limit(worker):
+                self._replace(worker, f"took longer than {self.time_limit:g} s", retry=False)
+
+    def forgive(self, seconds: float) -> None:
+        """Time in which nobody listened counts against no one."""
+        for worker in self.workers:
+            worker.since += seconds
+
+    def stop(self) -> None:
+        for worker in self.workers:
+            worker.stop()
+
+    def _limit(self, worker: _Worker) -> float:
+        return self.time_limit if worker.ready else START_LIMIT
+
+    def _give(self, worker: _Worker, number: int, job: Any) -> None:
+        if not worker.jobs and worker.ready:
+            worker.since = time.monotonic()
+        worker.jobs.append((number, job))
+        with contextlib.suppress(OSError):  # it is dead; `collect` will hear of it
+            worker.connection.send((number, job))
+
+    def _hear(self, worker: _Worker) -> None:
+        try:
+            number, result, error = worker.connection.recv()
+        except (EOFError, OSError):
+            worker.process.join()
+            return self._replace(worker, f"crashed its decoder (exit status {worker.process.exitcode})", retry=True)
+        worker.ready, worker.since = True, time.monotonic()
+        if error is not None:
+            raise error
+        if number is not None:
+            worker.jobs.popleft()
+            self.results[number] = result
+
+    def _replace(self, worker: _Worker, reason: str, retry: bool) -> None:
+        """Blame the first unfinished job, after a second try if `retry`; a fresh process takes over the rest."""
+        worker.stop()
+        if not worker.ready:
+            raise RuntimeError("worker processes can't start here: set num_workers to 0")
+        jobs = list(worker.jobs)
+        number = jobs[0][0] if jobs else None
+        if number is not None and (not retry or number in self.retried):
+            self.results[number] = Lost(reason)
+            jobs = jobs[1:]
+        self.retried.add(number)
+        fresh = self.workers[self.workers.index(worker)] = _Worker(self.arguments)
+        for number, job in jobs:
+            self._give(fresh, number, job)
+
+
+def _serve(connection, function: Callable, memory_limit: int | None) -> None:
+    """What a worker process runs."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # whoever started us stops us
+    faulthandler.disable()
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 2)  # C libraries complain there about every broken file
+    if memory_limit is not None and sys.platform == "linux":
+        _limit_memory(memory_limit)
+    connection.send((None, None, None))
+    while True:
+        try:
+            number, job = connection.recv()
+        except (EOFError, OSError):
+            return
+        try:
+            answer = number, function(job), None
+        except Exception as error:
+            answer = number, None, error
+        connection.send(answer)
+
+
+def _limit_memory(limit: int) -> None:
+    import resource
+
+    with open("/proc/self/statm", encoding="ascii") as file:
+        taken = int(file.read().split()[0]) * resource.getpagesize()
+    hard = resource.getrlimit(resource.RLIMIT_AS)[1]
+    wanted = taken + limit
+    resource.setrlimit(resource.RLIMIT_AS, (wanted if hard == resource.RLIM_INFINITY else min(wanted, hard), hard))
