@@ -11,6 +11,9 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from dedup.checkpoints import IMAGENET_EPSILON, EncoderError, Weights, read_weights
+
+DRAWN_SIZE = 256  # of an embedding without a trained final layer
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
@@ -38,19 +41,29 @@ class EncoderCNN(nn.Module):
     embedding_size : length of a vector
     image_resize : side S, in pixels, of the square images the encoder is best at
     power : of the pooling
+    epsilon : cosine distance in [0, 2] up to which two images count as copies, unless the user says otherwise
     """
 
-    def __init__(self, trunk: nn.Module, channels: int, embedding_size: int, image_resize: int, power: float = 3.0):
+    def __init__(
+        self,
+        trunk: nn.Module,
+        channels: int,
+        embedding_size: int,
+        image_resize: int,
+        power: float = 3.0,
+        epsilon: float = IMAGENET_EPSILON,
+    ):
         super().__init__()
         self.trunk, self.pool, self.embedding = trunk, GeM(power), nn.Linear(channels, embedding_size)
-        self.embedding_size, self.image_resize = embedding_size, image_resize
+        self.embedding_size, self.image_resize, self.epsilon = embedding_size, image_resize, epsilon
         self.register_buffer("mean", 255 * torch.tensor(IMAGENET_MEAN).view(1, 3, 1, 1), persistent=False)
         self.register_buffer("std", 255 * torch.tensor(IMAGENET_STD).view(1, 3, 1, 1), persistent=False)
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         images = (images - self.mean) / self.std  # (batch, 3, S, S)
         features = self.pool(self.trunk(images.contiguous(memory_format=torch.channels_last)))  # (batch, channels)
-        return F.normalize(self.embedding(features).float())  # (batch, embedding_size)
+        with torch.autocast(images.device.type, enabled=False):  # bfloat16's 8 bits are too few for small distances
+            return F.normalize(self.embedding(features))  # (batch, embedding_size)
 
 
 def resnet_trunk(name: str, last: str = "layer4") -> tuple[nn.Module, int]:
@@ -69,3 +82,62 @@ def copy_detection_encoder(embedding_size: int = 256, image_resize: int = 160) -
     """The architecture of the shipped encoder: ResNet-18 up to layer3, untrained."""
     trunk, channels = resnet_trunk("resnet18", last="layer3")
     return EncoderCNN(trunk, channels, embedding_size, image_resize)
+
+
+def load_encoder(name: str, embedding_size: int | None = None) -> EncoderCNN:
+    """Build the encoder called `name` with its trained weights, in eval mode, on the CPU.
+
+    Parameters
+    ----------
+    name : copydet (shipped), resnet18 or resnet50 (ImageNet, downloaded by torchvision), or a path to a checkpoint:
+        a torchvision ResNet state dict, SSCD's ResNet-50 (*.torchvision.pt), or a file of `export_encoder`
+    embedding_size : keep that many leading directions; None = all of a trained final layer, else 256.
+        ImageNet ResNets have no trained one: a seeded orthogonal projection, the same in every run, stands in.
+
+    Returns
+    -------
+    EncoderCNN; its `image_resize` and `epsilon` are what this encoder is best at. `epsilon` is calibrated for files
+    of `export_encoder`, a careful guess for all others.
+
+    Raises
+    ------
+    EncoderError : unknown name, missing or wrong file, no network, embedding_size out of range
+    """
+    weights = read_weights(name)
+    trunk, channels = resnet_trunk(weights.resnet, weights.last)
+    projection, bias = _final_layer(weights, channels, embedding_size, name)
+    encoder = EncoderCNN(trunk, channels, len(projection), weights.image_resize, weights.power, weights.epsilon)
+    try:
+        encoder.load_state_dict(weights.trunk | {"embedding.weight": projection, "embedding.bias": bias})
+    except RuntimeError as error:
+        detail = " ".join(str(error).split())[:200]
+        raise EncoderError(f"{name} does not fit a {weights.resnet} up to {weights.last}: {detail}") from error
+    return encoder.eval()
+
+
+def choose_device() -> torch.device:
+    """The fastest device here: cuda, mps or cpu."""
+    if torch.cuda.is_available():
+        return torch.device("cuda")
+    return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+
+
+def _final_layer(
+    weights: Weights, channels: int, embedding_size: int | None, name: str
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Weight (size, channels) and bias (size,) of the linear layer."""
+    full = channels if weights.projection is None else len(weights.projection)
+    size = embedding_size
+    if size is None:
+        size = DRAWN_SIZE if weights.projection is None else full
+    if not 1 <= size <= full:
+        raise EncoderError(f"embedding_size of {name} is 1 to {full}, got {embedding_size}")
+    if weights.projection is None:
+        return _orthogonal_rows(size, channels), torch.zeros(size)
+    return weights.projection[:size], weights.bias[:size]
+
+
+def _orthogonal_rows(size: int, channels: int, seed: int = 0) -> torch.Tensor:
+    """(size, channels) with orthonormal rows, from a seeded normal matrix."""
+    normal = torch.randn(channels, size, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+    return torch.linalg.qr(normal).Q.T.float().contiguous()

@@ -1,0 +1,99 @@
+"""radius_neighbors_graph: by hand, against scikit-learn, at its limits."""
+
+import numpy as np
+import pytest
+from sklearn.cluster import DBSCAN
+from sklearn.neighbors import radius_neighbors_graph as reference_graph
+
+from dedup.neighbors import radius_neighbors_graph
+
+BY_HAND = np.array([[1, 0], [0.6, 0.8], [0, 1], [1, 0], [-1, 0]], np.float32)  # rows 0 and 3 are copies
+
+
+def unit_vectors(n, d, seed=0):
+    vectors = np.random.default_rng(seed).normal(size=(n, d)).astype(np.float32)
+    return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+
+
+def edges(graph):
+    """{(row, column): distance} of every stored entry, zeros included."""
+    graph = graph.tocoo()
+    return {(int(i), int(j)): float(d) for i, j, d in zip(graph.row, graph.col, graph.data, strict=True)}
+
+
+def test_edges_by_hand():
+    found = edges(radius_neighbors_graph(BY_HAND, 0.4))
+    diagonal = {(i, i): 0.0 for i in range(5)}
+    near = {(0, 1): 0.4, (3, 1): 0.4, (1, 2): 0.2, (0, 3): 0.0}
+    expected = diagonal | near | {(j, i): d for (i, j), d in near.items()}
+    assert found == pytest.approx(expected, abs=1e-6)
+    assert found[0, 3] == found[3, 0] == 0.0
+
+
+@pytest.mark.parametrize(("epsilon", "connected"), [(0.4, True), (np.float64(0.4), True), (0.3999, False)])
+def test_epsilon_is_inclusive(epsilon, connected):
+    graph = radius_neighbors_graph(BY_HAND[:2], epsilon)
+    assert ((0, 1) in edges(graph)) is connected
+    labels = DBSCAN(eps=epsilon, min_samples=2, metric="precomputed").fit_predict(graph)
+    assert labels.tolist() == ([0, 0] if connected else [-1, -1])
+
+
+def test_epsilon_at_the_ends_of_its_range():
+    assert set(edges(radius_neighbors_graph(BY_HAND, 0))) == {(i, i) for i in range(5)} | {(0, 3), (3, 0)}
+    assert radius_neighbors_graph(BY_HAND, 2).nnz == 25
+
+
+@pytest.mark.parametrize("block", [1, 7, 60, 4096])
+def test_agrees_with_scikit_learn_whatever_the_block(block):
+    vectors = unit_vectors(60, 5)
+    graph = radius_neighbors_graph(vectors, 0.5, block)
+    expected = reference_graph(vectors, 0.5, mode="distance", metric="cosine", include_self=True)
+    assert graph.nnz == expected.nnz > 200
+    assert abs(graph - expected).max() < 1e-6
+
+
+def test_is_exactly_symmetric_sorted_and_float32():
+    graph = radius_neighbors_graph(unit_vectors(300, 64), 0.9, 50)
+    assert graph.dtype == np.float32 and graph.format == "csr" and graph.has_canonical_format
+    assert (graph != graph.T).nnz == 0
+    assert graph.data.max() <= 0.9 and graph.data.min() == 0
+
+
+def test_copies_are_exact_zeros_that_stay_stored():
+    vectors = np.repeat(unit_vectors(40, 256), 3, axis=0)
+    vectors[3:6, 0] = 0.0, -0.0, -0.0  # equal, of other bits
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    found = edges(radius_neighbors_graph(vectors, 0.01, 16))
+    assert len(found) == 40 * 9
+    assert set(found.values()) == {0.0}
+
+
+def test_distances_never_go_below_zero():
+    vectors = unit_vectors(50, 128)
+    close = vectors + np.float32(1e-8) * unit_vectors(50, 128, seed=1)
+    assert radius_neighbors_graph(np.vstack([vectors, close]), 0.1).data.min() >= 0
+
+
+@pytest.mark.parametrize("n", [0, 1])
+def test_no_pairs(n):
+    graph = radius_neighbors_graph(unit_vectors(n, 4), 0.5)
+    assert graph.shape == (n, n) and graph.nnz == n
+
+
+@pytest.mark.parametrize("epsilon", [-0.1, 2.1, float("nan")])
+def test_refuses_epsilon_out_of_range(epsilon):
+    with pytest.raises(ValueError, match=rf"in \[0, 2\], got {epsilon}"):
+        radius_neighbors_graph(BY_HAND, epsilon)
+
+
+@pytest.mark.parametrize("row", [[0, 0], [3, 4], [np.nan, 1]])
+def test_refuses_vectors_that_are_not_of_unit_norm(row):
+    with pytest.raises(ValueError, match="row 1 has"):
+        radius_neighbors_graph(np.array([[1, 0], row], np.float32), 0.1)
+
+
+def test_refuses_another_shape_or_block():
+    with pytest.raises(ValueError, match=r"matrix \(n, d\), got shape \(2,\)"):
+        radius_neighbors_graph(BY_HAND[0], 0.1)
+    with pytest.raises(ValueError, match="at least 1, got 0"):
+        radius_neighbors_graph(BY_HAND, 0.1, block=0)
