@@ -1,0 +1,214 @@
+"""Pictures to look at: clusters or distances in, matplotlib figures out. Nothing here uses pyplot or a display."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.font_manager import FontProperties
+from matplotlib.patches import FancyBboxPatch, Rectangle
+from PIL import Image
+
+from dedup.lettering import (
+    count_of,
+    drawable,
+    font_families,
+    format_bytes,
+    relative_path,
+    shorten,
+    text_width,
+    wrap,
+)
+
+if TYPE_CHECKING:
+    from dedup.clusters import Cluster, Member
+
+# Blue and vermilion stay apart for every kind of colour blindness (Okabe & Ito, 2008); darkened to be read as text.
+BLUE, VERMILION = "#0068A8", "#B94A00"
+INK, GREY, LIGHT, PAGE, CELL = "#1F2933", "#5B6673", "#D3D8DE", "#F4F5F7", "#E6E9ED"
+DPI = 100
+SIDE, GAP, MARGIN, HEADER = 184, 16, 24, 40  # pixels, as all lengths below
+COLUMNS, FEWEST_COLUMNS, HIGHEST = 8, 4, 60_000
+LINE, CAPTION, SMALL = 17, 12.5, 11.5
+
+
+class DrawnFigure(Figure):
+    """A Figure that a notebook shows by itself, and whose PNG is the same byte for byte each time."""
+
+    def __init__(self, width: float, height: float, **kwargs):
+        super().__init__(figsize=(width / DPI, height / DPI), dpi=DPI, **kwargs)
+        FigureCanvasAgg(self)
+
+    def png(self) -> bytes:
+        """The figure as PNG, free of dates and of the names of programs."""
+        self.canvas.draw()
+        buffer = io.BytesIO()
+        Image.fromarray(np.asarray(self.canvas.buffer_rgba())[..., :3]).save(buffer, "PNG", optimize=True)
+        return buffer.getvalue()
+
+    def _repr_png_(self) -> bytes:
+        return self.png()
+
+
+class Strip(NamedTuple):
+    """One drawn row: some members of a cluster, side by side."""
+
+    cluster: Cluster
+    members: tuple[Member, ...]
+    captions: list[list[tuple]]
+    is_first: bool
+    left_out: int
+    height: int
+
+
+def plot_cluster_grid(clusters: Sequence[Cluster], images_dir: Path, max_members: int = 40, note: str = "") -> Figure:
+    """Draw the clusters below each other, each as a row of pictures that wraps after eight.
+
+    Every picture is fitted into a square of the same size. The keeper comes first, in a blue frame. Under a picture
+    stand its name and folder, its size in pixels and bytes, what becomes of it, the kind of its match with the keeper,
+    the cosine distance to it, the share of the picture that the keeper shows where that is not all, and why it stays.
+
+    Parameters
+    ----------
+    clusters : what `build_clusters` returns, or some of it
+    images_dir : the folder that names are relative to
+    max_members : pictures drawn of one cluster, at least 1; its heading says how many more there are
+    note : a line at the foot
+
+    Returns
+    -------
+    Figure : its width follows the largest cluster, 4 to 8 pictures. A file that can't be read has a placeholder.
+
+    Raises
+    ------
+    ValueError : max_members below 1, or more clusters than fit into one picture
+    """
+    if max_members < 1:
+        raise ValueError(f"max_members is the number of pictures drawn of a cluster, at least 1, got {max_members}")
+    strips = [strip for cluster in clusters for strip in layout(cluster, images_dir, max_members)]
+    columns = max([FEWEST_COLUMNS, *(len(strip.members) for strip in strips)])
+    width = 2 * MARGIN + columns * (SIDE + GAP) - GAP
+    height = max(sum(strip.height for strip in strips), HEADER) + MARGIN + (LINE + GAP if note else 0)
+    if height > HIGHEST:
+        raise ValueError(f"{count_of(len(clusters), 'cluster')} do not fit into one picture; draw a part of them")
+    page = np.full((height, width, 3), _rgb(PAGE), np.uint8)
+    figure = DrawnFigure(width, height, facecolor=PAGE)
+    axes = figure.add_axes((0, 0, 1, 1), xlim=(0, width), ylim=(height, 0))
+    axes.set_axis_off()
+    top = 0
+    for strip in strips:
+        _draw_strip(axes, page, strip, top)
+        top += strip.height
+    if note or not strips:
+        _write(axes, MARGIN, height - GAP, note or "No clusters", SMALL, GREY)
+    axes.imshow(page, extent=(0, width, height, 0), aspect="auto", zorder=0)
+    return figure
+
+
+def layout(cluster: Cluster, images_dir: Path, max_members: int = 40) -> list[Strip]:
+    """The rows that a cluster is drawn in."""
+    everyone = (cluster.keeper, *cluster.members)
+    drawn = everyone[:max_members]
+    with_folder = any(len(relative_path(member.path, images_dir).parts) > 1 for member in drawn)
+    strips = []
+    for start in range(0, len(drawn), COLUMNS):
+        row = drawn[start : start + COLUMNS]
+        captions = [_caption(member, images_dir, with_folder) for member in row]
+        height = HEADER * (not start) + SIDE + 8 + LINE * max(map(len, captions)) + GAP
+        strips.append(Strip(cluster, row, captions, not start, len(everyone) - len(drawn), height))
+    return strips
+
+
+def _draw_strip(axes, page: np.ndarray, strip: Strip, top: int) -> None:
+    if strip.is_first:
+        _draw_heading(axes, strip, top, page.shape[1])
+        top += HEADER
+    for column, member in enumerate(strip.members):
+        left = MARGIN + column * (SIDE + GAP)
+        _draw_picture(axes, page, member, left, top)
+        if member is strip.cluster.keeper:
+            axes.add_patch(Rectangle((left - 2, top - 2), SIDE + 4, SIDE + 4, fill=False, ec=BLUE, lw=2.9, zorder=2))
+        for row, (text, size, color, pill) in enumerate(strip.captions[column]):
+            _draw_line(axes, left, top + SIDE + 20 + row * LINE, text, size, color, pill)
+
+
+def _draw_heading(axes, strip: Strip, top: int, width: int) -> None:
+    members = strip.cluster.members
+    going = [member.bytes for member in members if member.removable]
+    parts = [count_of(len(members) + 1, "file")]
+    parts += [f"{len(going)} can go, {format_bytes(sum(going))} freed" if going else "all stay"]
+    parts += [f"{strip.left_out} more not shown"] if strip.left_out else []
+    title = f"Cluster {strip.cluster.number}"
+    if top:
+        axes.plot((MARGIN, width - MARGIN), (top + 4, top + 4), color=LIGHT, lw=0.8, zorder=1)
+    _write(axes, MARGIN, top + HEADER - 11, title, 14, INK, weight="bold")
+    _write(axes, MARGIN + 1.12 * text_width(title, 14) + 10, top + HEADER - 11, "   ".join(parts), CAPTION, GREY)
+
+
+def _caption(member: Member, images_dir: Path, with_folder: bool) -> list[tuple]:
+    """The lines under a picture: (text, size, color, pill), where a pill is (word, color, filled) or None."""
+    path = relative_path(member.path, images_dir)
+    lines = [(shorten(drawable(path.name), CAPTION, SIDE), CAPTION, INK, None)]
+    if with_folder:
+        lines.append((shorten(drawable(path.parent.as_posix()) + "/", SMALL, SIDE), SMALL, GREY, None))
+    lines.append((f"{member.width} × {member.height}   {format_bytes(member.bytes)}", SMALL, INK, None))
+    if member.kind == "keeper":
+        return [*lines, ("", SMALL, INK, ("keeper", BLUE, True))]
+    pill = ("goes", VERMILION, True) if member.removable else ("stays", BLUE, False)
+    lines.append((member.kind.replace("_", " "), SMALL, INK, pill))
+    shown = f"   {100 * member.coverage:.0f} % shown" if member.coverage < 0.995 else ""
+    lines.append((f"distance {member.distance:.3f}{shown}", SMALL, GREY, None))
+    return lines + [(line, SMALL, GREY, None) for line in wrap(drawable(member.reason), SMALL, SIDE, 2)]
+
+
+def _draw_line(axes, left: float, baseline: float, text: str, size: float, color: str, pill: tuple | None) -> None:
+    if pill:
+        word, pill_color, filled = pill
+        width = text_width(word, SMALL) + 14
+        box = FancyBboxPatch(
+            (left + 3, baseline - 9), width - 6, 9, boxstyle="round,pad=3", lw=1, ec=pill_color, zorder=2
+        )
+        box.set_facecolor(pill_color if filled else PAGE)
+        axes.add_patch(box)
+        _write(axes, left + width / 2, baseline, word, SMALL, "white" if filled else pill_color, ha="center")
+        left += width + 7
+    _write(axes, left, baseline, text, size, color)
+
+
+def _write(axes, x: float, y: float, text: str, size: float, color: str, weight: str = "normal", ha: str = "left"):
+    font = FontProperties(family=font_families(), size=size * 72 / DPI, weight=weight)
+    axes.text(x, y, text, color=color, ha=ha, va="baseline", fontproperties=font, parse_math=False, zorder=3)
+
+
+def _draw_picture(axes, page: np.ndarray, member: Member, left: int, top: int) -> None:
+    """Put the picture into the middle of its square of the page, or a placeholder."""
+    page[top : top + SIDE, left : left + SIDE] = _rgb(CELL)
+    picture = _fitted(member)
+    if picture is None:
+        text = "can't be read" if member.path.exists() else "no longer there"
+        return _write(axes, left + SIDE / 2, top + SIDE / 2 + 4, text, SMALL, GREY, ha="center")
+    x, y = left + (SIDE - picture.width) // 2, top + (SIDE - picture.height) // 2
+    page[y : y + picture.height, x : x + picture.width] = np.asarray(picture)
+
+
+def _rgb(color: str) -> tuple[int, ...]:
+    return tuple(bytes.fromhex(color[1:]))
+
+
+def _fitted(member: Member) -> Image.Image | None:
+    """The picture with its long side at SIDE, or None where it can't be read any more."""
+    from dedup.dataset import UnreadableImage, load_image
+
+    short, long = sorted((member.width, member.height))
+    try:
+        picture = load_image(member.path, short_side=-(-SIDE * short // long) if short else SIDE)
+    except (UnreadableImage, OSError):
+        return None
+    scale = SIDE / max(picture.size)
+    size = tuple(max(1, round(scale * side)) for side in picture.size)
+    return picture.resize(size, Image.Resampling.LANCZOS, reducing_gap=3)

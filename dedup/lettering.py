@@ -1,0 +1,157 @@
+"""File names as they can be drawn and written: any path in, text that no font, table or terminal trips over out."""
+
+from __future__ import annotations
+
+import os
+import re
+import unicodedata
+from functools import cache
+from pathlib import Path, PurePath
+
+# The first is part of matplotlib; of the others, those that this machine has.
+FONTS = (
+    "DejaVu Sans",
+    "Noto Sans CJK JP",
+    "Noto Sans CJK SC",
+    "Noto Sans",
+    "Hiragino Sans",
+    "Hiragino Sans GB",
+    "Apple SD Gothic Neo",
+    "Arial Unicode MS",
+    "Yu Gothic",
+    "Microsoft YaHei",
+    "Malgun Gothic",
+    "Nirmala UI",
+    "Segoe UI Symbol",
+    "WenQuanYi Micro Hei",
+    "WenQuanYi Zen Hei",
+    "Droid Sans Fallback",
+)
+
+
+def format_bytes(count: int) -> str:
+    """Bytes for people: 999 B, 1.5 kB, 12 MB (powers of 1000, as file managers show them)."""
+    if count < 1000:
+        return f"{count} B"
+    value, units = float(count), iter(("kB", "MB", "GB", "TB", "PB"))
+    unit = ""
+    while value >= 999.5 or not unit:
+        value, unit = value / 1000, next(units, "EB")
+    return f"{value:.1f} {unit}" if value < 9.95 else f"{value:.0f} {unit}"
+
+
+def count_of(number: int, noun: str) -> str:
+    """1 file, 2 files, 12,000 files."""
+    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
+
+
+def relative_path(path: Path, images_dir: Path) -> PurePath:
+    """The path below images_dir; a path that is not below it stays whole."""
+    return path.relative_to(images_dir) if path.is_relative_to(images_dir) else path
+
+
+def escape(text: str) -> str:
+    r"""A name as valid, one-line UTF-8 that no spreadsheet takes for a formula. `unescape` turns it back.
+
+    These bytes are written `\xNN`, everything else as it is: bytes that are not UTF-8, control characters, a first
+    character out of `= + - @` (and their full-width forms), and a backslash that would read as such an escape.
+    """
+    raw = os.fsencode(text)
+    raw = re.sub(rb"\\(?=x[0-9a-f]{2})", rb"\\x5c", raw)
+    text = raw.decode("utf-8", "backslashreplace")
+    return re.sub(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]|^[=+\-@＝＋－＠]", lambda hit: _hex(hit[0]), text)
+
+
+def unescape(text: str) -> str:
+    """The name that `escape` wrote."""
+    return os.fsdecode(re.sub(rb"\\x([0-9a-f]{2})", lambda hit: bytes.fromhex(hit[1].decode()), text.encode()))
+
+
+def _hex(text: str) -> str:
+    return "".join(f"\\x{byte:02x}" for byte in text.encode())
+
+
+def font_families() -> list[str]:
+    """Those of `FONTS` that can be used here, without a warning for the others."""
+    return [face[0] for face in _faces()]
+
+
+def drawable(text: str) -> str:
+    r"""`text` with every character that has no glyph here, or that would not be seen, written as its code."""
+    return "".join(char if _has_glyph(char) else _code(char) for char in text)
+
+
+def text_width(text: str, size: float) -> float:
+    """Width of drawable text set at `size`, in the unit of `size`, with a little room for hinting."""
+    return 1.04 * size * sum(_advance(char) for char in text)
+
+
+def shorten(text: str, size: float, width: float, keep_end: float = 0.5) -> str:
+    """`text`, with its middle replaced by an ellipsis until it is at most `width` wide.
+
+    keep_end : share of the room that the end gets; 0 cuts at the end.
+    """
+    if text_width(text, size) <= width:
+        return text
+    room = width - text_width("…", size)
+    parts = re.findall(r"\\x..|\\u.{4}|\\U.{8}|.", text)  # a code is kept whole
+    end = "".join(_longest(parts[::-1], size, room * keep_end)[::-1])
+    start = "".join(_longest(parts, size, room - text_width(end, size)))
+    return f"{start.rstrip()}…{end.lstrip()}"
+
+
+def wrap(text: str, size: float, width: float, lines: int) -> list[str]:
+    """`text` in at most `lines` lines of `width`; what does not fit ends in an ellipsis."""
+    wrapped: list[str] = []
+    for word in text.split():
+        if wrapped and text_width(f"{wrapped[-1]} {word}", size) <= width:
+            wrapped[-1] += f" {word}"
+        else:
+            wrapped.append(word)
+    rest = " ".join(wrapped[lines - 1 :])
+    return [shorten(line, size, width, keep_end=0) for line in (*wrapped[: lines - 1], rest) if line]
+
+
+def _longest(parts: list[str], size: float, width: float) -> list[str]:
+    """As many of the first parts as are together at most `width` wide."""
+    used = 0.0
+    for position, part in enumerate(parts):
+        used += text_width(part, size)
+        if used > width:
+            return parts[:position]
+    return parts
+
+
+def _code(char: str) -> str:
+    code = ord(char)
+    if 0xDC80 <= code <= 0xDCFF:
+        return f"\\x{code - 0xDC00:02x}"  # a byte that is not UTF-8 (PEP 383)
+    return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"
+
+
+@cache
+def _faces() -> tuple:
+    """(family, font, its glyphs by code point) of every usable font."""
+    from matplotlib.font_manager import findfont, fontManager
+    from matplotlib.ft2font import FT2Font
+
+    installed = {entry.name for entry in fontManager.ttflist}
+    fonts = [(family, FT2Font(findfont(family))) for family in FONTS if family in installed]
+    return tuple((family, font, font.get_charmap()) for family, font in fonts)
+
+
+def _has_glyph(char: str) -> bool:
+    seen = unicodedata.category(char) not in ("Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp")
+    return seen and any(ord(char) in glyphs for _, _, glyphs in _faces())
+
+
+@cache
+def _advance(char: str) -> float:
+    """How far a character moves the pen, as a share of the font size."""
+    from matplotlib.ft2font import LoadFlags
+
+    for _, font, glyphs in _faces():
+        if ord(char) in glyphs:
+            font.set_size(100, 72)
+            return font.load_char(ord(char), flags=LoadFlags.NO_HINTING).linearHoriAdvance / 65536 / 100
+    return 1.0

@@ -1,0 +1,107 @@
+"""Distances to look at: how near each picture's nearest neighbour is, and how copies differ from other pictures."""
+
+from __future__ import annotations
+
+import numpy as np
+from matplotlib.figure import Figure
+from scipy.sparse import csr_matrix, issparse
+
+from dedup.grid import BLUE, GREY, INK, LIGHT, VERMILION, DrawnFigure
+
+
+def nearest_distances(neighbors: np.ndarray | csr_matrix, block: int = 2048) -> np.ndarray:
+    """The cosine distance of each picture to its nearest neighbour.
+
+    Parameters
+    ----------
+    neighbors : (n, d) unit vectors, or an (n, n) sparse graph of distances as `radius_neighbors_graph` makes it
+    block : rows of vectors compared at a time; memory is block x n
+
+    Returns
+    -------
+    (n,) float, in [0, 2]. inf where there is no neighbour: one picture alone, or none within the graph's radius
+    """
+    nearest = np.full(neighbors.shape[0], np.inf)
+    if issparse(neighbors):
+        graph = neighbors.tocoo()
+        others = graph.row != graph.col  # explicit zeros are exact copies, and count
+        np.minimum.at(nearest, graph.row[others], graph.data[others])
+        return nearest
+    for start in range(0, len(neighbors), block):
+        distances = 1 - neighbors[start : start + block] @ neighbors.T  # (block, n)
+        rows = np.arange(len(distances))
+        distances[rows, start + rows] = np.inf
+        nearest[start : start + block] = np.clip(distances.min(axis=1), 0, None)
+    return nearest
+
+
+def plot_k_distances(neighbors: np.ndarray | csr_matrix, epsilon: float) -> Figure:
+    """Draw the sorted distances to the nearest neighbour, and epsilon as a line (Ester et al., 1996, section 4.2).
+
+    What lies under the line gets into a cluster; epsilon is well placed on a steep part, where few distances are.
+    `neighbors` as in `nearest_distances`.
+    """
+    nearest = np.sort(nearest_distances(neighbors))
+    found = nearest[np.isfinite(nearest)]
+    inside = int((nearest <= epsilon).sum())
+    figure, axes = _axes("pictures, by distance", "cosine distance to the nearest neighbour")
+    positions = np.arange(1, len(found) + 1)
+    axes.plot(positions, found, color=BLUE, lw=2, zorder=3)
+    axes.fill_between(positions[:inside], found[:inside], color=BLUE, alpha=0.15, lw=0)
+    axes.axhline(epsilon, color=VERMILION, lw=1.5, ls=(0, (5, 2)))
+    axes.set_xlim(0, max(len(nearest), 1))
+    axes.set_ylim(0, 1.15 * max(epsilon, found.max(initial=0.0)) or 1)
+    text = f"epsilon {epsilon:.3g}: {inside:,} of {len(nearest):,} pictures have a neighbour"
+    axes.annotate(text, (0.01, epsilon), ("axes fraction", "data"), (2, 5), "offset points", color=VERMILION)
+    if len(found) < len(nearest):
+        alone = f"{len(nearest) - len(found):,} have none in reach"
+        axes.annotate(alone, (0.99, 0.04), xycoords="axes fraction", ha="right", color=GREY)
+    return figure
+
+
+def plot_distance_histogram(copies: np.ndarray, others: np.ndarray, epsilon: float | None = None) -> Figure:
+    """Draw how far copies are apart, and how far different pictures are, each as a share of its pairs.
+
+    Parameters
+    ----------
+    copies, others : cosine distances of pairs of copies, and of pairs of different pictures; any length
+    epsilon : drawn as a line, with the share of both that lies within
+
+    Raises
+    ------
+    ValueError : there is no pair at all
+    """
+    groups = [("copies", np.asarray(copies, float), BLUE), ("different pictures", np.asarray(others, float), VERMILION)]
+    groups = [group for group in groups if len(group[1])]
+    if not groups:
+        raise ValueError("there is no pair to draw: copies and others are both empty")
+    edges = np.linspace(0, max(distances.max() for _, distances, _ in groups) or 1, 51)
+    figure, axes = _axes("cosine distance", "share of the pairs")
+    for name, distances, color in groups:
+        share = np.histogram(distances, edges)[0] / len(distances)
+        axes.stairs(share, edges, color=color, alpha=0.25, fill=True)
+        axes.stairs(share, edges, color=color, lw=1.6, label=f"{len(distances):,} pairs of {name}")
+    axes.yaxis.set_major_formatter(lambda share, _: f"{100 * share:.0f} %")
+    axes.set_xlim(edges[0], edges[-1])
+    axes.margins(y=0.15)
+    if epsilon is not None:
+        within = ",\n".join(f"{100 * (distances <= epsilon).mean():.3g} % of {name}" for name, distances, _ in groups)
+        axes.axvline(epsilon, color=INK, lw=1.5, ls=(0, (5, 2)))
+        text = f"within epsilon {epsilon:.3g}:\n{within}"
+        axes.annotate(text, (epsilon, 0.97), ("data", "axes fraction"), (6, 0), "offset points", va="top", color=INK)
+    axes.legend(frameon=False, labelcolor=INK, loc="lower center", bbox_to_anchor=(0.5, 1), ncols=2)
+    return figure
+
+
+def _axes(x_label: str, y_label: str):
+    """A figure with one quiet pair of axes."""
+    figure = DrawnFigure(800, 400, facecolor="white", layout="constrained")
+    axes = figure.add_subplot(xlabel=x_label, ylabel=y_label)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.spines[["left", "bottom"]].set_color(LIGHT)
+    axes.tick_params(colors=GREY, length=0)
+    axes.xaxis.label.set_color(INK)
+    axes.yaxis.label.set_color(INK)
+    axes.grid(axis="y", color=LIGHT, lw=0.6)
+    axes.set_axisbelow(True)
+    return figure, axes

@@ -1,0 +1,150 @@
+"""Report: clusters in, pages of pictures and a table out.
+
+clusters  ->  output_dir/clusters_001.png, clusters_002.png, ..., output_dir/clusters.csv
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import os
+import re
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from dedup.grid import layout, plot_cluster_grid
+from dedup.lettering import count_of, escape, format_bytes, relative_path, unescape
+from dedup.plots import plot_distance_histogram, plot_k_distances
+
+if TYPE_CHECKING:
+    from dedup.clusters import Cluster, Member
+
+__all__ = [
+    "clusters_table",
+    "describe_report",
+    "escape",
+    "format_bytes",
+    "paginate",
+    "plot_cluster_grid",
+    "plot_distance_histogram",
+    "plot_k_distances",
+    "unescape",
+    "write_report",
+]
+
+COLUMNS = ("path", "cluster", "keep", "kind", "distance", "coverage", "width", "height", "bytes", "reason")
+PAGE_HEIGHT, PAGE_PICTURES = 2200, 32  # keeps a page of photos under 2 MB
+MAX_PAGES = 50
+_PAGE_NAME = re.compile(r"clusters_\d{3,}\.png")
+
+
+def write_report(
+    clusters: Sequence[Cluster],
+    images_dir: Path,
+    output_dir: Path,
+    progress: bool = True,
+    max_pages: int = MAX_PAGES,
+) -> list[Path]:
+    """Write the clusters as pages of pictures and as a table; the same clusters give the same bytes.
+
+    Parameters
+    ----------
+    clusters : what `build_clusters` returns
+    images_dir : the folder that names are relative to
+    output_dir : made if it is missing. Pages of an earlier run are removed, other files stay
+    progress : whether to show a bar
+    max_pages : pages drawn at most; the last says how many clusters they leave out, the table has them all
+
+    Returns
+    -------
+    list of Path : the pages in order, then clusters.csv. `describe_report` puts it into words
+
+    Raises
+    ------
+    OSError : output_dir can't be written. Files are replaced whole: none is left half written
+    """
+    from tqdm import tqdm
+
+    images_dir, output_dir = Path(images_dir), Path(output_dir)
+    output_dir.mkdir(parents=True, exist_ok=True)
+    pages = list(paginate(clusters, images_dir))
+    drawn = pages[:max_pages]
+    written = []
+    for number, page in enumerate(tqdm(drawn, desc="Drawing", unit="page", disable=not progress), start=1):
+        is_cut = number == len(drawn) < len(pages)
+        note = _left_out(sum(map(len, drawn)), len(clusters)) if is_cut else ""
+        written.append(output_dir / f"clusters_{number:03d}.png")
+        _replace(written[-1], plot_cluster_grid(page, images_dir, note=note).png())
+    written.append(output_dir / "clusters.csv")
+    _replace(written[-1], clusters_table(clusters, images_dir).encode())
+    for old in output_dir.iterdir():
+        if _PAGE_NAME.fullmatch(old.name) and old not in written and old.is_file():
+            old.unlink()
+    return written
+
+
+def describe_report(clusters: Sequence[Cluster], images_dir: Path, written: Sequence[Path]) -> str:
+    """One or two lines for people on what `write_report` wrote."""
+    pages = list(paginate(clusters, images_dir))
+    drawn = pages[: len(written) - 1]
+    text = f"{count_of(len(drawn), 'page')} of pictures and clusters.csv in {written[-1].parent}"
+    return f"{text}\n{_left_out(sum(map(len, drawn)), len(clusters))}" if len(drawn) < len(pages) else text
+
+
+def paginate(clusters: Sequence[Cluster], images_dir: Path) -> Iterator[list[Cluster]]:
+    """Split the clusters into pages: as many as fit in height and in number of pictures, at least one."""
+    page: list[Cluster] = []
+    height = pictures = 0
+    for cluster in clusters:
+        strips = layout(cluster, images_dir)
+        needed, shown = sum(strip.height for strip in strips), sum(len(strip.members) for strip in strips)
+        if page and (height + needed > PAGE_HEIGHT or pictures + shown > PAGE_PICTURES):
+            yield page
+            page, height, pictures = [], 0, 0
+        page.append(cluster)
+        height, pictures = height + needed, pictures + shown
+    if page:
+        yield page
+
+
+def clusters_table(clusters: Sequence[Cluster], images_dir: Path) -> str:
+    """All clusters as CSV: a row a file, the keeper first in its cluster; `keep` is 1 for what stays, 0 for what goes.
+
+    `escape` says how odd names are written, and `unescape` gives them back.
+    """
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(COLUMNS)
+    for cluster in clusters:
+        writer.writerows(_row(cluster, member, images_dir) for member in (cluster.keeper, *cluster.members))
+    return text.getvalue()
+
+
+def _row(cluster: Cluster, member: Member, images_dir: Path) -> tuple:
+    return (
+        escape(relative_path(member.path, images_dir).as_posix()),
+        cluster.number,
+        int(not member.removable),
+        member.kind,
+        f"{max(member.distance, 0.0):.4f}",
+        f"{member.coverage:.3f}",
+        member.width,
+        member.height,
+        member.bytes,
+        escape(member.reason),
+    )
+
+
+def _left_out(drawn: int, clusters: int) -> str:
+    return f"The first {drawn:,} of {count_of(clusters, 'cluster')} are drawn; clusters.csv lists them all."
+
+
+def _replace(path: Path, content: bytes) -> None:
+    """Write a file so that it is there whole or not at all."""
+    unfinished = path.with_name(f".{path.name}.tmp")
+    try:
+        unfinished.write_bytes(content)
+        os.replace(unfinished, path)
+    finally:
+        unfinished.unlink(missing_ok=True)
