@@ -1,0 +1,213 @@
+"""Plans and journals as text: JSON lines in, checked records out, or BadRecord before anything is touched.
+
+A plan is a header and one line an item:      {"plan": 1}  {"keep": {...}, "drop": {...}, "kind": "copy"}
+a journal is a header and one line an event:  {"journal": 1, "created": 1700000000}
+                                              {"move": 1, "keep": {...}, "drop": {...}, "kind": "copy"}  {"back": 1}
+
+A file is its path, relative to the images' folder and with `/` between components, and its `Snapshot`. Bytes of a
+name that are not UTF-8 are written as the lone surrogates that Python reads them as.
+"""
+
+import json
+import os
+import re
+import unicodedata
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from .folders import Folder, Snapshot
+
+TRASH = ".dedup-trash"
+JOURNAL = "journal.jsonl"
+KINDS = ("identical", "same_pixels", "copy", "crop")  # of a match that allows a removal
+_FIELDS = {"path": str, "device": int, "inode": int, "size": int, "mtime_ns": int, "blake2b": str}
+_WINDOWS_PART = re.compile(r'[\\:*?"<>|]|[ .]$|^\.?dedup-~\d', re.IGNORECASE)
+
+
+class BadRecord(ValueError):
+    """A plan or journal that must not be acted on; the message names the line and what is wrong with it."""
+
+
+@dataclass(frozen=True)
+class File:
+    """A file of a plan: `parts`, the components of its path below the images' folder, and what it was."""
+
+    parts: tuple[str, ...]
+    snapshot: Snapshot
+
+    @property
+    def path(self) -> Path:
+        return Path(*self.parts)
+
+
+@dataclass(frozen=True)
+class Item:
+    """One removal: `drop` may go because `keep` shows everything it shows; `sequence` numbers it within its run."""
+
+    keep: File
+    drop: File
+    kind: str
+    sequence: int = 0
+
+
+@dataclass(frozen=True)
+class History:
+    """What a journal tells: when the run began (seconds since 1970), what it meant to move, what it put back itself."""
+
+    run: str
+    created: int
+    items: tuple[Item, ...]
+    put_back: frozenset[int]
+
+
+def split_path(path: str) -> tuple[str, ...]:
+    """Split a relative path; BadRecord unless it names something below the folder, not in the trash."""
+    parts = tuple(path.split("/"))
+    if not path or "\0" in path or any(part in ("", ".", "..") for part in parts) or os.path.isabs(path):
+        raise BadRecord(f"the path must be relative and stay below the folder, got {ascii(path)}")
+    if os.name == "nt" and any(_WINDOWS_PART.search(part) for part in parts):
+        raise BadRecord(f"the path is none that Windows can hold, got {ascii(path)}")
+    if any(_plain(part) == TRASH for part in parts):
+        raise BadRecord(f"the path leads into a trash folder, got {ascii(path)}")
+    try:
+        os.fsencode(path)
+    except UnicodeEncodeError:
+        raise BadRecord(f"the path is none that this system can hold, got {ascii(path)}") from None
+    return parts
+
+
+def _plain(part: str) -> str:
+    """A name as file systems that ignore case, composition and invisible characters compare it."""
+    folded = unicodedata.normalize("NFKC", part).casefold()
+    return "".join(character for character in folded if unicodedata.category(character) != "Cf")
+
+
+def item_record(item: Item) -> dict:
+    """The part of a line that plans and journals share."""
+    files = {"keep": item.keep, "drop": item.drop}
+    record = {role: {"path": "/".join(file.parts), **asdict(file.snapshot)} for role, file in files.items()}
+    return record | {"kind": item.kind}
+
+
+def encode(record: dict) -> bytes:
+    return json.dumps(record).encode("ascii") + b"\n"
+
+
+def read_plan(path: Path) -> tuple[Item, ...]:
+    """Read a plan, also one that was edited by hand.
+
+    Raises
+    ------
+    BadRecord : anything but a plan, a path that leads elsewhere, a file that is dropped twice or both kept and dropped
+    """
+    if not path.is_file():
+        raise BadRecord(f"{ascii(str(path))} is not a file")
+    data = path.read_bytes().removeprefix(b"\xef\xbb\xbf")
+    lines = _records(data, path.name)
+    _expect_header(lines, path.name, "plan", {"plan"})
+    items = tuple(_checked(_item, path.name, *line) for line in lines)
+    dropped = Counter(item.drop.parts for item in items)
+    if twice := [parts for parts, times in dropped.items() if times > 1]:
+        raise BadRecord(f"{path.name}: a file is dropped twice: {ascii('/'.join(twice[0]))}")
+    if both := sorted(set(dropped) & {item.keep.parts for item in items}):
+        raise BadRecord(f"{path.name}: a file is both kept and dropped: {ascii('/'.join(both[0]))}")
+    return items
+
+
+def read_journal(box: Folder, run: str) -> History:
+    """Read the journal in a run's folder; an end that was cut off by a crash is left out, since nothing followed it."""
+    name = f"journal of {run}"
+    try:
+        data = box.read(JOURNAL)
+    except OSError as error:
+        raise BadRecord(f"{name}: {error.strerror}") from None
+    if b"\n" not in data:
+        return History(run, 0, (), frozenset())
+    lines = _records(data[: data.rfind(b"\n") + 1], name)
+    created = _expect_header(lines, name, "journal", {"journal", "created"})["created"]
+    if not _is(created, int):
+        raise BadRecord(f"{name}, line 1: created must be a number of seconds, got {ascii(created)}")
+    items, put_back = [], set()
+    for number, record in lines:
+        if "back" in record:
+            put_back.add(_checked(_back, name, number, record, len(items)))
+        else:
+            items.append(_checked(_item, name, number, record, len(items) + 1))
+    return History(run, created, tuple(items), frozenset(put_back))
+
+
+def _records(data: bytes, name: str) -> Iterator[tuple[int, dict]]:
+    """Number and content of each line that holds something."""
+    for number, line in enumerate(data.split(b"\n"), start=1):
+        if line.strip():
+            yield number, _checked(_parse, name, number, line)
+
+
+def _checked(check, name: str, number: int, *arguments):
+    """Call `check`, and say in its errors which line they are about."""
+    try:
+        return check(*arguments)
+    except BadRecord as error:
+        raise BadRecord(f"{name}, line {number}: {error}") from None
+
+
+def _parse(line: bytes) -> dict:
+    try:
+        record = json.loads(line.decode("utf-8"), object_pairs_hook=_unique)
+    except (ValueError, RecursionError) as error:
+        raise error if isinstance(error, BadRecord) else BadRecord("not a line of JSON") from None
+    if not isinstance(record, dict):
+        raise BadRecord("not a JSON object")
+    return record
+
+
+def _unique(pairs: Iterable[tuple[str, object]]) -> dict:
+    """A dict of `pairs`; a key that stands twice reads one way here and another way elsewhere."""
+    pairs = list(pairs)
+    if len(dict(pairs)) < len(pairs):
+        raise BadRecord("a name stands twice in one object")
+    return dict(pairs)
+
+
+def _expect_header(lines: Iterator[tuple[int, dict]], name: str, word: str, keys: set[str]) -> dict:
+    _, header = next(lines, (0, {}))
+    if set(header) != keys or not _is(header[word], int) or header[word] != 1:
+        raise BadRecord(f'{name}: not a {word}: its first line must be {{"{word}": 1, ...}}')
+    return header
+
+
+def _item(record: dict, sequence: int = 0) -> Item:
+    keys = {"keep", "drop", "kind"} | ({"move"} if sequence else set())
+    if set(record) != keys:
+        raise BadRecord(f"expected {', '.join(sorted(keys))}, got {ascii(sorted(record))}")
+    if sequence and not (_is(record["move"], int) and record["move"] == sequence):
+        raise BadRecord(f"move must be {sequence}, got {ascii(record['move'])}")
+    if record["kind"] not in KINDS:
+        raise BadRecord(f"kind must be one of {', '.join(KINDS)}, got {ascii(record['kind'])}")
+    return Item(_file(record["keep"]), _file(record["drop"]), record["kind"], sequence)
+
+
+def _back(record: dict, last: int) -> int:
+    sequence = record["back"]
+    if set(record) != {"back"} or not _is(sequence, int) or not 1 <= sequence <= last:
+        raise BadRecord(f"back must name one of the {last} moves above it, got {ascii(record)}")
+    return sequence
+
+
+def _file(record: object) -> File:
+    if not isinstance(record, dict) or set(record) != set(_FIELDS):
+        raise BadRecord(f"a file needs {', '.join(_FIELDS)}, got {ascii(record)}")
+    for key, kind in _FIELDS.items():
+        if not _is(record[key], kind):
+            raise BadRecord(f"{key} must be of type {kind.__name__}, got {ascii(record[key])}")
+    if not re.fullmatch("[0-9a-f]{64}", record["blake2b"]):
+        raise BadRecord(f"blake2b must be 64 hexadecimal digits, got {ascii(record['blake2b'])}")
+    if record["size"] < 1:
+        raise BadRecord(f"size must be at least 1 byte, got {record['size']}")
+    return File(split_path(record["path"]), Snapshot(**{key: record[key] for key in list(_FIELDS)[1:]}))
+
+
+def _is(value: object, kind: type) -> bool:
+    return isinstance(value, kind) and not isinstance(value, bool)

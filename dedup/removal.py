@@ -1,0 +1,254 @@
+"""Removal as a transaction: clusters -> plan.jsonl -> apply (into the trash) -> undo, or purge.
+
+A file is moved to `images_dir/.dedup-trash/<run>/<number>`, on its own disk, right after it and its keeper were found
+to hold what the plan says, and comes back if either turns out to be another file then. The run's journal names it
+before it moves. Undo and purge go by what lies in the trash and write no journal, so that both can be stopped at any
+moment, repeated, and used on a full disk. Only purge destroys.
+"""
+
+import os
+import time
+from collections.abc import Callable, Iterable
+from contextlib import suppress
+from dataclasses import replace
+from datetime import timedelta
+from pathlib import Path
+
+from .folders import Folder, NotPlain, Snapshot, is_link
+from .journal import KINDS, BadRecord, File, Item, encode, item_record, read_plan, split_path
+from .outcome import OF_ONE_FILE, Outcome, Refused, Tally, told
+from .trash import Run, go_home, histories, new_run, open_trash
+
+
+class _Decoder:
+    """Tells whether a keeper can be shown, once for each content."""
+
+    def __init__(self, decodes: Callable[[Path], None] | None):
+        self._decodes, self._seen = decodes or _load, set()
+
+    def check(self, path: Path, digest: str) -> None:
+        if digest in self._seen:
+            return
+        try:
+            self._decodes(path)
+        except Exception as error:
+            raise Refused(f"its keeper can't be decoded: {error}") from None
+        self._seen.add(digest)
+
+
+def make_plan(clusters: Iterable, images_dir: Path, plan_path: Path, read_since: float | None = None) -> Outcome:
+    """Write down what `apply_plan` may move: the removable members of `clusters`, each with its own cluster's keeper.
+
+    Parameters
+    ----------
+    clusters : as from `dedup.clusters.build_clusters`
+    read_since : seconds since 1970 at which reading the pictures began; a file that changed later is refused, since it
+        may no longer hold what was seen. None: only the number of bytes is compared.
+
+    Returns
+    -------
+    Outcome : `done` are the files that the plan would move
+    """
+    clusters, tally, lines = list(clusters), Tally(), [encode({"plan": 1})]
+    kept = {cluster.keeper.path for cluster in clusters}
+    planned = set()
+    with tally.ending():
+        with _open_root(images_dir) as root:
+            for cluster in clusters:
+                for member in (member for member in cluster.members if member.removable):
+                    with tally.settling(member.path.relative_to(images_dir)):
+                        if member.path in kept | planned or member.kind not in KINDS:
+                            raise Refused(f"{member.kind}, or in more than one cluster")
+                        files = [_as_seen(root, each, images_dir, read_since) for each in (cluster.keeper, member)]
+                        lines.append(encode(item_record(Item(*files, member.kind))))
+                        planned.add(member.path)
+        _write(Path(plan_path), b"".join(lines))
+    return tally.outcome()
+
+
+def apply_plan(
+    plan_path: Path, images_dir: Path, run: str | None = None, decodes: Callable[[Path], None] | None = None
+) -> Outcome:
+    """Move what the plan drops into the trash, each file right after it and its keeper were verified.
+
+    Parameters
+    ----------
+    run : a name for the run, not used before; by default the time
+    decodes : called with a keeper's path, raises if it can't be shown; by default `dedup.dataset.load_image`
+    """
+    tally, decoder = Tally(), _Decoder(decodes)
+    with tally.ending():
+        items = read_plan(Path(plan_path))
+        with _open_root(images_dir) as root:
+            kept = _survey(root, items)
+            with open_trash(root, create=True) as trash, new_run(trash, run) as current:
+                tally.run = current.name
+                for sequence, item in enumerate(items, start=1):
+                    with tally.settling(item.drop.path):
+                        _move(root, current, replace(item, sequence=sequence), kept, decoder)
+    return tally.outcome()
+
+
+def undo(images_dir: Path, run: str | None = None) -> Outcome:
+    """Put back what a run moved, by default the latest that moved anything; never over a file that is there."""
+    tally = Tally()
+    with tally.ending(), _open_root(images_dir) as root, open_trash(root) as trash:
+        moving = [each for each in histories(trash, run) if len(each.put_back) < len(each.items)]
+        for history in moving[-1:]:
+            tally.run = history.run
+            with trash.folder(history.run) as box:
+                for item in history.items:
+                    if not _is_settled(root, box, item, history.put_back):
+                        with tally.settling(item.drop.path):
+                            go_home(root, box, item)
+    return tally.outcome()
+
+
+def purge(
+    images_dir: Path,
+    run: str | None = None,
+    older_than: timedelta | None = None,
+    decodes: Callable[[Path], None] | None = None,
+) -> Outcome:
+    """Destroy what lies in the trash, of one run or of those older than an age, each file only while its keeper stands.
+
+    A file is refused unless it still holds what was moved, and its keeper, another file, still holds what it held and
+    can be decoded.
+    """
+    tally, decoder = Tally(), _Decoder(decodes)
+    tally.run = run
+    with tally.ending():
+        if run is None and older_than is None:
+            raise BadRecord("purge needs a run or an age")
+        with _open_root(images_dir) as root, open_trash(root) as trash:
+            latest = time.time() - (older_than or timedelta(0)).total_seconds()
+            for history in [each for each in histories(trash, run) if older_than is None or each.created <= latest]:
+                with trash.folder(history.run) as box:
+                    for item in (item for item in history.items if box.find(str(item.sequence))):
+                        with tally.settling(item.drop.path):
+                            stored = File((str(item.sequence),), item.drop.snapshot)
+                            _verify(root, item.keep, box, stored, decoder)
+                            box.unlink(str(item.sequence))
+                            box.sync()
+    return tally.outcome()
+
+
+def _move(root: Folder, run: Run, item: Item, kept: set[tuple[int, int]], decoder: _Decoder) -> None:
+    """Verify, write down, move, look again; a file that was not the verified one goes back."""
+    keep, drop = _verify(root, item.keep, root, item.drop, decoder)
+    if drop.identity in kept:
+        raise Refused("the plan keeps this very file under another name")
+    with root.parent_of(item.drop.parts) as home:
+        run.intend(item)
+        try:
+            home.rename(item.drop.parts[-1], run.box, str(item.sequence))
+        except OSError as error:
+            if error.errno in OF_ONE_FILE:
+                run.record(back=item.sequence)
+            raise
+        home.sync()
+        run.box.sync()
+    stored = File((str(item.sequence),), drop)
+    if reason := _changed(root, item.keep, keep, "its keeper") or _changed(run.box, stored, drop, "it"):
+        try:
+            go_home(root, run.box, item)
+        except (Refused, OSError) as error:
+            raise Refused(f"{reason}; it stays in the trash as {run.name}/{item.sequence}: {error}") from None
+        run.record(back=item.sequence)
+        raise Refused(reason)
+
+
+def _verify(root: Folder, keep: File, place: Folder, drop: File, decoder: _Decoder) -> tuple[Snapshot, Snapshot]:
+    """Find keeper and duplicate to be two files that hold what is on record, the keeper one that can be decoded."""
+    kept, dropped = _read(root, keep, "its keeper"), _read(place, drop, "it")
+    if kept.identity == dropped.identity:
+        raise Refused("it and its keeper are one file")
+    for role, now, before in (("its keeper", kept, keep.snapshot), ("it", dropped, drop.snapshot)):
+        if now.blake2b != before.blake2b:
+            raise Refused(f"{role} no longer holds what it held")
+    decoder.check(root.path / keep.path, kept.blake2b)
+    return kept, dropped
+
+
+def _read(place: Folder, file: File, role: str) -> Snapshot:
+    try:
+        with place.parent_of(file.parts) as folder:
+            return folder.snapshot(file.parts[-1])
+    except OSError as error:
+        raise Refused(f"{role} can't be read: {told(error)}") from None
+
+
+def _changed(place: Folder, file: File, before: Snapshot, role: str) -> str:
+    """Say how a file differs from what it was a moment ago; nothing if it does not."""
+    try:
+        now = _read(place, file, role)
+    except Refused as error:
+        return str(error)
+    same = (now.identity, now.blake2b) == (before.identity, before.blake2b)
+    return "" if same else f"{role} was changed while it was moved"
+
+
+def _survey(root: Folder, items: Iterable[Item]) -> set[tuple[int, int]]:
+    """Identities of all keepers; BadRecord if a path leads over a link. What is missing is refused later."""
+    kept = set()
+    for file, is_keeper in ((file, file is item.keep) for item in items for file in (item.keep, item.drop)):
+        try:
+            with root.parent_of(file.parts) as folder:
+                status = folder.status(file.parts[-1])
+            if is_link(status):
+                raise NotPlain(0, "a link", file.parts[-1])
+        except NotPlain as error:
+            raise BadRecord(f"the way to {ascii('/'.join(file.parts))} is {error.strerror}") from None
+        except OSError:
+            continue
+        if is_keeper:
+            kept.add((status.st_dev, status.st_ino))
+    return kept
+
+
+def _is_settled(root: Folder, box: Folder, item: Item, put_back: frozenset[int]) -> bool:
+    """Tell whether an undo has nothing to do for an item: it is home, or never left."""
+    if box.find(str(item.sequence)):
+        return False
+    with suppress(OSError), root.parent_of(item.drop.parts) as home:
+        return item.sequence in put_back or home.find(item.drop.parts[-1]) is not None
+    return item.sequence in put_back
+
+
+def _as_seen(root: Folder, member, images_dir: Path, read_since: float | None) -> File:
+    """A cluster's member as a file of a plan; Refused if it is not what was read."""
+    try:
+        parts = split_path(member.path.relative_to(images_dir).as_posix())
+    except BadRecord as error:
+        raise Refused(str(error)) from None
+    file = File(parts, Snapshot(0, 0, 0, 0, ""))
+    snapshot = _read(root, file, member.kind)
+    with root.parent_of(parts) as folder:
+        status = folder.status(parts[-1])
+    changed = max(status.st_mtime, status.st_ctime)
+    if snapshot.size != member.bytes or (read_since is not None and changed > read_since):
+        raise Refused(f"{'/'.join(parts)} changed since it was read")
+    return replace(file, snapshot=snapshot)
+
+
+def _open_root(images_dir: Path) -> Folder:
+    try:
+        return Folder.open(Path(images_dir))
+    except OSError as error:
+        raise BadRecord(told(error)) from None
+
+
+def _load(path: Path) -> None:
+    from .dataset import load_image
+
+    load_image(path)
+
+
+def _write(path: Path, data: bytes) -> None:
+    """Write a file whole or not at all."""
+    part = path.with_name(f"{path.name}.part")
+    with open(part, "wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(part, path)
