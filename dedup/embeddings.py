@@ -53,7 +53,7 @@ def extract_embeddings(
     num_workers : processes that read; 0 reads in this one
     progress : show a bar on stderr, with images a second
     """
-    dataset = ImagesDataset(list(paths), image_resize or encoder.image_resize)
+    dataset = ImagesDataset(paths, encoder.image_resize if image_resize is None else image_resize)
     encoder = encoder.to(device).eval()
     vectors = np.zeros((len(paths), encoder.embedding_size), np.float32)
     seen = np.zeros(len(paths), bool)

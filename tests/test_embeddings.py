@@ -1,0 +1,104 @@
+"""extract_embeddings: small pictures through an untrained encoder."""
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from dedup.embeddings import _fast_arithmetic, extract_embeddings
+from dedup.model import EncoderCNN, choose_device, copy_detection_encoder
+
+CPU = torch.device("cpu")
+
+
+@pytest.fixture(scope="module")
+def encoder():
+    torch.manual_seed(0)
+    return copy_detection_encoder(embedding_size=16, image_resize=32).eval()
+
+
+@pytest.fixture(scope="module")
+def paths(tmp_path_factory):
+    """a.png, its copy b.png, c.png, damaged.png, z.png, in this order."""
+    folder, rng = tmp_path_factory.mktemp("pictures"), np.random.default_rng(0)
+    for name, width in [("a", 40), ("c", 50), ("z", 60)]:
+        Image.fromarray(rng.integers(0, 256, (30, width, 3), dtype=np.uint8)).save(folder / f"{name}.png")
+    (folder / "b.png").write_bytes((folder / "a.png").read_bytes())
+    (folder / "damaged.png").write_bytes(b"no picture")
+    return [folder / f"{name}.png" for name in ("a", "b", "c", "damaged", "z")]
+
+
+def test_one_unit_vector_a_readable_file(encoder, paths):
+    found = extract_embeddings(encoder, paths, 32, 2, 0, CPU, progress=False)
+    assert [path.stem for path in found.paths] == ["a", "b", "c", "z"]
+    assert found.vectors.shape == (4, 16) and found.vectors.dtype == np.float32
+    assert np.linalg.norm(found.vectors, axis=1) == pytest.approx(1, abs=1e-6)
+    assert found.sizes.tolist() == [[40, 30], [40, 30], [50, 30], [60, 30]]
+    assert list(found.failures) == [paths[3]] and found.failures[paths[3]]
+
+
+def test_rows_belong_to_their_files(encoder, paths):
+    """Each vector is that of the file alone, and differs from the others'."""
+    found = extract_embeddings(encoder, paths, 32, 3, 0, CPU, progress=False)
+    for path, vector in zip(found.paths, found.vectors, strict=True):
+        alone = extract_embeddings(encoder, [path], 32, 3, 0, CPU, progress=False)
+        assert vector @ alone.vectors[0] == pytest.approx(1, abs=1e-6)
+    assert np.array_equal(found.vectors[0], found.vectors[1])
+    assert not np.allclose(found.vectors[0], found.vectors[2])
+
+
+def test_two_runs_agree_to_the_bit(encoder, paths):
+    first, second = (extract_embeddings(encoder, paths, 32, 2, 0, CPU, progress=False) for _ in range(2))
+    assert np.array_equal(first.vectors, second.vectors)
+
+
+def test_worker_processes_change_nothing(encoder, paths):
+    alone, helped = (extract_embeddings(encoder, paths, 32, 2, workers, CPU, progress=False) for workers in (0, 1))
+    assert np.array_equal(alone.vectors, helped.vectors) and np.array_equal(alone.sizes, helped.sizes)
+    assert alone.paths == helped.paths and list(alone.failures) == list(helped.failures)
+
+
+def test_image_resize_is_the_side_the_encoder_sees(paths):
+    sides = []
+
+    class Spy(torch.nn.Module):
+        def forward(self, images):
+            sides.append(tuple(images.shape[1:]))
+            return images.float()[:, :, ::8, ::8]
+
+    spy = EncoderCNN(Spy(), channels=3, embedding_size=2, image_resize=24)
+    extract_embeddings(spy, paths[:1], None, 4, 0, CPU, progress=False)
+    extract_embeddings(spy, paths[:1], 40, 4, 0, CPU, progress=False)
+    assert sides == [(3, 24, 24), (3, 40, 40)]
+
+
+@pytest.mark.parametrize("chosen", [[], [3]])
+def test_nothing_readable(encoder, paths, chosen):
+    found = extract_embeddings(encoder, [paths[i] for i in chosen], 32, 2, 0, CPU, progress=False)
+    assert found.paths == [] and found.vectors.shape == (0, 16) and found.sizes.shape == (0, 2)
+    assert len(found.failures) == len(chosen)
+
+
+def test_progress_shows_on_stderr_only_when_asked(encoder, paths, capsys):
+    extract_embeddings(encoder, paths, 32, 2, 0, CPU, progress=False)
+    assert capsys.readouterr().err == ""
+    extract_embeddings(encoder, paths, 32, 2, 0, CPU)
+    shown = capsys.readouterr().err
+    assert "5/5" in shown and "images/s" in shown.replace(" images", "images")
+
+
+def test_fast_arithmetic_moves_distances_little(encoder):
+    images = torch.randint(0, 256, (6, 3, 64, 64), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    with torch.inference_mode():
+        plain = encoder(images)
+        with torch.autocast("cpu", torch.bfloat16):  # whether or not this processor has it in hardware
+            fast = encoder(images)
+        with _fast_arithmetic(CPU):
+            chosen = encoder(images)
+    assert (plain @ plain.T - fast @ fast.T).abs().max() < 1e-3
+    assert (plain @ plain.T - chosen @ chosen.T).abs().max() < 1e-3
+    assert fast.dtype == chosen.dtype == torch.float32
+
+
+def test_choose_device_works():
+    assert torch.ones(2, device=choose_device()).sum().item() == 2
