@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import contextlib
 import faulthandler
+import math
 import multiprocessing
 import os
 import signal
 import sys
 import time
+import warnings
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -19,6 +21,7 @@ from multiprocessing.connection import wait
 from typing import Any
 
 TIME_LIMIT = 8.0  # seconds for one job
+QUEUE = 32  # jobs sent to a process before it has done them; more could fill its pipe, and block us
 START_LIMIT = 120.0  # seconds for a process to start; where it can't be forked it imports everything anew
 
 
@@ -61,6 +64,7 @@ def run_jobs(
             for upcoming in range(sent, min(number + ahead, len(jobs))):
                 pool.send(upcoming, jobs[upcoming])
             sent = max(sent, min(number + ahead, len(jobs)))
+            pool.collect(patience=0.0)
             while number not in pool.results:
                 pool.collect()
             result = pool.results.pop(number)
@@ -75,11 +79,13 @@ class _Worker:
     """One process, our end of its pipe, and what it still has to do, in order."""
 
     def __init__(self, arguments: tuple):
-        # Forking is quick and the child touches no library with threads; elsewhere it is unsafe or unknown.
+        # Forking spares the child all imports. It is safe while jobs use no library whose threads run in the parent.
         context = multiprocessing.get_context("fork" if sys.platform == "linux" else "spawn")
         self.connection, theirs = context.Pipe()
         self.process = context.Process(target=_serve, args=(theirs, *arguments), daemon=True)
-        self.process.start()
+        with warnings.catch_warnings():  # Python 3.12 and later warn of forks beside any thread
+            warnings.simplefilter("ignore", DeprecationWarning)
+            self.process.start()
         theirs.close()
         self.jobs: deque[tuple[int, Any]] = deque()
         self.ready, self.since = False, time.monotonic()
@@ -96,22 +102,27 @@ class _Pool:
     def __init__(self, function: Callable, num_workers: int, time_limit: float, memory_limit: int | None):
         self.arguments, self.time_limit = (function, memory_limit), time_limit
         self.workers = [_Worker(self.arguments) for _ in range(num_workers)]
+        self.waiting: deque[tuple[int, Any]] = deque()
         self.results: dict[int, Any] = {}
         self.retried: set[int] = set()
 
     def send(self, number: int, job: Any) -> None:
-        self._give(min(self.workers, key=lambda worker: len(worker.jobs)), number, job)
+        self.waiting.append((number, job))
+        self._hand_out()
 
-    def collect(self) -> None:
-        """Wait for a result, a death or the end of someone's time."""
+    def collect(self, patience: float = math.inf) -> None:
+        """Wait for a result, a death or the end of someone's time, `patience` seconds at most."""
         busy = {worker.connection: worker for worker in self.workers if worker.jobs or not worker.ready}
+        if not busy:
+            return
         end = min(worker.since + self._limit(worker) for worker in busy.values())
-        heard = wait(busy, max(0.0, end - time.monotonic()))
+        heard = wait(busy, max(0.0, min(patience, end - time.monotonic())))
         for connection in heard:
             self._hear(busy[connection])
         for connection, worker in busy.items():
             if connection not in heard and time.monotonic() > worker.since + self._limit(worker):
                 self._replace(worker, f"took longer than {self.time_limit:g} s", retry=False)
+        self._hand_out()
 
     def forgive(self, seconds: float) -> None:
         """Time in which nobody listened counts against no one."""
@@ -125,19 +136,26 @@ class _Pool:
     def _limit(self, worker: _Worker) -> float:
         return self.time_limit if worker.ready else START_LIMIT
 
-    def _give(self, worker: _Worker, number: int, job: Any) -> None:
+    def _hand_out(self) -> None:
+        while self.waiting:
+            worker = min(self.workers, key=lambda worker: len(worker.jobs))
+            if len(worker.jobs) >= QUEUE:
+                return
+            self._give(worker, self.waiting.popleft())
+
+    def _give(self, worker: _Worker, item: tuple[int, Any]) -> None:
         if not worker.jobs and worker.ready:
             worker.since = time.monotonic()
-        worker.jobs.append((number, job))
+        worker.jobs.append(item)
         with contextlib.suppress(OSError):  # it is dead; `collect` will hear of it
-            worker.connection.send((number, job))
+            worker.connection.send(item)
 
     def _hear(self, worker: _Worker) -> None:
         try:
             number, result, error = worker.connection.recv()
         except (EOFError, OSError):
             worker.process.join()
-            return self._replace(worker, f"crashed its decoder (exit status {worker.process.exitcode})", retry=True)
+            return self._replace(worker, f"crashed its process (exit status {worker.process.exitcode})", retry=True)
         worker.ready, worker.since = True, time.monotonic()
         if error is not None:
             raise error
@@ -157,8 +175,8 @@ class _Pool:
             jobs = jobs[1:]
         self.retried.add(number)
         fresh = self.workers[self.workers.index(worker)] = _Worker(self.arguments)
-        for number, job in jobs:
-            self._give(fresh, number, job)
+        for item in jobs:
+            self._give(fresh, item)
 
 
 def _serve(connection, function: Callable, memory_limit: int | None) -> None:
