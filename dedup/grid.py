@@ -14,6 +14,7 @@ from matplotlib.font_manager import FontProperties
 from matplotlib.patches import FancyBboxPatch, Rectangle
 from PIL import Image
 
+from dedup.decoding import UnreadableImage, load_image
 from dedup.lettering import (
     count_of,
     drawable,
@@ -202,8 +203,6 @@ def _rgb(color: str) -> tuple[int, ...]:
 
 def _fitted(member: Member) -> Image.Image | None:
     """The picture with its long side at SIDE, or None where it can't be read any more."""
-    from dedup.dataset import UnreadableImage, load_image
-
     short, long = sorted((member.width, member.height))
     try:
         picture = load_image(member.path, short_side=-(-SIDE * short // long) if short else SIDE)

@@ -51,11 +51,11 @@ def plot_k_distances(neighbors: np.ndarray | csr_matrix, epsilon: float) -> Figu
     axes.axhline(epsilon, color=VERMILION, lw=1.5, ls=(0, (5, 2)))
     axes.set_xlim(0, max(len(nearest), 1))
     axes.set_ylim(0, 1.15 * max(epsilon, found.max(initial=0.0)) or 1)
-    text = f"epsilon {epsilon:.3g}: {inside:,} of {len(nearest):,} pictures have a neighbour"
-    axes.annotate(text, (0.01, epsilon), ("axes fraction", "data"), (2, 5), "offset points", color=VERMILION)
+    text = f"{inside:,} of {len(nearest):,} pictures have a neighbour within epsilon {epsilon:.3g}"
+    axes.set_title(text, loc="left", color=VERMILION, fontsize=10)
     if len(found) < len(nearest):
         alone = f"{len(nearest) - len(found):,} have none in reach"
-        axes.annotate(alone, (0.99, 0.04), xycoords="axes fraction", ha="right", color=GREY)
+        axes.text(0.99, 0.04, alone, color=GREY, ha="right", transform=axes.transAxes)
     return figure
 
 
@@ -88,7 +88,9 @@ def plot_distance_histogram(copies: np.ndarray, others: np.ndarray, epsilon: flo
         within = ",\n".join(f"{100 * (distances <= epsilon).mean():.3g} % of {name}" for name, distances, _ in groups)
         axes.axvline(epsilon, color=INK, lw=1.5, ls=(0, (5, 2)))
         text = f"within epsilon {epsilon:.3g}:\n{within}"
-        axes.annotate(text, (epsilon, 0.97), ("data", "axes fraction"), (6, 0), "offset points", va="top", color=INK)
+        side = {"xytext": (6, 0)} if epsilon < edges[-1] / 2 else {"xytext": (-6, 0), "ha": "right"}
+        place = {"xycoords": ("data", "axes fraction"), "textcoords": "offset points", "va": "top", **side}
+        axes.annotate(text, (epsilon, 0.97), color=INK, bbox={"fc": "white", "ec": "none", "pad": 1}, **place)
     axes.legend(frameon=False, labelcolor=INK, loc="lower center", bbox_to_anchor=(0.5, 1), ncols=2)
     return figure
 

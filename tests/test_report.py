@@ -1,0 +1,295 @@
+"""The report: pages of pictures, the table, names that survive, figures that say what they should."""
+
+import csv
+import io
+import os
+import sys
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image
+from scipy.sparse import csr_matrix
+
+from dedup.grid import HIGHEST, SIDE, layout, plot_cluster_grid
+from dedup.lettering import drawable, escape, format_bytes, relative_path, shorten, text_width, unescape, wrap
+from dedup.plots import nearest_distances, plot_distance_histogram, plot_k_distances
+from dedup.report import clusters_table, describe_report, paginate, write_report
+
+
+@dataclass(frozen=True)
+class Member:
+    path: Path
+    width: int = 40
+    height: int = 30
+    bytes: int = 1000
+    distance: float = 0.01
+    kind: str = "copy"
+    coverage: float = 1.0
+    removable: bool = True
+    reason: str = ""
+
+
+@dataclass(frozen=True)
+class Cluster:
+    number: int
+    keeper: Member
+    members: tuple[Member, ...]
+
+
+def cluster_of(names, images_dir, number=1, **settings):
+    keeper, *others = [images_dir / name for name in names]
+    members = tuple(Member(path, **settings) for path in others)
+    return Cluster(number, Member(keeper, distance=0.0, kind="keeper", removable=False), members)
+
+
+def save(path, size=(40, 30), color="red"):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.new("RGB", size, color).save(path, "PNG")
+    return path
+
+
+def pixels(figure):
+    return np.asarray(Image.open(io.BytesIO(figure.png())).convert("RGB")).astype(int)
+
+
+def words(figure):
+    return [text.get_text() for text in figure.axes[0].texts]
+
+
+def has_color(image, color):
+    return bool((np.abs(image - color).max(axis=-1) <= 2).any())
+
+
+@pytest.mark.parametrize(
+    ("count", "text"),
+    [(0, "0 B"), (999, "999 B"), (1000, "1.0 kB"), (9_949, "9.9 kB"), (9_960, "10 kB"), (999_499, "999 kB")]
+    + [(999_500, "1.0 MB"), (1_500_000, "1.5 MB"), (12_345_678_901, "12 GB"), (10**18, "1.0 EB")],
+)
+def test_bytes_are_rounded_for_people(count, text):
+    assert format_bytes(count) == text
+
+
+@pytest.mark.parametrize(
+    ("name", "written"),
+    [("a b/ö 写真 '😀.jpg", "a b/ö 写真 '😀.jpg"), ("=1+1.jpg", "\\x3d1+1.jpg"), ("+x", "\\x2bx"), ("-x", "\\x2dx")]
+    + [("@x", "\\x40x"), ("\tx", "\\x09x"), ("\rx", "\\x0dx"), ("a\nb", "a\\x0ab"), ("＝x", "\\xef\\xbc\\x9dx")]
+    + [("a=b", "a=b"), ("a\\b", "a\\b"), ("a\\x41", "a\\x5cx41"), ("a\\\\x41", "a\\\\x5cx41")],
+)
+def test_a_name_in_the_table_is_plain_and_comes_back(name, written):
+    assert escape(name) == written
+    assert unescape(written) == name
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="names are not bytes there")
+@given(st.binary(max_size=12) | st.text(alphabet="\\x41f=\n\xff", max_size=8).map(os.fsencode))
+def test_any_name_comes_back_from_the_table(raw):
+    text = escape(os.fsdecode(raw))
+    assert os.fsencode(unescape(text)) == raw
+    assert len(text.encode("utf-8").splitlines()) <= 1
+    assert not text.startswith(tuple("=+-@\t\r"))
+
+
+def test_what_has_no_glyph_is_drawn_as_its_code():
+    assert drawable("añ.jpg") == "añ.jpg"
+    assert drawable("a\nb\u202e\udce9\ue000") == "a\\x0ab\\u202e\\xe9\\ue000"
+    assert drawable("\U000e0001") == "\\U000e0001"
+
+
+def test_a_long_name_loses_its_middle_and_keeps_its_ending():
+    name = "holiday_" * 8 + "final.jpeg"
+    short = shorten(name, 12, 150)
+    assert text_width(short, 12) <= 150 < text_width(name, 12)
+    assert short.startswith("holiday") and short.endswith("final.jpeg") and "…" in short
+    assert shorten("short.jpg", 12, 150) == "short.jpg"
+    assert "\\u202e" in shorten("\\u202e" * 30, 12, 150)
+    assert set(shorten("\\u202e" * 30, 12, 150).split("\\u202e")) <= {"", "…"}  # no code is cut in two
+
+
+def test_a_reason_fills_two_lines_at_most():
+    assert wrap("", 12, 100, 2) == []
+    assert wrap("one two", 12, 100, 2) == ["one two"]
+    lines = wrap("the keeper shows only a part of what this picture shows", 12, 100, 2)
+    assert len(lines) == 2 and lines[1].endswith("…") and all(text_width(line, 12) <= 100 for line in lines)
+    assert wrap("x" * 100, 12, 100, 2)[0].endswith("…")
+
+
+def test_paths_are_relative_to_the_folder(tmp_path):
+    assert relative_path(tmp_path / "a" / "b.jpg", tmp_path) == Path("a/b.jpg")
+    assert relative_path(Path("/elsewhere/b.jpg"), tmp_path) == Path("/elsewhere/b.jpg")
+
+
+def test_the_table_has_the_keeper_first_and_a_row_a_file(tmp_path):
+    keeper = Member(tmp_path / "a.jpg", 800, 600, 9000, 0.0, "keeper", 1.0, False)
+    goes = Member(tmp_path / "sub" / "b.jpg", 400, 300, 3000, -1e-9, "crop", 0.99951, True)
+    stays = Member(tmp_path / "=c.jpg", 900, 300, 5000, 0.25, "contains", 0.5, False, "it shows, more")
+    table = clusters_table([Cluster(7, keeper, (goes, stays))], tmp_path)
+    assert table == (
+        "path,cluster,keep,kind,distance,coverage,width,height,bytes,reason\n"
+        "a.jpg,7,1,keeper,0.0000,1.000,800,600,9000,\n"
+        "sub/b.jpg,7,0,crop,0.0000,1.000,400,300,3000,\n"
+        '\\x3dc.jpg,7,1,contains,0.2500,0.500,900,300,5000,"it shows, more"\n'
+    )
+
+
+def test_the_grid_says_what_a_person_needs(tmp_path):
+    save(tmp_path / "a.png"), save(tmp_path / "b" / "$x$.png")
+    stays = Member(tmp_path / "b" / "$x$.png", 40, 30, 70, 0.3, "same_pixels", 0.52, False, "not plain")
+    figure = plot_cluster_grid(
+        [cluster_of(["a.png", "gone.png"], tmp_path), cluster_of(["a.png"], tmp_path, 2)], tmp_path
+    )
+    assert {"Cluster 1", "2 files   1 can go, 1.0 kB freed", "no longer there", "a.png", "gone.png"} <= set(
+        words(figure)
+    )
+    assert {"keeper", "goes", "copy", "40 × 30   1.0 kB", "distance 0.010", "Cluster 2"} <= set(words(figure))
+    cluster = Cluster(3, Member(tmp_path / "a.png", kind="keeper", removable=False), (stays,))
+    texts = words(plot_cluster_grid([cluster], tmp_path))
+    assert {"2 files   all stay", "$x$.png", "b/", "stays", "same pixels", "distance 0.300   52 % shown"} <= set(texts)
+    assert "not plain" in texts
+
+
+def test_the_keeper_is_framed_and_colors_tell_what_goes(tmp_path):
+    save(tmp_path / "a.png"), save(tmp_path / "b.png")
+    image = pixels(plot_cluster_grid([cluster_of(["a.png", "b.png"], tmp_path)], tmp_path))
+    first, second = image[:, :216], image[:, 216:]
+    assert has_color(first, (0x00, 0x68, 0xA8)) and not has_color(second, (0x00, 0x68, 0xA8))
+    assert has_color(second, (0xB9, 0x4A, 0x00)) and not has_color(first, (0xB9, 0x4A, 0x00))
+
+
+@pytest.mark.parametrize("size", [(40, 30), (1, 500), (500, 1), (3, 3), (600, 200)])
+def test_every_picture_fills_its_square_in_one_direction(tmp_path, size):
+    save(tmp_path / "a.png", size)
+    image = pixels(plot_cluster_grid([cluster_of(["a.png", "gone.png"], tmp_path)], tmp_path))
+    rows, columns = np.where((np.abs(image - (255, 0, 0)) <= 2).all(axis=-1))
+    extent = (columns.max() - columns.min() + 1, rows.max() - rows.min() + 1)
+    scale = SIDE / max(size)
+    assert max(extent) >= SIDE - 2  # the frame covers a little of its border
+    assert extent == pytest.approx([max(1, side * scale) for side in size], abs=2)
+
+
+@pytest.mark.parametrize(
+    ("files", "rows", "width"), [(2, [2], 832), (8, [8], 1632), (9, [8, 1], 1632), (40, [8] * 5, 1632)]
+)
+def test_a_large_cluster_wraps(tmp_path, files, rows, width):
+    cluster = cluster_of([f"{i}.jpg" for i in range(files)], tmp_path)
+    assert [len(strip.members) for strip in layout(cluster, tmp_path)] == rows
+    figure = plot_cluster_grid([cluster], tmp_path)
+    assert pixels(figure).shape[1] == width
+    assert words(figure).count("no longer there") == files
+
+
+def test_what_is_not_drawn_of_a_cluster_is_told(tmp_path):
+    cluster = cluster_of([f"{i}.jpg" for i in range(50)], tmp_path)
+    texts = words(plot_cluster_grid([cluster], tmp_path, max_members=3))
+    assert texts.count("no longer there") == 3
+    assert "50 files   49 can go, 49 kB freed   47 more not shown" in texts
+    with pytest.raises(ValueError, match="at least 1, got 0"):
+        plot_cluster_grid([cluster], tmp_path, max_members=0)
+
+
+def test_no_clusters_and_too_many(tmp_path):
+    assert words(plot_cluster_grid([], tmp_path)) == ["No clusters"]
+    many = [cluster_of(["a.jpg", "b.jpg"], tmp_path)] * (HIGHEST // SIDE)
+    with pytest.raises(ValueError, match="326 clusters do not fit into one picture"):
+        plot_cluster_grid(many, tmp_path)
+
+
+def test_odd_names_and_damaged_files_are_drawn_without_a_warning(tmp_path):
+    names = ["写真 😀.jpg", "a\nb.jpg", "$\\frac{.jpg", "\u202egpj.exe", "مرحبا.jpg", "e\u0301.jpg", "%s{}.jpg", "_^"]
+    names += [] if sys.platform in ("win32", "darwin") else [os.fsdecode(b"\xe9\xff.jpg")]
+    (tmp_path / "damaged.jpg").write_bytes(b"\xff\xd8\xff")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        figure = plot_cluster_grid([cluster_of(["damaged.jpg", *names], tmp_path, reason="\n")], tmp_path)
+        figure.png()
+    assert words(figure).count("can't be read") == 1
+
+
+def test_a_notebook_shows_a_figure_by_itself(tmp_path):
+    figure = plot_cluster_grid([cluster_of(["a.jpg", "b.jpg"], tmp_path)], tmp_path)
+    assert figure._repr_png_().startswith(b"\x89PNG")
+    assert "matplotlib.pyplot" not in sys.modules or not sys.modules["matplotlib.pyplot"].get_fignums()
+
+
+def test_the_report_is_the_same_byte_for_byte(tmp_path):
+    save(tmp_path / "in" / "a.png"), save(tmp_path / "in" / "b.png", color="blue")
+    clusters = [cluster_of(["a.png", "b.png"], tmp_path / "in")]
+    first = write_report(clusters, tmp_path / "in", tmp_path / "one", progress=False)
+    second = write_report(clusters, tmp_path / "in", tmp_path / "two", progress=False)
+    assert [path.name for path in first] == ["clusters_001.png", "clusters.csv"]
+    assert [path.read_bytes() for path in first] == [path.read_bytes() for path in second]
+    assert Image.open(first[0]).info == {}  # no date, no name of a program
+
+
+def test_a_new_report_takes_the_place_of_the_old_one_and_of_nothing_else(tmp_path):
+    out = tmp_path / "out"
+    many = [cluster_of([f"{i}.jpg" for i in range(30)], tmp_path, number) for number in (1, 2, 3)]
+    assert len(write_report(many, tmp_path, out, progress=False)) == 4
+    (out / "clusters_notes.png").write_text("mine")
+    (out / "clusters_9.png").write_text("mine")
+    (out / "clusters_099.png").mkdir()
+    written = write_report(many[:1], tmp_path, out, progress=False)
+    left = sorted(path.name for path in out.iterdir())
+    assert left == ["clusters.csv", "clusters_001.png", "clusters_099.png", "clusters_9.png", "clusters_notes.png"]
+    assert written == [out / "clusters_001.png", out / "clusters.csv"]
+    assert write_report([], tmp_path, out, progress=False) == [out / "clusters.csv"]
+    assert not (out / "clusters_001.png").exists()
+    assert len((out / "clusters.csv").read_text().splitlines()) == 1
+
+
+def test_an_interrupted_write_leaves_the_old_file_whole(tmp_path, monkeypatch):
+    write_report([], tmp_path, tmp_path / "out", progress=False)
+    before = (tmp_path / "out" / "clusters.csv").read_bytes()
+    monkeypatch.setattr(os, "replace", lambda *_: (_ for _ in ()).throw(OSError("disk full")))
+    with pytest.raises(OSError, match="disk full"):
+        write_report([cluster_of(["a", "b"], tmp_path)], tmp_path, tmp_path / "out", progress=False)
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["clusters.csv"]
+    assert (tmp_path / "out" / "clusters.csv").read_bytes() == before
+
+
+def test_many_clusters_are_listed_but_not_all_drawn(tmp_path):
+    clusters = [cluster_of(["a.jpg", "b.jpg"], tmp_path, number) for number in range(1, 31)]
+    pages = list(paginate(clusters, tmp_path))
+    assert [cluster.number for page in pages for cluster in page] == list(range(1, 31))
+    written = write_report(clusters, tmp_path, tmp_path / "out", progress=False, max_pages=1)
+    assert [path.name for path in written] == ["clusters_001.png", "clusters.csv"]
+    told = f"The first {len(pages[0])} of 30 clusters are drawn; clusters.csv lists them all."
+    assert describe_report(clusters, tmp_path, written).splitlines()[1] == told
+    rows = list(csv.DictReader((tmp_path / "out" / "clusters.csv").open(newline="", encoding="utf-8")))
+    assert len(rows) == 60
+    complete = write_report(clusters, tmp_path, tmp_path / "out", progress=False)
+    assert "first" not in describe_report(clusters, tmp_path, complete)
+
+
+def test_the_nearest_neighbour_is_found_in_vectors_and_in_a_graph():
+    vectors = np.array([[1, 0], [1, 0], [0.6, 0.8], [-1, 0]], np.float32)
+    assert nearest_distances(vectors, block=3) == pytest.approx([0, 0, 0.4, 1.6], abs=1e-6)
+    graph = csr_matrix(([0.0, 0, 0, 0, 0.4, 0.4], ([0, 1, 0, 1, 1, 2], [0, 1, 1, 0, 2, 1])), shape=(4, 4))
+    assert nearest_distances(graph) == pytest.approx([0, 0, 0.4, np.inf])
+    assert nearest_distances(vectors[:1]) == pytest.approx([np.inf])
+
+
+def test_the_curve_counts_what_lies_within_epsilon():
+    vectors = np.array([[1, 0], [1, 0], [0.6, 0.8], [-1, 0]], np.float32)
+    axes = plot_k_distances(vectors, 0.1).axes[0]
+    assert axes.get_title(loc="left") == "2 of 4 pictures have a neighbour within epsilon 0.1"
+    assert plot_k_distances(np.zeros((0, 2), np.float32), 0.1).png()
+    graph = csr_matrix(([0.2, 0.2], ([0, 1], [1, 0])), shape=(3, 3))
+    figure = plot_k_distances(graph, 0.2)  # inclusive, as in DBSCAN
+    assert figure.axes[0].get_title(loc="left").startswith("2 of 3")
+    assert words(figure) == ["1 have none in reach"]
+
+
+def test_the_histogram_compares_shares_and_tells_what_lies_within():
+    figure = plot_distance_histogram([0.0, 0.1, 0.2, 0.5], [0.9] * 1000 + [0.2] * 1000, epsilon=0.2)
+    (text,) = words(figure)
+    assert text == "within epsilon 0.2:\n75 % of copies,\n50 % of different pictures"
+    labels = [entry.get_text() for entry in figure.axes[0].get_legend().get_texts()]
+    assert labels == ["4 pairs of copies", "2,000 pairs of different pictures"]
+    assert plot_distance_histogram([0.0], []).png()
+    with pytest.raises(ValueError, match="both empty"):
+        plot_distance_histogram([], [])
