@@ -1,0 +1,196 @@
+"""The command line: find duplicate images, look at the clusters, move what is not needed to a trash folder, undo.
+
+configs.py + command line  ->  grids, clusters.csv and plan.jsonl in output_dir; a summary; an exit code
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import re
+import sys
+import time
+from collections.abc import Iterable
+from datetime import timedelta
+from pathlib import Path
+
+import configs
+from dedup.config import CHECKS, Config, ConfigError
+
+BAD_USAGE, STOPPED, INTERRUPTED = 2, 4, 130
+EPILOG = """\
+examples:
+  python main.py photos                           find duplicates, write grids and a plan; nothing is moved
+  python main.py photos --dry-run                 the same, and list every file that would go
+  python main.py photos --epsilon 0.1             compare less alike pictures as well
+  python main.py photos --delete                  move what can go to a trash folder inside photos
+  python main.py photos --apply plan.jsonl        do what a plan says, after you have looked at it or edited it
+  python main.py photos --undo                    put the last run's files back
+  python main.py photos --purge --older-than 30d  destroy what went to the trash 30 days ago or earlier
+
+exit codes:
+  0  done
+  1  done, but some files were refused, each with its reason
+  2  wrong usage, setting, plan or journal; nothing was touched
+  3  another run is at work in this folder
+  4  input or output error; stopped, --undo still works
+  130  interrupted
+
+Defaults stand in configs.py. Relative paths given here start at the current folder."""
+
+
+def build_parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="main.py",
+        description="Find duplicate images by what they show. Nothing is moved unless asked, and it can be put back.",
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        argument_default=argparse.SUPPRESS,
+        allow_abbrev=False,
+    )
+    add = parser.add_argument
+    add("images_dir", nargs="?", help="folder to search, with everything below it")
+    add("--output", dest="output_dir", metavar="DIR", help="folder for grids, clusters.csv and plan.jsonl")
+    add("--epsilon", type=float, metavar="E", help="largest cosine distance between duplicates, 0 to 2")
+    add("--encoder", metavar="NAME", help="copydet, resnet18, resnet50 or a checkpoint's path")
+    add("--extensions", type=lambda text: text.split(","), metavar="A,B", help="endings of the image files: jpg,png")
+    add("--batch-size", type=int, metavar="N", help="images encoded at a time")
+    add("--embedding-size", type=int, metavar="N", help="numbers in an image's vector")
+    add("--image-resize", type=int, metavar="PX", help="side of the encoder's square input")
+    add("--num-workers", type=int, metavar="N", help="processes that read images")
+    add("--no-verify", dest="verify", action="store_false", help="trust the encoder: no check by geometry")
+    add("--quiet", action="store_true", default=False, help="no progress bars")
+    group = parser.add_argument_group("removal", "one of --delete, --dry-run, --apply, --undo, --purge")
+    one = group.add_mutually_exclusive_group()
+    one.add_argument("--delete", dest="delete_files", action="store_true", help="move what can go to the trash folder")
+    one.add_argument("--dry-run", action="store_true", default=False, help="list what --delete would move")
+    one.add_argument("--apply", metavar="PLAN", default=None, help="do what this plan.jsonl says")
+    one.add_argument(
+        "--undo", action="store_true", default=False, help="put back what a run moved, the last by default"
+    )
+    one.add_argument("--purge", action="store_true", default=False, help="destroy what is in the trash")
+    group.add_argument("--run", metavar="NAME", default=None, help="with --undo or --purge: only this run")
+    group.add_argument("--older-than", type=age, metavar="30d", default=None, help="with --purge: only older runs")
+    return parser
+
+
+def age(text: str) -> timedelta:
+    """12h, 30d or 4w."""
+    found = re.fullmatch(r"(\d{1,5})([hdw])", text)
+    if not found:
+        raise argparse.ArgumentTypeError(f"an age is a whole number and h, d or w, such as 30d; got {text!r}")
+    return timedelta(**{{"h": "hours", "d": "days", "w": "weeks"}[found[2]]: int(found[1])})
+
+
+def main(arguments: list[str] | None = None) -> int:
+    for stream in (sys.stdout, sys.stderr):
+        stream.reconfigure(errors="backslashreplace")
+    parser = build_parser()
+    options = parser.parse_args(arguments)
+    if options.run and not (options.undo or options.purge):
+        parser.error("--run goes with --undo or --purge")
+    if options.older_than is not None and not options.purge:
+        parser.error("--older-than goes with --purge")
+    if options.purge and not options.run and options.older_than is None:
+        parser.error("--purge needs --older-than AGE or --run NAME; --older-than 0d is everything")
+    try:
+        return run(options)
+    except ConfigError as error:
+        return fail(str(error), BAD_USAGE)
+    except KeyboardInterrupt:
+        return fail("interrupted; what was moved, if anything, comes back with --undo", INTERRUPTED)
+    except BrokenPipeError:  # the reader of our output has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return STOPPED
+    except OSError as error:
+        return fail(f"{error.strerror or error}: {error.filename or ''}".rstrip(": "), STOPPED)
+
+
+def run(options: argparse.Namespace) -> int:
+    """Do the one thing that was asked for; the exit code."""
+    config = Config.load(configs, **{name: value for name, value in vars(options).items() if name in CHECKS})
+    if not config.images_dir.is_dir():
+        what = "is a file, not a folder" if config.images_dir.exists() else "does not exist"
+        raise ConfigError(f"images_dir {config.images_dir} {what}; give the folder that holds the pictures")
+    if options.apply or options.undo or options.purge:
+        return change(config, options)
+    return search(config, options)
+
+
+def search(config: Config, options: argparse.Namespace) -> int:
+    """Find, report, plan and, if asked, move."""
+    try:
+        config.output_dir.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigError(f"output_dir {config.output_dir} can't be made: {error.strerror}; choose another") from error
+    from dedup import removal, report, summary
+    from dedup.checkpoints import EncoderError
+    from dedup.pipeline import find_duplicates
+
+    began, progress, folder = time.time(), not options.quiet, config.images_dir
+    try:
+        result = find_duplicates(config, progress=progress)
+    except EncoderError as error:
+        raise ConfigError(str(error)) from error
+    paths, failures = result.embeddings.paths, result.embeddings.failures
+    if not paths and not failures:
+        raise ConfigError(f"no images in {folder}: no file in it ends in {', '.join(config.extensions)}")
+    unreadable, plan = config.output_dir / "unreadable.csv", config.output_dir / "plan.jsonl"
+    summary.write_unreadable(failures, folder, unreadable)
+    written = report.write_report(result.clusters, folder, config.output_dir, progress=progress)
+    planned = removal.make_plan(result.clusters, folder, plan, read_since=began)
+    say(summary.reading(len(paths), failures, folder, unreadable))
+    say(summary.refusals(planned))
+    say(summary.finding(result.clusters, result.epsilon, planned, folder))
+    say(summary.shown(line) for line in report.describe_report(result.clusters, folder, written).splitlines())
+    if not paths:
+        return fail("none of the images could be read", BAD_USAGE)
+    if options.dry_run:
+        say(["would go, nothing was moved:", *summary.planning(result.clusters, planned, folder)])
+    elif config.delete_files and planned.done:
+        return max(planned.exit_code, conclude(removal.apply_plan(plan, folder), "moved to the trash", folder))
+    if planned.done:
+        say(["to move them to the trash:", "  " + summary.command(folder, "--apply", plan)])
+    return planned.exit_code
+
+
+def change(config: Config, options: argparse.Namespace) -> int:
+    """Apply a plan, undo or purge."""
+    from dedup import removal
+
+    folder = config.images_dir
+    if options.apply:
+        return conclude(removal.apply_plan(Path(options.apply), folder), "moved to the trash", folder)
+    if options.undo:
+        return conclude(removal.undo(folder, options.run), "put back", folder)
+    return conclude(removal.purge(folder, options.run, options.older_than), "destroyed", folder)
+
+
+def conclude(outcome, done: str, images_dir: Path) -> int:
+    """Say what a removal call observed, and what to run next; its exit code."""
+    from dedup import summary
+    from dedup.lettering import count_of
+
+    run_name = f" (run {summary.shown(outcome.run)})" if outcome.run else ""
+    say([*summary.refusals(outcome), f"{count_of(len(outcome.done), 'file')} {done}{run_name}"])
+    if outcome.message:
+        fail(outcome.message, outcome.exit_code)
+    say(summary.advice(outcome, done, images_dir))
+    return outcome.exit_code
+
+
+def say(lines: Iterable[str]) -> None:
+    for line in lines:
+        print(line)
+    sys.stdout.flush()
+
+
+def fail(message: str, code: int) -> int:
+    from dedup.summary import shown
+
+    print(f"main.py: {shown(message)}", file=sys.stderr)
+    return code
+
+
+if __name__ == "__main__":
+    sys.exit(main())

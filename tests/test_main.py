@@ -1,0 +1,293 @@
+"""The command line: as a process where the whole matters, in this process with a made-up result where a case does."""
+
+import errno
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+from PIL import Image
+
+import main
+from dedup import summary
+from dedup.config import CHECKS
+from dedup.outcome import Outcome
+from tests.conftest import PROJECT
+
+HEAVY = ("torch", "torchvision", "sklearn", "scipy", "cv2", "matplotlib", "numpy", "PIL")
+
+
+def run(*arguments: str | Path, cwd: Path = PROJECT) -> subprocess.CompletedProcess:
+    """`python main.py ...` from `cwd`."""
+    words = [sys.executable, PROJECT / "main.py", *arguments]
+    return subprocess.run(words, cwd=cwd, capture_output=True, text=True, encoding="utf-8", errors="surrogateescape")
+
+
+def call(*arguments: str | Path) -> int:
+    """The exit code of main.py in this process."""
+    try:
+        return main.main([str(argument) for argument in arguments])
+    except SystemExit as error:
+        return error.code
+
+
+def tree(folder: Path) -> dict[str, bytes]:
+    """Every file outside the trash, with its content."""
+    files = (path for path in sorted(folder.rglob("*")) if path.is_file() and ".dedup-trash" not in path.parts)
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in files}
+
+
+@pytest.fixture
+def pictures(tmp_path) -> Path:
+    """A folder with a picture, its exact copy and a broken file."""
+    folder = tmp_path / "my pictures"
+    folder.mkdir()
+    Image.radial_gradient("L").save(folder / "a.png")
+    shutil.copy(folder / "a.png", folder / "b.png")
+    (folder / "broken.jpg").write_bytes(b"no picture")
+    return folder
+
+
+@pytest.fixture
+def find(monkeypatch, pictures):
+    """Has `find_duplicates` give what is asked for, or raise it: b.png is a copy of a.png unless told otherwise."""
+    from dedup import pipeline
+    from dedup.clusters import Cluster, Member
+
+    size = (pictures / "a.png").stat().st_size
+    shared = {"width": 256, "height": 256, "bytes": size, "distance": 0.0, "coverage": 1.0, "reason": ""}
+    keeper = Member(pictures / "a.png", kind="keeper", removable=False, **shared)
+    copy = Member(pictures / "b.png", kind="identical", removable=True, **shared)
+
+    found = (Cluster(1, keeper, (copy,)),)
+
+    def install(error=None, clusters=found, paths=("a.png", "b.png"), failures=None):
+        def find_duplicates(config, progress=True):
+            if error is not None:
+                raise error
+            embeddings = SimpleNamespace(paths=[pictures / path for path in paths], failures=failures or {})
+            return SimpleNamespace(embeddings=embeddings, clusters=list(clusters), epsilon=0.05)
+
+        monkeypatch.setattr(pipeline, "find_duplicates", find_duplicates)
+
+    return install
+
+
+def test_help_imports_nothing_heavy():
+    code = f"import sys, main\ntry: main.main(['--help'])\nfinally: print([n for n in {HEAVY} if n in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], cwd=PROJECT, capture_output=True, text=True)
+    assert done.returncode == 0
+    assert done.stdout.endswith("[]\n")
+    assert "examples:" in done.stdout and "exit codes:" in done.stdout
+
+
+def test_every_setting_has_an_option():
+    assert {action.dest for action in main.build_parser()._actions} >= set(CHECKS)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["missing"], "images_dir missing does not exist"),
+        (["a.png"], "is a file, not a folder"),
+        ([""], "write '.' for the current folder"),
+        ([".", "--epsilon", "3"], "[0, 2], or None for the encoder's own, got 3.0"),
+        ([".", "--epsilon", "far"], "invalid float value: 'far'"),
+        ([".", "--batch-size", "0"], "batch_size"),
+        ([".", "--extensions", "*"], "extensions"),
+        ([".", "--output", "a.png"], "output_dir a.png can't be made"),
+        ([".", "--delete", "--dry-run"], "not allowed with"),
+        ([".", "--eps", "1"], "unrecognized arguments"),
+        ([".", "--older-than", "30d"], "goes with --purge"),
+        ([".", "--run", "x"], "goes with --undo or --purge"),
+        ([".", "--purge"], "--older-than"),
+        ([".", "--purge", "--older-than", "30"], "such as 30d"),
+        ([".", "--apply", "missing.jsonl"], "missing.jsonl"),
+    ],
+)
+def test_wrong_usage_is_one_line_and_code_2(arguments, says, pictures, monkeypatch, capsys):
+    monkeypatch.chdir(pictures)
+    before = tree(pictures)
+    assert call(*arguments) == 2
+    last = capsys.readouterr().err.splitlines()[-1]
+    assert says in last
+    assert tree(pictures) == before
+
+
+def test_a_run_says_what_was_found_and_what_to_do(find, pictures, tmp_path, capsys):
+    find(failures={pictures / "broken.jpg": "not an image\nat all"})
+    before = tree(pictures)
+    assert call(pictures, "--output", tmp_path / "out", "--quiet") == 0
+    said = capsys.readouterr().out
+    assert "2 images read, 1 unreadable" in said
+    assert r"broken.jpg: not an image\nat all" in said
+    assert "1 cluster of 2 files at epsilon 0.05" in said
+    assert "1 file could go" in said
+    assert f"--apply {tmp_path / 'out' / 'plan.jsonl'}" in said.splitlines()[-1]
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {
+        "clusters.csv",
+        "clusters_001.png",
+        "plan.jsonl",
+        "unreadable.csv",
+    }
+    assert (tmp_path / "out" / "unreadable.csv").read_text().splitlines()[1].startswith("broken.jpg,")
+    assert tree(pictures) == before
+
+
+def test_names_ten_unreadable_files_and_where_the_others_are(find, pictures, tmp_path, capsys):
+    find(failures={pictures / f"{number:02}.jpg": "broken" for number in range(12)})
+    assert call(pictures, "--output", tmp_path / "out", "--quiet") == 0
+    said = capsys.readouterr().out
+    assert "09.jpg" in said and "10.jpg" not in said
+    assert "and 2 more, in" in said
+    assert len((tmp_path / "out" / "unreadable.csv").read_text().splitlines()) == 13
+
+
+def test_dry_run_lists_and_moves_nothing(find, pictures, tmp_path, capsys, monkeypatch):
+    find()
+    monkeypatch.setattr(main.configs, "delete_files", True)
+    before = tree(pictures)
+    assert call(pictures, "--output", tmp_path / "out", "--quiet", "--dry-run") == 0
+    assert "b.png (identical) for a.png" in capsys.readouterr().out
+    assert tree(pictures) == before
+
+
+@pytest.mark.parametrize("how", ["--delete", "configs.py", "--apply"])
+def test_removal_can_be_undone(how, find, pictures, tmp_path, capsys, monkeypatch):
+    find()
+    before = tree(pictures)
+    output = ["--output", tmp_path / "out", "--quiet"]
+    if how == "configs.py":
+        monkeypatch.setattr(main.configs, "delete_files", True)
+    assert call(pictures, *output, *(["--delete"] if how == "--delete" else [])) == 0
+    if how == "--apply":
+        assert call(pictures, "--apply", tmp_path / "out" / "plan.jsonl") == 0
+    said = capsys.readouterr().out
+    assert "1 file moved to the trash" in said
+    assert said.splitlines()[-1].endswith("--undo")
+    assert sorted(tree(pictures)) == ["a.png", "broken.jpg"]
+    assert call(pictures, "--undo") == 0
+    assert "1 file put back" in capsys.readouterr().out
+    assert tree(pictures) == before
+
+
+def test_purge_destroys_what_is_old_enough(find, pictures, tmp_path, capsys):
+    find()
+    assert call(pictures, "--output", tmp_path / "out", "--quiet", "--delete") == 0
+    assert call(pictures, "--purge", "--older-than", "1d") == 0
+    assert "0 files destroyed" in capsys.readouterr().out
+    assert call(pictures, "--purge", "--older-than", "0d") == 0
+    assert "1 file destroyed" in capsys.readouterr().out
+    call(pictures, "--undo")
+    assert sorted(tree(pictures)) == ["a.png", "broken.jpg"]
+
+
+def test_a_refused_item_is_code_1_with_its_reason(find, pictures, tmp_path, capsys):
+    find()
+    assert call(pictures, "--output", tmp_path / "out", "--quiet") == 0
+    (pictures / "b.png").write_bytes(b"edited since")
+    assert call(pictures, "--apply", tmp_path / "out" / "plan.jsonl") == 1
+    said = capsys.readouterr().out
+    assert "refused: b.png: " in said and "0 files moved" in said
+    assert (pictures / "b.png").read_bytes() == b"edited since"
+
+
+def test_a_second_run_in_the_folder_is_code_3(find, pictures, tmp_path, capsys, monkeypatch):
+    from dedup import removal
+
+    monkeypatch.setattr(removal, "undo", lambda *_: Outcome(exit_code=3, message="another run is at work"))
+    assert call(pictures, "--undo") == 3
+    said = capsys.readouterr()
+    assert "another run" in said.err and "again" in said.out.splitlines()[-1]
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "says"),
+    [
+        (KeyboardInterrupt(), 130, "interrupted"),
+        (OSError(errno.ENOSPC, "No space left on device", "x.png"), 4, "No space left on device: x.png"),
+    ],
+)
+def test_what_ends_a_run_is_one_line(error, code, says, find, pictures, tmp_path, capsys):
+    find(error)
+    assert call(pictures, "--output", tmp_path / "out") == code
+    said = capsys.readouterr().err
+    assert says in said and said.count("\n") == 1
+
+
+def test_a_fault_of_ours_is_not_hidden(find, pictures, tmp_path):
+    find(ValueError("ours"))
+    with pytest.raises(ValueError, match="ours"):
+        call(pictures, "--output", tmp_path / "out")
+
+
+def test_no_images_and_no_readable_images_are_code_2(find, pictures, tmp_path, capsys):
+    find(paths=(), clusters=())
+    assert call(pictures, "--output", tmp_path / "out", "--quiet") == 2
+    assert "no images in" in capsys.readouterr().err
+    find(paths=(), clusters=(), failures={pictures / "broken.jpg": "broken"})
+    assert call(pictures, "--output", tmp_path / "out", "--quiet") == 2
+    assert "none of the images could be read" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("name", "written"),
+    [
+        ("plain name.jpg", "plain name.jpg"),
+        ("写真 é.jpg", "写真 é.jpg"),
+        ("a\nb\t\x1b[31m\x7f", r"a\nb\t\x1b[31m\x7f"),
+        ("right\u202eleft", r"right\u202eleft"),
+        ("line\u2028", r"line\u2028"),
+        ("\udcff", r"\udcff"),
+    ],
+)
+def test_names_are_harmless_on_a_terminal(name, written):
+    assert summary.shown(name) == written
+
+
+@pytest.mark.skipif(os.name == "nt" or not shutil.which("bash"), reason="quotes for a POSIX shell, checked with bash")
+@pytest.mark.parametrize(
+    "name", ["plain", 'it\'s a "name"', "a\nb", "\x1b[31m'\\$HOME`id`", "$(id) \u202e 写", "\udcff*", "~", "-rf"]
+)
+def test_a_command_can_be_pasted(name, tmp_path, monkeypatch):
+    words = summary.command(tmp_path / name, "--apply", Path(name))
+    assert words.isprintable()
+    told = subprocess.run(["bash", "-c", f"printf '%s\\0' {words}"], capture_output=True, check=True)
+    pasted = [os.fsdecode(word) for word in told.stdout.split(b"\0")[:-1]]
+    assert pasted[-3] == str(tmp_path / name)
+    assert Path(pasted[-1]) == Path(name) and not pasted[-1].startswith("-")
+    monkeypatch.chdir(tmp_path)
+    assert summary.command(tmp_path / "here", "--undo").endswith(" here --undo")
+
+
+@pytest.fixture(scope="module")
+def sample_run(samples_dir, tmp_path_factory):
+    """main.py on the sample pictures, once, from another folder."""
+    output = tmp_path_factory.mktemp("run")
+    done = run(samples_dir, "--output", "out", cwd=output)
+    assert done.returncode == 0, done.stderr
+    return done, output / "out"
+
+
+def test_samples_as_a_process(sample_run):
+    done, output = sample_run
+    assert "Traceback" not in done.stderr
+    assert "could go" in done.stdout
+    assert (output / "clusters_001.png").is_file()
+    assert (output / "clusters.csv").read_text(encoding="utf-8").startswith("path,cluster,keep,kind,distance,")
+
+
+def test_two_runs_write_the_same(sample_run, samples_dir, tmp_path):
+    _, output = sample_run
+    assert run(samples_dir, "--output", tmp_path / "again", "--num-workers", "0").returncode == 0
+    assert (tmp_path / "again" / "clusters.csv").read_bytes() == (output / "clusters.csv").read_bytes()
+
+
+def test_an_empty_folder_as_a_process(tmp_path):
+    (tmp_path / "empty").mkdir()
+    done = run(tmp_path / "empty", "--output", tmp_path / "out")
+    assert done.returncode == 2
+    assert "no images in" in done.stderr and done.stderr.count("\n") == 1
