@@ -1,0 +1,102 @@
+"""Files that must agree with each other: requirements, environment, imports, the commands of Makefile and CI."""
+
+import ast
+import re
+import shutil
+import subprocess
+import sys
+
+import pytest
+import yaml
+
+from tests.conftest import PROJECT
+
+OWN = {"configs", "dedup", "main", "tests"}
+MODULES = {
+    "cv2": "opencv-python",
+    "PIL": "pillow",
+    "pillow_heif": "pillow-heif",
+    "sklearn": "scikit-learn",
+    "yaml": "pyyaml",
+}
+NOT_IMPORTED = {"jupyter", "ruff", "scikit-image"}  # two programs, and photos that are read as files
+LINE = re.compile(r"([a-z0-9-]+)==([0-9][0-9a-z.]*)  # (\w.{5,})")
+
+
+def requirements(name: str) -> dict[str, str]:
+    """Version by package; every line is `package==version  # reason`, but for one that includes another file."""
+    lines = (PROJECT / name).read_text(encoding="utf-8").splitlines()
+    found = [LINE.fullmatch(line) for line in lines if line != "-r requirements.txt"]
+    assert all(found), [line for line in lines if not LINE.fullmatch(line)]
+    return {line[1]: line[2] for line in found}
+
+
+def imported(*patterns: str) -> dict[str, list[str]]:
+    """Files by the top-level module that they import."""
+    importers: dict[str, list[str]] = {}
+    for path in (path for pattern in patterns for path in sorted(PROJECT.glob(pattern))):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Import):
+                names = [alias.name for alias in node.names]
+            else:
+                names = [node.module] if isinstance(node, ast.ImportFrom) and not node.level else []
+            for name in names:
+                importers.setdefault(name.split(".")[0], []).append(path.relative_to(PROJECT).as_posix())
+    return importers
+
+
+def packages(importers: dict[str, list[str]]) -> set[str]:
+    return {MODULES.get(name, name) for name in importers if name not in sys.stdlib_module_names and name not in OWN}
+
+
+def test_requirements_are_pinned_with_a_reason():
+    assert "torch" in requirements("requirements.txt")
+    assert "pytest" in requirements("requirements-dev.txt")
+    assert not set(requirements("requirements.txt")) & set(requirements("requirements-dev.txt"))
+
+
+def test_what_is_imported_is_required_and_the_other_way_round():
+    run, development = set(requirements("requirements.txt")), set(requirements("requirements-dev.txt"))
+    used = packages(imported("*.py", "dedup/**/*.py", "benchmarks/**/*.py"))
+    tested = packages(imported("tests/**/*.py"))
+    assert used <= run
+    assert tested <= run | development
+    assert run | development <= used | tested | NOT_IMPORTED
+
+
+def test_environment_yml_installs_requirements_txt():
+    environment = yaml.safe_load((PROJECT / "environment.yml").read_text(encoding="utf-8"))
+    *conda, by_pip = environment["dependencies"]
+    assert by_pip == {"pip": ["-r requirements.txt"]}
+    assert conda == ["python=3.11", "pip"]
+    development = (PROJECT / "requirements-dev.txt").read_text(encoding="utf-8")
+    assert development.startswith("-r requirements.txt\n")
+
+
+def test_one_python_everywhere():
+    assert 'target-version = "py311"' in (PROJECT / "pyproject.toml").read_text(encoding="utf-8")
+    for path in sorted((PROJECT / ".github" / "workflows").glob("*.yml")):
+        jobs = yaml.safe_load(path.read_text(encoding="utf-8"))["jobs"].values()
+        steps = [step for job in jobs for step in job["steps"] if "setup-python" in step.get("uses", "")]
+        assert steps and {step["with"]["python-version"] for step in steps} == {"3.11"}
+
+
+def test_only_the_outside_reads_configs():
+    assert "configs" in imported("main.py")
+    assert "configs" not in imported("dedup/**/*.py")
+
+
+def test_workflow_runs_what_ci_runs():
+    workflow = (PROJECT / ".github" / "workflows" / "test.yml").read_text(encoding="utf-8")
+    assert "./.ci/run" in workflow
+    assert re.search(r"^make test\b", (PROJECT / ".ci" / "run").read_text(encoding="utf-8"), re.MULTILINE)
+
+
+@pytest.mark.skipif(sys.platform == "win32" or not shutil.which("make"), reason="needs make and a POSIX shell")
+def test_every_make_target_is_explained():
+    makefile = (PROJECT / "Makefile").read_text(encoding="utf-8")
+    targets = re.search(r"^\.PHONY: (.*)$", makefile, re.MULTILINE)[1].split()
+    told = subprocess.run(["make", "-s", "help"], cwd=PROJECT, capture_output=True, text=True, check=True).stdout
+    assert [line.split()[1] for line in told.splitlines()] == targets
+    subprocess.run(["bash", "-n", ".ci/run"], cwd=PROJECT, check=True)
+    assert (PROJECT / ".ci" / "run").stat().st_mode & 0o111
