@@ -1,0 +1,140 @@
+"""What a file is besides its picture: a duplicate and its keeper in, the reason why the duplicate stays out.
+
+A duplicate may show nothing new and still be worth keeping: as part of a set, for its date, for its other pages.
+"""
+
+import hashlib
+import os
+import re
+import stat
+import warnings
+from functools import lru_cache
+from itertools import pairwise
+from pathlib import Path
+
+from PIL import Image, UnidentifiedImageError
+from pillow_heif import HeifImageFile
+
+from dedup.decoding import BYTES_PER_PIXEL, FORMATS, MAX_BYTES
+
+RAW = {
+    *(".3fr", ".arw", ".cr2", ".cr3", ".crw", ".dcr", ".dng", ".erf", ".iiq", ".kdc", ".mef", ".mos", ".mrw", ".nef"),
+    *(".nrw", ".orf", ".pef", ".raf", ".raw", ".rw2", ".sr2", ".srf", ".srw", ".x3f"),
+}
+COMPANIONS = RAW | {".mov", ".mp4", ".m4v", ".xmp", ".aae", ".json", ".thm", ".pp3", ".dop"}
+_TRASH = re.compile(
+    r"\.dedup-trash|\.trash(es|-\d+)?|\$recycle\.bin|recycle[rd]|[#@]recycle|\.dtrash|\.stversions", re.IGNORECASE
+)
+_MOST_FRAMES = 1000  # of an animation that is compared frame by frame
+_EXIF, _GPS, _CAPTURED, _LATITUDE = 0x8769, 0x8825, (0x9003, 0x9004), 2  # EXIF 2.32, 4.6
+
+
+def why_it_stays(member_path: Path, keeper_path: Path, images_dir: Path) -> str:
+    """Tell why a duplicate should not be removed although its keeper shows all of its picture; empty if it may go.
+
+    Parameters
+    ----------
+    member_path, keeper_path : images_dir / relative
+    """
+    if any(_TRASH.fullmatch(part) for part in member_path.relative_to(images_dir).parts[:-1]):
+        return "lies in a trash folder"
+    if any(_TRASH.fullmatch(part) for part in keeper_path.relative_to(images_dir).parts[:-1]):
+        return "its keeper lies in a trash folder"
+    try:
+        return (
+            _of_one_file(member_path, keeper_path) or _companion(member_path) or _more_inside(member_path, keeper_path)
+        )
+    except Exception as error:  # a decoder's, on a page or in metadata that nobody looked at before
+        return f"can't be compared with its keeper in full: {type(error).__name__}"
+
+
+def _of_one_file(member_path: Path, keeper_path: Path) -> str:
+    member, keeper = os.lstat(member_path), os.lstat(keeper_path)
+    if not stat.S_ISREG(member.st_mode) or not stat.S_ISREG(keeper.st_mode):
+        return "it or its keeper is not a regular file"
+    if (member.st_dev, member.st_ino) == (keeper.st_dev, keeper.st_ino):
+        return "is a hard link to its keeper: nothing would be freed"
+    return f"has {member.st_nlink - 1} more hard link(s): nothing would be freed" if member.st_nlink > 1 else ""
+
+
+def _companion(path: Path) -> str:
+    """Name a file that belongs to this one: RAW beside JPEG, a live photo's film, edits, metadata."""
+    name, stem, suffix = path.name.casefold(), path.stem.casefold(), path.suffix.casefold()
+    numbered = re.fullmatch(r"(.+)(\(\d+\))", stem)  # picture(1).jpg goes with picture.jpg(1).json
+    sidecars = (f"{name}.", f"{numbered[1]}{suffix}{numbered[2]}.") if numbered else (f"{name}.",)
+    for other in _names(path.parent, os.stat(path.parent).st_mtime_ns).get(_first_word(name), ()):
+        folded = other.casefold()
+        other_stem, other_suffix = os.path.splitext(folded)
+        belongs = other_stem == stem or folded.startswith(sidecars)
+        if folded != name and belongs and (other_suffix in COMPANIONS or suffix in RAW):
+            return f"belongs together with {other}"
+    return ""
+
+
+@lru_cache(maxsize=16)
+def _names(folder: Path, mtime_ns: int) -> dict[str, list[str]]:
+    """Names in a folder by their first word; `mtime_ns`, the folder's, makes a change be seen."""
+    found: dict[str, list[str]] = {}
+    for name in sorted(os.listdir(folder)):
+        found.setdefault(_first_word(name.casefold()), []).append(name)
+    return found
+
+
+def _first_word(name: str) -> str:
+    """What a file's name and its companions' names have in common, up to the first dot or bracket."""
+    return re.split(r"[.(]", name, maxsplit=1)[0]
+
+
+def _more_inside(member_path: Path, keeper_path: Path) -> str:
+    if member_path.stat().st_size == keeper_path.stat().st_size and _digest(member_path) == _digest(keeper_path):
+        return ""
+    with warnings.catch_warnings(), _open(member_path) as member, _open(keeper_path) as keeper:
+        warnings.simplefilter("ignore")
+        if only := sorted(_when_and_where(member) - _when_and_where(keeper)):
+            return f"has the {' and '.join(only)} that its keeper lacks"
+        if getattr(member, "n_frames", 1) == 1:
+            return ""
+        frames = _frames(member)
+        if all(one == other for one, other in pairwise(frames)) or frames == _frames(keeper):
+            return ""
+        return f"has {len(frames)} different frames or pages"
+
+
+def _digest(path: Path) -> bytes:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "blake2b").digest()
+
+
+def _open(path: Path) -> Image.Image:
+    try:
+        return Image.open(path, formats=FORMATS)
+    except UnidentifiedImageError:
+        return HeifImageFile(path.open("rb"), "")
+
+
+def _when_and_where(image: Image.Image) -> set[str]:
+    """Which of capture time and place a picture's EXIF or XMP tells."""
+    exif = image.getexif()
+    captured, place = exif.get_ifd(_EXIF), exif.get_ifd(_GPS)
+    xmp = image.info.get("xmp") or image.info.get("XML:com.adobe.xmp") or b""
+    xmp = xmp.encode("utf-8", "replace") if isinstance(xmp, str) else bytes(xmp)
+    found = set()
+    if any(re.search("[1-9]", str(captured.get(tag, ""))) for tag in _CAPTURED) or b"DateTimeOriginal" in xmp:
+        found.add("capture time")
+    if place.get(_LATITUDE) or b"GPSLatitude" in xmp:
+        found.add("place")
+    return found
+
+
+def _frames(image: Image.Image) -> list[tuple[tuple[int, int], bytes]]:
+    """Size and digest of the pixels of every frame or page."""
+    count = getattr(image, "n_frames", 1)
+    if count > _MOST_FRAMES:
+        raise ValueError(f"{count} frames, more than {_MOST_FRAMES}")
+    found = []
+    for number in range(count):
+        image.seek(number)
+        if image.width * image.height * BYTES_PER_PIXEL > MAX_BYTES:
+            raise ValueError(f"frame {number} is too large")
+        found.append((image.size, hashlib.blake2b(image.convert("RGBA").tobytes()).digest()))
+    return found

@@ -1,0 +1,123 @@
+"""Why a duplicate stays: one small pair of files for each reason, and its near miss that may go."""
+
+import os
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from dedup.safeguards import why_it_stays
+
+EXIF_IFD, GPS_IFD = 0x8769, 0x8825
+
+
+@pytest.fixture
+def keeper(tmp_path) -> Path:
+    Image.new("RGB", (8, 8), "red").save(tmp_path / "keeper.png")
+    return tmp_path / "keeper.png"
+
+
+def picture(path: Path, **options) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.new("RGB", (8, 8), "red").save(path, **options)
+    return path
+
+
+def exif(time: str | None = None, place: bool = False) -> bytes:
+    data = Image.Exif()
+    if time is not None:
+        data.get_ifd(EXIF_IFD)[0x9003] = time
+    if place:
+        data.get_ifd(GPS_IFD).update({1: "N", 2: (48.0, 8.0, 0.0), 3: "E", 4: (11.0, 30.0, 0.0)})
+    return data.tobytes()
+
+
+def test_a_plain_copy_may_go(keeper, tmp_path):
+    assert why_it_stays(picture(tmp_path / "copy.jpg"), keeper, tmp_path) == ""
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["a.CR2", "A.mov", "a.xmp", "a.jpg.xmp", "a.AAE", "a.json", "a.jpg.json", "a.jpg.supplemental-metadata.json"],
+)
+def test_a_member_of_a_set_stays(keeper, tmp_path, name):
+    member = picture(tmp_path / "a.jpg")
+    (tmp_path / name).write_bytes(b"companion")
+    assert why_it_stays(member, keeper, tmp_path) == f"belongs together with {name}"
+
+
+@pytest.mark.parametrize("name", ["ab.xmp", "b.mov", "a.txt", "a.b.jpg", "a.png", "sub/a.xmp"])
+def test_other_names_are_no_companions(keeper, tmp_path, name):
+    member = picture(tmp_path / "a.jpg")
+    (tmp_path / name).parent.mkdir(exist_ok=True)
+    (tmp_path / name).write_bytes(b"other")
+    assert why_it_stays(member, keeper, tmp_path) == ""
+
+
+def test_a_numbered_sidecar_is_a_companion(keeper, tmp_path):
+    member = picture(tmp_path / "a(1).jpg")
+    (tmp_path / "a.jpg(1).json").write_bytes(b"{}")
+    assert why_it_stays(member, keeper, tmp_path) == "belongs together with a.jpg(1).json"
+
+
+def test_a_raw_file_with_its_jpeg_stays(keeper, tmp_path):
+    member = picture(tmp_path / "a.dng", format="TIFF")
+    picture(tmp_path / "a.jpg")
+    assert why_it_stays(member, keeper, tmp_path) == "belongs together with a.jpg"
+
+
+def test_hard_links_stay(keeper, tmp_path):
+    os.link(keeper, tmp_path / "link.png")
+    assert why_it_stays(tmp_path / "link.png", keeper, tmp_path).startswith("is a hard link to its keeper")
+    member = picture(tmp_path / "a.jpg")
+    os.link(member, tmp_path / "b.jpg")
+    assert why_it_stays(member, keeper, tmp_path).startswith("has 1 more hard link")
+
+
+@pytest.mark.parametrize(
+    "folder", [".Trash-1000/files", ".dedup-trash/run", "$RECYCLE.BIN", "#recycle/x", ".stversions"]
+)
+def test_files_in_a_trash_stay_and_are_no_keepers(keeper, tmp_path, folder):
+    inside = picture(tmp_path / folder / "a.jpg")
+    assert why_it_stays(inside, keeper, tmp_path) == "lies in a trash folder"
+    assert why_it_stays(keeper, inside, tmp_path) == "its keeper lies in a trash folder"
+
+
+@pytest.mark.parametrize("suffix", [".jpg", ".png", ".webp", ".tif"])
+def test_the_only_file_with_time_or_place_stays(keeper, tmp_path, suffix):
+    dated = picture(tmp_path / f"dated{suffix}", exif=exif("2020:01:02 03:04:05"))
+    placed = picture(tmp_path / f"placed{suffix}", exif=exif(place=True))
+    assert why_it_stays(dated, keeper, tmp_path) == "has the capture time that its keeper lacks"
+    assert why_it_stays(placed, keeper, tmp_path) == "has the place that its keeper lacks"
+    both = picture(tmp_path / f"both{suffix}", exif=exif("2021:01:01 00:00:00", place=True))
+    assert why_it_stays(dated, both, tmp_path) == why_it_stays(placed, both, tmp_path) == ""
+
+
+def test_an_empty_date_is_no_date(keeper, tmp_path):
+    assert why_it_stays(picture(tmp_path / "a.jpg", exif=exif("0000:00:00 00:00:00")), keeper, tmp_path) == ""
+
+
+def test_a_date_in_xmp_counts(keeper, tmp_path):
+    member = picture(tmp_path / "a.jpg", xmp=b'<x exif:DateTimeOriginal="2020-01-02"/>')
+    assert why_it_stays(member, keeper, tmp_path) == "has the capture time that its keeper lacks"
+
+
+@pytest.mark.parametrize("suffix", [".gif", ".webp", ".png", ".tif"])
+def test_other_frames_make_a_file_stay(keeper, tmp_path, suffix):
+    frames = [Image.new("RGB", (8, 8), color) for color in ("red", "blue")]
+    moving, same = tmp_path / f"moving{suffix}", tmp_path / f"copy{suffix}"
+    frames[0].save(moving, save_all=True, append_images=frames[1:])
+    frames[0].save(same, save_all=True, append_images=frames[1:], comment=b"another file", compress_level=1)
+    assert why_it_stays(moving, keeper, tmp_path) == "has 2 different frames or pages"
+    assert why_it_stays(moving, same, tmp_path) == ""
+
+
+def test_pages_that_repeat_the_first_may_go(keeper, tmp_path):
+    page = Image.new("RGB", (8, 8), "red")
+    page.save(tmp_path / "a.tif", save_all=True, append_images=[page])
+    assert why_it_stays(tmp_path / "a.tif", keeper, tmp_path) == ""
+
+
+def test_what_can_not_be_compared_stays(keeper, tmp_path):
+    (tmp_path / "a.jpg").write_bytes(b"no picture")
+    assert why_it_stays(tmp_path / "a.jpg", keeper, tmp_path).startswith("can't be compared with its keeper")
