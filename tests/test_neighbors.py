@@ -61,7 +61,7 @@ def test_is_exactly_symmetric_sorted_and_float32():
 
 def test_copies_are_exact_zeros_that_stay_stored():
     vectors = np.repeat(unit_vectors(40, 256), 3, axis=0)
-    vectors[3:6, 0] = 0.0, -0.0, -0.0  # equal, of other bits
+    vectors[::3, 0], vectors[1::3, 0], vectors[2::3, 0] = 0.0, -0.0, 0.0  # equal, of other bits
     vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
     found = edges(radius_neighbors_graph(vectors, 0.01, 16))
     assert len(found) == 40 * 9
