@@ -22,6 +22,8 @@ from typing import Any
 
 TIME_LIMIT = 8.0  # seconds for one job
 QUEUE = 32  # jobs sent to a process before it has done them; more could fill its pipe, and block us
+# Forking spares the child all imports. It is safe while jobs use no library whose threads run in the parent.
+START_METHOD = "fork" if sys.platform == "linux" else "spawn"
 START_LIMIT = 120.0  # seconds for a process to start; where it can't be forked it imports everything anew
 
 
@@ -79,8 +81,7 @@ class _Worker:
     """One process, our end of its pipe, and what it still has to do, in order."""
 
     def __init__(self, arguments: tuple):
-        # Forking spares the child all imports. It is safe while jobs use no library whose threads run in the parent.
-        context = multiprocessing.get_context("fork" if sys.platform == "linux" else "spawn")
+        context = multiprocessing.get_context(START_METHOD)
         self.connection, theirs = context.Pipe()
         self.process = context.Process(target=_serve, args=(theirs, *arguments), daemon=True)
         with warnings.catch_warnings():  # Python 3.12 and later warn of forks beside any thread
