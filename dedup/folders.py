@@ -167,7 +167,7 @@ class Folder:
             os.fsync(self._descriptor)
         except OSError as error:
             if error.errno not in (errno.EINVAL, errno.ENOTSUP):
-                raise
+                raise OSError(errno.EIO, f"a folder could not be synced: {error.strerror}", str(self.path)) from None
 
 
 def is_link(status: os.stat_result) -> bool:

@@ -17,7 +17,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from .folders import Folder, Snapshot
+from dedup.folders import Folder, Snapshot
 
 TRASH = ".dedup-trash"
 JOURNAL = "journal.jsonl"

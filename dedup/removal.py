@@ -14,26 +14,11 @@ from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
-from .folders import Folder, NotPlain, Snapshot, is_link
-from .journal import KINDS, BadRecord, File, Item, encode, item_record, read_plan, split_path
-from .outcome import OF_ONE_FILE, Outcome, Refused, Tally, told
-from .trash import Run, go_home, histories, new_run, open_trash
-
-
-class _Decoder:
-    """Tells whether a keeper can be shown, once for each content."""
-
-    def __init__(self, decodes: Callable[[Path], None] | None):
-        self._decodes, self._seen = decodes or _load, set()
-
-    def check(self, path: Path, digest: str) -> None:
-        if digest in self._seen:
-            return
-        try:
-            self._decodes(path)
-        except Exception as error:
-            raise Refused(f"its keeper can't be decoded: {error}") from None
-        self._seen.add(digest)
+from dedup.folders import Folder, Snapshot
+from dedup.journal import KINDS, TRASH, BadRecord, File, Item, encode, item_record, read_plan, split_path
+from dedup.outcome import OF_ONE_FILE, Outcome, Refused, Tally, told
+from dedup.recheck import Decoder, look_again, read, survey, verify
+from dedup.trash import Run, go_home, histories, new_run, open_trash
 
 
 def make_plan(clusters: Iterable, images_dir: Path, plan_path: Path, read_since: float | None = None) -> Outcome:
@@ -74,13 +59,13 @@ def apply_plan(
     Parameters
     ----------
     run : a name for the run, not used before; by default the time
-    decodes : called with a keeper's path, raises if it can't be shown; by default `dedup.dataset.load_image`
+    decodes : called with a keeper's path, raises if it can't be shown; by default `dedup.decoding.load_image`
     """
-    tally, decoder = Tally(), _Decoder(decodes)
+    tally, decoder = Tally(), Decoder(decodes)
     with tally.ending():
         items = read_plan(Path(plan_path))
         with _open_root(images_dir) as root:
-            kept = _survey(root, items)
+            kept = survey(root, items)
             with open_trash(root, create=True) as trash, new_run(trash, run) as current:
                 tally.run = current.name
                 for sequence, item in enumerate(items, start=1):
@@ -115,7 +100,7 @@ def purge(
     A file is refused unless it still holds what was moved, and its keeper, another file, still holds what it held and
     can be decoded.
     """
-    tally, decoder = Tally(), _Decoder(decodes)
+    tally, decoder = Tally(), Decoder(decodes)
     tally.run = run
     with tally.ending():
         if run is None and older_than is None:
@@ -126,16 +111,13 @@ def purge(
                 with trash.folder(history.run) as box:
                     for item in (item for item in history.items if box.find(str(item.sequence))):
                         with tally.settling(item.drop.path):
-                            stored = File((str(item.sequence),), item.drop.snapshot)
-                            _verify(root, item.keep, box, stored, decoder)
-                            box.unlink(str(item.sequence))
-                            box.sync()
+                            _destroy(root, box, item, decoder)
     return tally.outcome()
 
 
-def _move(root: Folder, run: Run, item: Item, kept: set[tuple[int, int]], decoder: _Decoder) -> None:
+def _move(root: Folder, run: Run, item: Item, kept: set[tuple[int, int]], decoder: Decoder) -> None:
     """Verify, write down, move, look again; a file that was not the verified one goes back."""
-    keep, drop = _verify(root, item.keep, root, item.drop, decoder)
+    keep, drop = verify(root, item.keep, root, item.drop, decoder)
     if drop.identity in kept:
         raise Refused("the plan keeps this very file under another name")
     with root.parent_of(item.drop.parts) as home:
@@ -148,62 +130,33 @@ def _move(root: Folder, run: Run, item: Item, kept: set[tuple[int, int]], decode
             raise
         home.sync()
         run.box.sync()
-    stored = File((str(item.sequence),), drop)
-    if reason := _changed(root, item.keep, keep, "its keeper") or _changed(run.box, stored, drop, "it"):
-        try:
-            go_home(root, run.box, item)
-        except (Refused, OSError) as error:
-            raise Refused(f"{reason}; it stays in the trash as {run.name}/{item.sequence}: {error}") from None
-        run.record(back=item.sequence)
-        raise Refused(reason)
-
-
-def _verify(root: Folder, keep: File, place: Folder, drop: File, decoder: _Decoder) -> tuple[Snapshot, Snapshot]:
-    """Find keeper and duplicate to be two files that hold what is on record, the keeper one that can be decoded."""
-    kept, dropped = _read(root, keep, "its keeper"), _read(place, drop, "it")
-    if kept.identity == dropped.identity:
-        raise Refused("it and its keeper are one file")
-    for role, now, before in (("its keeper", kept, keep.snapshot), ("it", dropped, drop.snapshot)):
-        if now.blake2b != before.blake2b:
-            raise Refused(f"{role} no longer holds what it held")
-    decoder.check(root.path / keep.path, kept.blake2b)
-    return kept, dropped
-
-
-def _read(place: Folder, file: File, role: str) -> Snapshot:
     try:
-        with place.parent_of(file.parts) as folder:
-            return folder.snapshot(file.parts[-1])
-    except OSError as error:
-        raise Refused(f"{role} can't be read: {told(error)}") from None
+        look_again(root, item.keep, keep, run.box, _stored(item), drop)
+    except Refused as reason:
+        _take_back(root, run, item, reason)
 
 
-def _changed(place: Folder, file: File, before: Snapshot, role: str) -> str:
-    """Say how a file differs from what it was a moment ago; nothing if it does not."""
+def _take_back(root: Folder, run: Run, item: Item, reason: Refused) -> None:
+    """Move a file home that should not have been moved, and refuse it for that reason."""
     try:
-        now = _read(place, file, role)
-    except Refused as error:
-        return str(error)
-    same = (now.identity, now.blake2b) == (before.identity, before.blake2b)
-    return "" if same else f"{role} was changed while it was moved"
+        go_home(root, run.box, item)
+    except (Refused, OSError) as error:
+        raise Refused(f"{reason}; it stays in the trash as {run.name}/{item.sequence}: {error}") from None
+    run.record(back=item.sequence)
+    raise reason
 
 
-def _survey(root: Folder, items: Iterable[Item]) -> set[tuple[int, int]]:
-    """Identities of all keepers; BadRecord if a path leads over a link. What is missing is refused later."""
-    kept = set()
-    for file, is_keeper in ((file, file is item.keep) for item in items for file in (item.keep, item.drop)):
-        try:
-            with root.parent_of(file.parts) as folder:
-                status = folder.status(file.parts[-1])
-            if is_link(status):
-                raise NotPlain(0, "a link", file.parts[-1])
-        except NotPlain as error:
-            raise BadRecord(f"the way to {ascii('/'.join(file.parts))} is {error.strerror}") from None
-        except OSError:
-            continue
-        if is_keeper:
-            kept.add((status.st_dev, status.st_ino))
-    return kept
+def _destroy(root: Folder, box: Folder, item: Item, decoder: Decoder) -> None:
+    """Verify, look again, unlink."""
+    keep, drop = verify(root, item.keep, box, _stored(item), decoder)
+    look_again(root, item.keep, keep, box, _stored(item), drop)
+    box.unlink(str(item.sequence))
+    box.sync()
+
+
+def _stored(item: Item) -> File:
+    """A duplicate as it lies in its run's folder."""
+    return File((str(item.sequence),), item.drop.snapshot)
 
 
 def _is_settled(root: Folder, box: Folder, item: Item, put_back: frozenset[int]) -> bool:
@@ -222,26 +175,22 @@ def _as_seen(root: Folder, member, images_dir: Path, read_since: float | None) -
     except BadRecord as error:
         raise Refused(str(error)) from None
     file = File(parts, Snapshot(0, 0, 0, 0, ""))
-    snapshot = _read(root, file, member.kind)
+    snapshot = read(root, file, member.kind)
     with root.parent_of(parts) as folder:
         status = folder.status(parts[-1])
-    changed = max(status.st_mtime, status.st_ctime)
+    changed = status.st_mtime if os.name == "nt" else status.st_ctime  # which no program can set back
     if snapshot.size != member.bytes or (read_since is not None and changed > read_since):
         raise Refused(f"{'/'.join(parts)} changed since it was read")
     return replace(file, snapshot=snapshot)
 
 
 def _open_root(images_dir: Path) -> Folder:
+    if TRASH in Path(os.path.realpath(images_dir)).parts:
+        raise BadRecord(f"{ascii(str(images_dir))} lies in a trash folder")
     try:
         return Folder.open(Path(images_dir))
     except OSError as error:
         raise BadRecord(told(error)) from None
-
-
-def _load(path: Path) -> None:
-    from .dataset import load_image
-
-    load_image(path)
 
 
 def _write(path: Path, data: bytes) -> None:

@@ -17,9 +17,9 @@ from dataclasses import dataclass
 
 from filelock import FileLock
 
-from .folders import Folder, NotPlain, is_link
-from .journal import JOURNAL, TRASH, BadRecord, History, Item, encode, item_record, read_journal
-from .outcome import Refused
+from dedup.folders import Folder, NotPlain, is_link
+from dedup.journal import JOURNAL, TRASH, BadRecord, History, Item, encode, item_record, read_journal
+from dedup.outcome import Refused
 
 _RUN_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
 _NO_HARD_LINKS = {errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL, errno.EMLINK, errno.EXDEV}
@@ -34,11 +34,14 @@ class Run:
     descriptor: int
 
     def record(self, **event: object) -> None:
-        """Add a line to the journal and have it reach the disk."""
+        """Add a line to the journal and have it reach the disk; any error ends the run, since nothing may follow."""
         line = encode(event)
-        while line:
-            line = line[os.write(self.descriptor, line) :]
-        os.fsync(self.descriptor)
+        try:
+            while line:
+                line = line[os.write(self.descriptor, line) :]
+            os.fsync(self.descriptor)
+        except OSError as error:
+            raise OSError(errno.EIO, f"the journal could not be written: {error.strerror}") from None
 
     def intend(self, item: Item) -> None:
         self.record(move=item.sequence, **item_record(item))
@@ -125,7 +128,7 @@ def go_home(root: Folder, box: Folder, item: Item) -> None:
             _place(box, stored, home, name)
         elif (there.st_dev, there.st_ino) == (ours.st_dev, ours.st_ino) and ours.st_nlink > 1:
             _drop_second_name(box, stored, home)  # an earlier call was stopped between its two steps
-        elif box.find(_marker(stored)) and _is_empty(there):
+        elif box.find(_marker(stored)) and _is_placeholder(there, ours):
             _replace_placeholder(box, stored, home, name)
         else:
             raise Refused("something else is there now; move it away and undo again")
@@ -163,21 +166,24 @@ def _reserve(box: Folder, stored: str, home: Folder, name: str) -> None:
 
 
 def _replace_placeholder(box: Folder, stored: str, home: Folder, name: str) -> None:
-    if not _is_empty(home.status(name)):
+    if not _is_placeholder(home.status(name), ours := box.status(stored)):
         raise Refused("something else is there now; move it away and undo again")
     try:
         box.rename(stored, home, name)
     except OSError:
-        remove = home.remove_folder if stat.S_ISDIR(home.status(name).st_mode) else home.unlink
-        remove(name)
+        if _is_placeholder(there := home.status(name), ours):
+            (home.remove_folder if stat.S_ISDIR(there.st_mode) else home.unlink)(name)
         raise
     home.sync()
     box.sync()
     box.unlink(_marker(stored))
 
 
-def _is_empty(status: os.stat_result) -> bool:
-    return stat.S_ISDIR(status.st_mode) or (stat.S_ISREG(status.st_mode) and status.st_size == 0)
+def _is_placeholder(there: os.stat_result, ours: os.stat_result) -> bool:
+    """Tell whether `there` can be what `_reserve` made for `ours`: an empty file, or a folder for a folder."""
+    if stat.S_ISDIR(ours.st_mode):
+        return stat.S_ISDIR(there.st_mode)
+    return stat.S_ISREG(there.st_mode) and there.st_size == 0
 
 
 def _marker(stored: str) -> str:

@@ -1,0 +1,80 @@
+"""Looking again: files on record in, what they are now out, or Refused where that is not what was promised.
+
+A keeper is trusted only after it was found to be another file than the duplicate, to hold what is on record, and to
+decode; a duplicate only after it was found to hold what is on record.
+"""
+
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+from dedup.folders import Folder, NotPlain, Snapshot, is_link
+from dedup.journal import BadRecord, File, Item
+from dedup.outcome import Refused, told
+
+
+class Decoder:
+    """Tells whether a keeper can be shown, once for each content."""
+
+    def __init__(self, decodes: Callable[[Path], None] | None):
+        self._decodes, self._seen = decodes or _load, set()
+
+    def check(self, path: Path, digest: str) -> None:
+        if digest in self._seen:
+            return
+        try:
+            self._decodes(path)
+        except Exception as error:
+            raise Refused(f"its keeper can't be decoded: {error}") from None
+        self._seen.add(digest)
+
+
+def verify(root: Folder, keep: File, place: Folder, drop: File, decoder: Decoder) -> tuple[Snapshot, Snapshot]:
+    """Find keeper and duplicate to be two files that hold what is on record, the keeper one that can be decoded."""
+    kept, dropped = read(root, keep, "its keeper"), read(place, drop, "it")
+    if kept.identity == dropped.identity:
+        raise Refused("it and its keeper are one file")
+    for role, now, before in (("its keeper", kept, keep.snapshot), ("it", dropped, drop.snapshot)):
+        if now.blake2b != before.blake2b:
+            raise Refused(f"{role} no longer holds what it held")
+    decoder.check(root.path / keep.path, kept.blake2b)
+    return kept, dropped
+
+
+def read(place: Folder, file: File, role: str) -> Snapshot:
+    try:
+        with place.parent_of(file.parts) as folder:
+            return folder.snapshot(file.parts[-1])
+    except OSError as error:
+        raise Refused(f"{role} can't be read: {told(error)}") from None
+
+
+def look_again(root: Folder, keep: File, keeper: Snapshot, place: Folder, drop: File, dropped: Snapshot) -> None:
+    """Find keeper and duplicate to be the very files that were verified a moment ago."""
+    for role, folder, file, before in (("its keeper", root, keep, keeper), ("it", place, drop, dropped)):
+        now = read(folder, file, role)
+        if (now.identity, now.blake2b) != (before.identity, before.blake2b):
+            raise Refused(f"{role} was changed meanwhile")
+
+
+def survey(root: Folder, items: Iterable[Item]) -> set[tuple[int, int]]:
+    """Identities of all keepers; BadRecord if a path leads over a link. What is missing is refused later."""
+    kept = set()
+    for file, is_keeper in ((file, file is item.keep) for item in items for file in (item.keep, item.drop)):
+        try:
+            with root.parent_of(file.parts) as folder:
+                status = folder.status(file.parts[-1])
+            if is_link(status):
+                raise NotPlain(0, "a link", file.parts[-1])
+        except NotPlain as error:
+            raise BadRecord(f"the way to {ascii('/'.join(file.parts))} is {error.strerror}") from None
+        except OSError:
+            continue
+        if is_keeper:
+            kept.add((status.st_dev, status.st_ino))
+    return kept
+
+
+def _load(path: Path) -> None:
+    from dedup.decoding import load_image
+
+    load_image(path)
