@@ -101,10 +101,11 @@ def histories(trash: Folder, name: str | None = None) -> list[History]:
     for each in names:
         try:
             with trash.folder(each) as box:
-                if box.find(JOURNAL):
+                if box.find(JOURNAL) or name is not None:
                     found.append(read_journal(box, each))
-        except NotPlain:
-            continue
+        except NotPlain as error:
+            if name is not None:
+                raise BadRecord(f"the run {each} is {error.strerror}") from None
         except FileNotFoundError:
             raise BadRecord(f"there is no run {each}; there are: {', '.join(trash.names())}") from None
     return sorted(found, key=lambda history: (history.created, history.run))
