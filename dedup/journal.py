@@ -14,7 +14,7 @@ import re
 import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from dedup.folders import Folder, Snapshot
@@ -132,9 +132,9 @@ def read_journal(box: Folder, run: str) -> History:
     items, put_back = [], set()
     for number, record in lines:
         if "back" in record:
-            put_back.add(_checked(_back, name, number, record, len(items)))
+            put_back.add(_checked(_back, name, number, record, {item.sequence for item in items[-1:]}))
         else:
-            items.append(_checked(_item, name, number, record, len(items) + 1))
+            items.append(_checked(_moved, name, number, record, items[-1].sequence if items else 0))
     return History(run, created, tuple(items), frozenset(put_back))
 
 
@@ -178,22 +178,26 @@ def _expect_header(lines: Iterator[tuple[int, dict]], name: str, word: str, keys
     return header
 
 
-def _item(record: dict, sequence: int = 0) -> Item:
-    keys = {"keep", "drop", "kind"} | ({"move"} if sequence else set())
-    if set(record) != keys:
-        raise BadRecord(f"expected {', '.join(sorted(keys))}, got {ascii(sorted(record))}")
-    if sequence and not (_is(record["move"], int) and record["move"] == sequence):
-        raise BadRecord(f"move must be {sequence}, got {ascii(record['move'])}")
+def _moved(record: dict, last: int) -> Item:
+    """The item of a journal's line; their numbers grow, with gaps where items were refused."""
+    sequence = record.get("move")
+    if not _is(sequence, int) or sequence <= last:
+        raise BadRecord(f"move must be a number above {last}, got {ascii(sequence)}")
+    return replace(_item({key: record[key] for key in record if key != "move"}), sequence=sequence)
+
+
+def _item(record: dict) -> Item:
+    if set(record) != {"keep", "drop", "kind"}:
+        raise BadRecord(f"expected keep, drop and kind, got {ascii(sorted(record))}")
     if record["kind"] not in KINDS:
         raise BadRecord(f"kind must be one of {', '.join(KINDS)}, got {ascii(record['kind'])}")
-    return Item(_file(record["keep"]), _file(record["drop"]), record["kind"], sequence)
+    return Item(_file(record["keep"]), _file(record["drop"]), record["kind"])
 
 
-def _back(record: dict, last: int) -> int:
-    sequence = record["back"]
-    if set(record) != {"back"} or not _is(sequence, int) or not 1 <= sequence <= last:
-        raise BadRecord(f"back must name one of the {last} moves above it, got {ascii(record)}")
-    return sequence
+def _back(record: dict, moved: set[int]) -> int:
+    if set(record) != {"back"} or not _is(record["back"], int) or record["back"] not in moved:
+        raise BadRecord(f"back must name the move right above it, got {ascii(record)}")
+    return record["back"]
 
 
 def _file(record: object) -> File:

@@ -131,6 +131,14 @@ def test_undo_takes_the_latest_run_that_moved_anything_or_the_one_it_is_told(wor
     assert world.files() == world.before
 
 
+def test_undo_after_a_refusal_among_the_moved(world):
+    (world.root / "copy 0.jpg").rename(world.root / "elsewhere.jpg")
+    applied = world.apply()
+    assert (len(applied.done), len(applied.refused)) == (1, 1)
+    undone = removal.undo(world.root)
+    assert (undone.done, undone.exit_code) == (applied.done, 0) and world.trashed() == 0
+
+
 def test_undo_makes_folders_that_are_gone(world):
     world.apply()
     (world.root / "deep" / "er").rmdir()

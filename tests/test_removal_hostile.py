@@ -102,8 +102,14 @@ def test_hostile_journals_touch_nothing(world):
     journal = world.root / TRASH / "run" / "journal.jsonl"
     header, first, second = (json.loads(line) for line in journal.read_text().splitlines())
     journals = [(header, bad) for bad in bad_items(first)] + [(header, first, bad) for bad in bad_items(second)[:5]]
-    journals += [(header, with_value(first, ("move",), number)) for number in (0, 2, -1, "1", True, None, 1.0, "../1")]
-    journals += [(header, second), (header, first, first), (first, second), (header, header), (header, {"purge": 1})]
+    journals += [(header, with_value(first, ("move",), number)) for number in (0, -1, "1", True, None, 1.0, "../1")]
+    journals += [
+        (header, second, first),
+        (header, first, first),
+        (first, second),
+        (header, header),
+        (header, {"purge": 1}),
+    ]
     journals += [(header, first, {"back": number}) for number in (0, 2, -1, True, "1", None, "../1")]
     journals += [({"journal": 1, "created": created}, first) for created in (None, "1", True, [], 1.5)]
     texts = ["".join(json.dumps(line) + "\n" for line in lines).encode() for lines in journals]
