@@ -64,7 +64,7 @@ def list_images(images_dir: Path, extensions: Sequence[str]) -> list[Path]:
             logging.getLogger(__name__).warning("left out, can't be opened: %r (%s)", folder, error.strerror)
             continue
         for entry in entries:
-            if entry.name.startswith(".") or entry.is_symlink():
+            if entry.name.startswith("."):
                 continue
             if entry.is_dir(follow_symlinks=False):
                 folders.append(entry.path)

@@ -13,12 +13,14 @@ import sys
 import time
 import zlib
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pillow_heif
 import pytest
 from PIL import Image
 
+from dedup import decoding
 from dedup.dataset import ImagesDataset, UnreadableImage, list_images, load_image, read_batches
 from dedup.workers import TIME_LIMIT, Lost, run_jobs
 
@@ -198,8 +200,8 @@ def test_what_is_no_file_is_passed_over_at_once(tmp_path, monkeypatch):
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs pipes that have names")
 def test_a_pipe_put_in_place_at_the_last_moment_is_not_waited_for(tmp_path, monkeypatch):
     os.mkfifo(tmp_path / "x.jpg")
-    regular = os.stat(__file__)
-    monkeypatch.setattr("dedup.decoding.os.stat", lambda path: regular)
+    late = SimpleNamespace(**{**vars(os), "stat": lambda path: os.lstat(__file__)})  # when looked at, it was a file
+    monkeypatch.setattr(decoding, "os", late)
     (result,) = run_jobs(load_reason, [tmp_path / "x.jpg"], 1, time_limit=2)
     assert result == "not a regular file"
 
