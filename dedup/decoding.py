@@ -91,10 +91,16 @@ def _open_regular(path: Path) -> BinaryIO:
         raise UnreadableImage("not a regular file")
     descriptor = os.open(path, flags)
     status = os.fstat(descriptor)
-    if not stat.S_ISREG(status.st_mode) or not 0 < status.st_size <= MAX_BYTES:
+    reason = None
+    if not stat.S_ISREG(status.st_mode):
+        reason = "not a regular file"
+    elif status.st_size == 0:
+        reason = "empty file"
+    elif status.st_size > MAX_BYTES:
+        reason = f"a file of {status.st_size:,} bytes, the limit is {MAX_BYTES:,}"
+    if reason:
         os.close(descriptor)
-        size = f"a file of {status.st_size:,} bytes, the limit is {MAX_BYTES:,}"
-        raise UnreadableImage("empty file" if status.st_size == 0 else size)
+        raise UnreadableImage(reason)
     return os.fdopen(descriptor, "rb")
 
 

@@ -204,11 +204,11 @@ class TestImagesDataset:
         assert dataset.sizes.tolist() == [[300, 100], [0, 0]]
 
     def test_shrinking_is_antialiased(self, tmp_path):
-        stripes = np.zeros((256, 256, 3), np.uint8)
+        stripes = np.zeros((90, 90, 3), np.uint8)
         stripes[:, ::2] = 255
         Image.fromarray(stripes).save(tmp_path / "x.png")
         image, _ = ImagesDataset([tmp_path / "x.png"], 48)[0]
-        assert close(image.numpy(), 127, 8)
+        assert close(image.numpy()[:, 2:-2, 2:-2], 127, 60)
 
     def test_works_in_torchs_own_loader(self, picture_folder):
         paths = [path for path in list_images(picture_folder, [".png"]) if path.name > "05"][:5]
