@@ -5,9 +5,17 @@ import stat
 from pathlib import Path
 from types import SimpleNamespace
 
+import pytest
+
 from dedup import removal
 
 TRASH = ".dedup-trash"
+
+
+@pytest.fixture(autouse=True)
+def no_waiting(monkeypatch) -> None:
+    """No waiting for the disk, in the test files that import this: nothing that dies there is more than a process."""
+    monkeypatch.setattr(os, "fsync", lambda descriptor: None)
 
 
 def decodes(path: Path) -> None:

@@ -12,8 +12,9 @@ from pathlib import Path
 import pytest
 
 from dedup import folders, removal
-from tests.removal_world import TRASH, World, cluster, decodes, scan
+from tests.removal_world import TRASH, World, cluster, decodes, no_waiting, scan
 
+__all__ = ["no_waiting"]
 pytestmark = pytest.mark.skipif(not hasattr(os, "O_NOFOLLOW"), reason="the links of these tests need a POSIX system")
 NOW = timedelta(0)
 

@@ -11,8 +11,9 @@ from pathlib import Path
 import pytest
 
 from dedup import folders, removal, trash
-from tests.removal_world import TRASH, World, cluster, decodes, scan
+from tests.removal_world import TRASH, World, cluster, decodes, no_waiting, scan
 
+__all__ = ["no_waiting"]
 NOW = timedelta(0)
 
 

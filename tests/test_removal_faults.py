@@ -2,8 +2,8 @@
 
 import errno
 import os
-import resource
 import shutil
+import stat
 import subprocess
 import sys
 from datetime import timedelta
@@ -13,10 +13,11 @@ import pytest
 
 from dedup import removal
 from dedup.folders import Folder
-from tests.removal_faults import Killed, failing
-from tests.removal_world import TRASH, World, cluster, decodes
+from tests.removal_faults import CHANGING, Killed, failing
+from tests.removal_world import TRASH, World, cluster, decodes, no_waiting
 
 DRIVER = Path(__file__).with_name("removal_driver.py")
+__all__ = ["no_waiting"]
 pytestmark = pytest.mark.skipif(not hasattr(os, "O_NOFOLLOW"), reason="on Windows the calls have other names")
 OTHERS = ["ENOSPC", "EACCES", "EXDEV", "EROFS"]  # beside EIO
 CALLS = {
@@ -57,12 +58,6 @@ def assert_recovers(world: World, name: str) -> None:
     assert all(world.files()[keeper] == world.before[keeper] for keeper in world.keepers)
     assert removal.undo(world.root).exit_code in (0, 2) or purged
     assert world.files() == {path: facts for path, facts in world.before.items() if facts[0] not in purged}
-
-
-@pytest.fixture(autouse=True)
-def no_waiting_for_the_disk(monkeypatch):
-    """What these tests let die is no more than the process, and the disk is slow."""
-    monkeypatch.setattr(os, "fsync", lambda descriptor: None)
 
 
 @pytest.mark.parametrize("name", CALLS)
@@ -122,6 +117,7 @@ def test_short_writes_are_continued(tmp_path, monkeypatch, most):
 
 @pytest.mark.parametrize("room", [0, 20, 300, 600])
 def test_the_system_itself_cuts_a_write_short(tmp_path, room):
+    resource = pytest.importorskip("resource")
     world = World(tmp_path)
 
     def limit():
@@ -161,3 +157,60 @@ def test_a_disk_mounted_below_the_folder(tmp_path):
         assert not (world.root / "disk" / TRASH).exists() and removal.undo(world.root).exit_code == 0
     finally:
         subprocess.run(["umount", str(world.root / "disk")], check=True)
+
+
+def recorded(world: World, call, monkeypatch) -> list[str]:
+    """The changes that a call makes, and what it has reach the disk, in their order."""
+    events = []
+    places = {world.root.stat().st_ino: "images", (world.root / "deep" / "er").stat().st_ino: "home"}
+
+    def place(descriptor: int) -> str:
+        status = os.fstat(descriptor)
+        return "journal" if stat.S_ISREG(status.st_mode) else places.get(status.st_ino, "trash")
+
+    def record(name: str, original):
+        def called(*args, **options):
+            what = place(args[0]) if name in ("write", "fsync") else str(args[0])
+            events.append(f"{name} {what}")
+            return original(*args, **options)
+
+        return called
+
+    for name in CHANGING:
+        monkeypatch.setattr(os, name, record(name, getattr(os, name)))
+    call(world)
+    monkeypatch.undo()
+    return events
+
+
+WRITTEN = {
+    "apply": [
+        *(
+            "mkdir .dedup-trash",
+            "fsync images",
+            "mkdir run",
+            "fsync trash",
+            "write journal",
+            "fsync journal",
+            "fsync trash",
+        ),
+        *("write journal", "fsync journal", "rename copy 1.jpg", "fsync home", "fsync trash"),
+    ],
+    "undo": ["link 1", "fsync home", "unlink 1", "fsync trash"],
+    "undo without hard links": ["rename 1", "fsync home", "fsync trash", "unlink 1.home"],
+    "purge": ["unlink 1", "fsync trash"],
+}
+
+
+@pytest.mark.parametrize("name", CALLS)
+def test_what_has_to_be_on_disk_before_what(tmp_path, monkeypatch, name):
+    """A test can kill a process but not cut the power, so that the order of syncs is written out here."""
+    world = World(tmp_path)
+    removal.make_plan([cluster(world.root, "keeper 0.jpg", "deep/er/copy 1.jpg")], world.root, world.plan)
+    if name != "apply":
+        world.apply(run="run")
+    if name == "undo without hard links":
+        monkeypatch.setattr(Folder, "link", no_links)
+    call = (lambda world: world.apply(run="run")) if name == "apply" else CALLS[name]
+    events = recorded(world, call, monkeypatch)
+    assert [event for event in events if "/" not in event] == WRITTEN[name]  # filelock makes its folder by its path

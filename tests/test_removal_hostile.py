@@ -9,8 +9,9 @@ from datetime import timedelta
 import pytest
 
 from dedup import removal
-from tests.removal_world import TRASH, World, decodes, scan
+from tests.removal_world import TRASH, World, decodes, no_waiting, scan
 
+__all__ = ["no_waiting"]
 pytestmark = pytest.mark.skipif(not hasattr(os, "O_NOFOLLOW"), reason="the links of these tests need a POSIX system")
 PATHS = [
     *("", "/", "..", ".", "../outside/secret.jpg", "deep/../../outside/secret.jpg", "./copy 0.jpg", "deep//copy.jpg"),

@@ -12,8 +12,9 @@ import pytest
 from dedup import removal
 from dedup.folders import Folder
 from dedup.trash import Run
-from tests.removal_world import TRASH, World, cluster, decodes
+from tests.removal_world import TRASH, World, cluster, decodes, no_waiting
 
+__all__ = ["no_waiting"]
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="the links and processes of these tests need POSIX")
 OTHER = b"picture of somebody"
 
