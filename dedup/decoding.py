@@ -116,7 +116,7 @@ def _identify(file: BinaryIO) -> Image.Image:
             continue
         try:
             file.seek(0)
-            return (JpegImagePlugin.JpegImageFile if name == "JPEG" else factory)(file, "")
+            return factory(file, "")
         except Exception as error:
             failure = error
     if prefix[4:8] == b"ftyp":
