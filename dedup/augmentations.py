@@ -276,18 +276,18 @@ def recompress(image: Image, other: Image, rng: np.random.Generator) -> Image:
     return cv2.imdecode(cv2.imencode(kind, image, [flag, quality])[1], cv2.IMREAD_COLOR)
 
 
-GEOMETRY: dict[Edit, float] = {crop: 0.55, mirror: 0.22, quarter_turn: 0.2, small_turn: 0.15, perspective: 0.12}
+GEOMETRY: dict[Edit, float] = {crop: 0.55, mirror: 0.22, quarter_turn: 0.25, small_turn: 0.15, perspective: 0.12}
 TONE: dict[Edit, float] = {
     brightness: 0.25,
     contrast: 0.25,
     saturation: 0.2,
-    grey: 0.14,
-    tint: 0.12,
+    grey: 0.16,
+    tint: 0.14,
     posterize: 0.08,
     photo_filter: 0.08,
 }
 MARKS: dict[Edit, float] = {caption: 0.18, watermark: 0.12, sticker: 0.1, occlude: 0.12}
-LAYOUT: dict[Edit, float] = {border: 0.09, letterbox: 0.1, meme: 0.09, screenshot: 0.1, collage: 0.08, paste_in: 0.08}
+LAYOUT: dict[Edit, float] = {border: 0.08, letterbox: 0.1, meme: 0.1, screenshot: 0.13, collage: 0.1, paste_in: 0.1}
 DETAIL: dict[Edit, float] = {blur: 0.15, sharpen: 0.1, noise: 0.12, shrink: 0.12, recompress: 0.4}
 
 

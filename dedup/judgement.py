@@ -1,0 +1,123 @@
+"""What two pictures are to each other, once one has been laid on the other: Overlay and Frame in, Match out."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from dedup.overlay import Frame, Overlay, chroma, framed, outline
+from dedup.pictures import Picture
+
+LEAST_BLOCKS = 12  # textured blocks of 225; with fewer a picture is blank to us
+GRAPHIC = 0.3  # share of one grey level from which a picture is a drawing, text or a cut-out, not a photo
+COVERS = 0.97
+
+
+@dataclass(frozen=True)
+class Match:
+    """A confirmed pair, or one that is near but not a copy (`similar`).
+
+    kind : identical, same_pixels, copy, crop, contains or similar
+    distance : cosine distance of the embeddings
+    first_coverage, second_coverage : share of each picture that the other shows
+    transform : homography, row by row, from unit coordinates of the first to those of the second; None if not known
+    first_resolution, second_resolution : px of one for each px of the other where both show the same, the lower axis
+    first_extra, second_extra : share of the overlap where one shows something over the other's picture
+    first_chroma, second_chroma : mean chroma (CIELAB) of each in the overlap; near 0 is grey
+    """
+
+    kind: str
+    distance: float
+    first_coverage: float = 1.0
+    second_coverage: float = 1.0
+    transform: tuple[float, ...] | None = None
+    first_resolution: float = 1.0
+    second_resolution: float = 1.0
+    first_extra: float = 0.0
+    second_extra: float = 0.0
+    first_chroma: float = 0.0
+    second_chroma: float = 0.0
+
+
+def is_graphic(first: Picture, second: Picture) -> bool:
+    return min(first.plain, second.plain) >= GRAPHIC
+
+
+def confirmed(overlay: Overlay, graphic: bool, edge: float, breaks: float) -> bool:
+    """Whether what overlaps is one picture.
+
+    edge, breaks : share of the inner picture's boundary that lies on the outer's edge, or where the outer breaks off
+    """
+    o, whole_frame = overlay, edge + breaks >= 0.9
+    if o.blocks < LEAST_BLOCKS:
+        return False
+    # Evenly changed, by blur, compression, tone: all blocks agree to some degree.
+    if o.agreement >= 0.85 and o.detail_blocks >= 0.97 and o.detail >= (0.93 if graphic else 0.86):
+        return True
+    if graphic:  # one template with other words or another logo
+        return False
+    # Shown smaller inside a frame of its own: screenshots, collages.
+    if whole_frame and breaks >= 0.2 and o.agreement >= 0.85 and o.detail_blocks >= 0.9 and o.detail >= 0.8:
+        return True
+    # Changed in places, by captions, stickers, something laid over: what is untouched agrees in every detail.
+    usual, least = (0.95, 0.6) if whole_frame else (0.975, 0.8)
+    return o.detail_usual >= usual and o.agreement >= least and o.detail_blocks >= least
+
+
+def other_hue(first: np.ndarray, second: np.ndarray) -> bool:
+    """Whether colours turn from one picture to the other, apart from grey, sepia, saturation and small casts.
+
+    first, second : (k,) complex a + ib (CIELAB) at the same places
+    """
+    strengths = [float(np.abs(colours).mean()) if len(colours) else 0.0 for colours in (first, second)]
+    if min(strengths) < 5:
+        return False
+    for colours, strength in zip((first, second), strengths, strict=True):
+        one_hue = abs(colours.sum()) / np.abs(colours).sum() > 0.85
+        sepia = 35 < np.degrees(np.angle(colours.sum())) < 100 and strength < 35
+        if one_hue and sepia:
+            return False
+    product = np.vdot(first, second)
+    together = abs(product) / (np.linalg.norm(first) * np.linalg.norm(second))
+    return bool(together < 0.5 or abs(np.degrees(np.angle(product))) > 25)
+
+
+def _resolution(first: Picture, second: Picture, transform: np.ndarray) -> tuple[float, float]:
+    """px of the first for each px of the second along the first's sides, and the other way round, the lower of both."""
+    corners = outline(transform) * np.float32([second.width, second.height])
+    sides = np.linalg.norm(np.roll(corners, -1, axis=0) - corners, axis=1)
+    ratios = np.array([first.width, first.height]) / np.maximum([sides[[0, 2]].mean(), sides[[1, 3]].mean()], 1e-6)
+    return float(ratios.min()), float((1 / ratios).min())
+
+
+def judge(first: Picture, second: Picture, frame: Frame, overlay: Overlay, distance: float) -> Match | None:
+    """The match of two pictures laid on each other; None where they are not one picture."""
+    base, other = (first, second) if frame.base_is_first else (second, first)
+    edge, breaks = framed(other, outline(frame.transform))
+    if not confirmed(overlay, is_graphic(first, second), edge, breaks):
+        return None
+    colours = chroma(first, second, frame)
+    shares = overlay.first_share, overlay.second_share
+    inner, outer = shares if frame.base_is_first else shares[::-1]
+    if inner < 0.9 or other_hue(*colours):
+        kind = "similar"
+    elif outer >= COVERS or (outer >= 0.9 and edge >= 0.9):
+        kind = "copy"
+    else:
+        kind = "contains" if breaks > 0.3 * (1 - edge) else "crop"
+    transform = frame.first_to_second
+    resolution = _resolution(first, second, transform)
+    return Match(
+        kind,
+        distance,
+        first_coverage=shares[0] * (1 - overlay.first_extra),
+        second_coverage=shares[1] * (1 - overlay.second_extra),
+        transform=tuple(float(value) for value in (transform / transform[2, 2]).ravel()),
+        first_resolution=resolution[0],
+        second_resolution=resolution[1],
+        first_extra=overlay.first_extra,
+        second_extra=overlay.second_extra,
+        first_chroma=float(np.abs(colours[0]).mean()) if len(colours[0]) else 0.0,
+        second_chroma=float(np.abs(colours[1]).mean()) if len(colours[1]) else 0.0,
+    )

@@ -1,0 +1,137 @@
+"""What confirmation needs to know of one picture: a small copy, its content box, its keypoints.
+
+path  ->  Picture(grey, colours, box), small; its squares and keypoints are found when first asked for
+"""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from dedup.decoding import load_with_size
+
+THUMBNAIL = 400  # long side in px; a phone's screenshot still shows a small picture with enough keypoints
+COLOURS = 64  # long side of the small colour copy in px
+KEYPOINTS = 500
+GRID = 32  # side of the squeezed squares that are compared first
+
+_local = threading.local()  # OpenCV's detector is not safe to share between threads
+
+
+@dataclass(frozen=True)
+class Keypoints:
+    """Where a picture's SIFT keypoints are and what they look like.
+
+    points : (k, 2) float32, unit coordinates
+    roots : (k, 128) uint8, square roots of the descriptors (RootSIFT; Arandjelovic and Zisserman, CVPR 2012)
+    """
+
+    points: np.ndarray
+    roots: np.ndarray
+
+    def descriptors(self, mirrored: bool = False) -> np.ndarray:
+        """(k, 128) float32, unit norm; of the mirrored picture: 4 rows turned over, 8 directions reversed."""
+        roots = self.roots.astype(np.float32)
+        if mirrored:
+            roots = roots.reshape(-1, 4, 4, 8)[:, ::-1][..., -np.arange(8) % 8].reshape(-1, 128)
+        return roots / np.maximum(np.linalg.norm(roots, axis=1, keepdims=True), 1e-6)
+
+
+@dataclass(frozen=True, eq=False)
+class Picture:
+    """A picture as confirmation sees it.
+
+    width, height : of the file, upright, in px
+    grey : (h, w) uint8, long side THUMBNAIL px or less
+    colours : (h, w, 3) uint8 RGB, long side COLOURS px or less
+    box : (left, top, right, bottom) in unit coordinates: the picture without its plain margins
+    """
+
+    width: int
+    height: int
+    grey: np.ndarray = field(repr=False)
+    colours: np.ndarray = field(repr=False)
+    box: tuple[float, float, float, float]
+
+    @cached_property
+    def plain(self) -> float:
+        """Share of the picture that has nearly its most common grey level: high in drawings, text and cut-outs."""
+        counts = np.bincount(self.grey.ravel(), minlength=256)
+        return float(np.convolve(counts, np.ones(9), "same").max() / counts.sum())
+
+    @cached_property
+    def squares(self) -> np.ndarray:
+        """(2, GRID * GRID) float32, zero mean and unit norm: the whole picture and its content box, squeezed."""
+        h, w = self.grey.shape
+        left, top, right, bottom = np.round(np.multiply(self.box, (w, h, w, h))).astype(int)
+        parts = self.grey, self.grey[top : max(bottom, top + 1), left : max(right, left + 1)]
+        squares = np.stack([cv2.resize(part, (GRID, GRID), interpolation=cv2.INTER_AREA).ravel() for part in parts])
+        squares = squares.astype(np.float32) - squares.mean(axis=1, keepdims=True)
+        return squares / np.maximum(np.linalg.norm(squares, axis=1, keepdims=True), 1e-6)
+
+    @cached_property
+    def keypoints(self) -> Keypoints:
+        if not hasattr(_local, "sift"):
+            _local.sift = cv2.SIFT_create(KEYPOINTS, contrastThreshold=0.02)
+        found, descriptors = _local.sift.detectAndCompute(self.grey, None)
+        if not found:
+            return Keypoints(np.empty((0, 2), np.float32), np.empty((0, 128), np.uint8))
+        h, w = self.grey.shape
+        points = np.float32([point.pt for point in found]) / np.float32([w, h])
+        shares = descriptors / np.maximum(descriptors.sum(axis=1, keepdims=True), 1e-6)
+        return Keypoints(points, np.minimum(np.round(np.sqrt(shares) * 400), 255).astype(np.uint8))
+
+
+def read_picture(path: Path) -> Picture:
+    """Read a picture for confirmation. Raises UnreadableImage."""
+    image, (width, height) = load_with_size(path, THUMBNAIL)
+    small = _shrink(image, THUMBNAIL)
+    grey = cv2.cvtColor(small, cv2.COLOR_RGB2GRAY)
+    return Picture(width, height, grey, _shrink(small, COLOURS), content_box(small))
+
+
+def _shrink(image, side: int) -> np.ndarray:
+    image = np.asarray(image)
+    height, width = image.shape[:2]
+    scale = side / max(height, width)
+    if scale >= 1:
+        return image
+    size = max(1, round(width * scale)), max(1, round(height * scale))
+    return cv2.resize(image, size, interpolation=cv2.INTER_AREA)
+
+
+def content_box(image: np.ndarray, tolerance: int = 14) -> tuple[float, float, float, float]:
+    """The part of a picture within its plain margins.
+
+    Parameters
+    ----------
+    image : (height, width, 3) uint8
+    tolerance : largest difference to the margin's colour, in grey levels, on 98 of 100 pixels of a line
+
+    Returns
+    -------
+    (left, top, right, bottom) in unit coordinates; the whole picture if nothing but margin would be cut
+    """
+    height, width = image.shape[:2]
+
+    def plain(lines: np.ndarray) -> int:  # (n, length, 3) -> how many of the first lines are margin
+        colour = np.median(lines[0], axis=0)
+        near = (np.abs(lines.astype(np.int16) - colour.astype(np.int16)).max(axis=2) <= tolerance).mean(axis=1) >= 0.98
+        return len(near) if near.all() else int(near.argmin())
+
+    top, bottom = plain(image), plain(image[::-1])
+    if top + bottom >= height:
+        return 0.0, 0.0, 1.0, 1.0
+    columns = image[top : height - bottom].transpose(1, 0, 2)
+    left, right = plain(columns), plain(columns[::-1])
+    if left + right >= width:
+        return 0.0, 0.0, 1.0, 1.0
+    if left + right:  # side bars can hide plain lines above and below
+        rows = image[:, left : width - right]
+        top, bottom = plain(rows), plain(rows[::-1])
+    return left / width, top / height, 1 - right / width, 1 - bottom / height

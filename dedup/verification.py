@@ -1,0 +1,207 @@
+"""Confirmation: pairs that the encoder holds for copies in, those that geometry confirms out.
+
+paths (n,), graph (n, n) CSR of candidates  ->  graph (n, n) CSR of confirmed edges, a Match for each compared pair
+
+A pair is laid on each other by every transform that its squeezed squares or its keypoints suggest; what decides is
+whether the pictures then agree, down to fine detail, over the whole overlap.
+"""
+
+from __future__ import annotations
+
+import filecmp
+from collections import Counter
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+from scipy.sparse import csr_matrix, triu
+from scipy.sparse.csgraph import connected_components
+from threadpoolctl import threadpool_limits
+from tqdm import tqdm
+
+from dedup.alignment import keypoint_transforms, whole_transforms
+from dedup.dataset import load_image
+from dedup.judgement import Match, judge
+from dedup.overlay import compare, lay, refine
+from dedup.pictures import Picture, read_picture
+from dedup.workers import Lost, run_jobs
+
+JOINING = ("identical", "same_pixels", "copy", "crop")
+ROUND = 256  # pairs compared before what they joined is looked at
+TRIES = 12  # pairs refuted between two groups after which the rest of these pairs is left
+
+
+class Verifier:
+    """Compares pairs of files and remembers what came out.
+
+    Parameters
+    ----------
+    paths : n files
+    num_workers : processes that read, and threads that compare; 0 = this one
+    progress : show bars on stderr
+
+    Attributes
+    ----------
+    matches : Match of pairs (i, j), i < j, compared so far; refuted pairs are absent
+    """
+
+    def __init__(self, paths: Sequence[Path], num_workers: int, progress: bool = True):
+        self.paths, self.num_workers, self.progress = list(paths), num_workers, progress
+        self.matches: dict[tuple[int, int], Match] = {}
+        self._compared: set[tuple[int, int]] = set()
+        self._pictures: dict[int, Picture | None] = {}
+
+    def match(self, i: int, j: int, distance: float) -> Match | None:
+        """The match of files i and j, in any order; `first` in it is the lower of both. None: not one picture."""
+        self.match_many([(i, j, distance)])
+        return self.matches.get((min(i, j), max(i, j)))
+
+    def match_many(self, pairs: Sequence[tuple[int, int, float]]) -> None:
+        """Compare pairs (i, j, cosine distance) that have not been compared yet."""
+        pairs = [(min(i, j), max(i, j), d) for i, j, d in pairs if i != j]
+        pairs = [pair for pair in dict.fromkeys(pairs) if pair[:2] not in self._compared]
+        self._read(sorted({k for i, j, _ in pairs for k in (i, j)}))
+        with threadpool_limits(1), ThreadPoolExecutor(max(1, self.num_workers)) as threads:
+            for (i, j, _), match in zip(pairs, threads.map(self._compare, pairs), strict=True):
+                self._compared.add((i, j))
+                if match is not None:
+                    self.matches[i, j] = match
+
+    def verify(self, graph: csr_matrix) -> csr_matrix:
+        """Keep the edges of a neighbour graph that join files showing one picture, up to `crop`.
+
+        Nearest pairs come first. A pair whose files are joined already through others is not compared, nor one between
+        two groups of files of which TRIES pairs have been refuted: groups come out the same, with far fewer pairs.
+
+        Parameters
+        ----------
+        graph : (n, n) CSR, symmetric, cosine distances
+
+        Returns
+        -------
+        (n, n) CSR, symmetric; distances, diagonal and explicit zeros included
+        """
+        upper = triu(graph, k=1).tocoo()
+        order = np.lexsort((upper.col, upper.row, upper.data))
+        waiting = [(int(upper.row[k]), int(upper.col[k]), float(upper.data[k])) for k in order]
+        self._read(sorted({k for i, j, _ in waiting for k in (i, j)}))
+        edges: list[tuple[int, int, float]] = []
+        with tqdm(total=len(waiting), desc="Confirming", unit=" pairs", disable=not self.progress) as bar:
+            while waiting:
+                groups = self._groups(edges)
+                now, later = self._choose(waiting, groups)
+                self.match_many(now)
+                edges += [pair for pair in now if (m := self.matches.get(pair[:2])) and m.kind in JOINING]
+                bar.update(len(waiting) - len(later))
+                waiting = later
+        return self._graph(edges, graph)
+
+    def _groups(self, edges: list[tuple[int, int, float]]) -> np.ndarray:
+        """(n,) int, equal for files that edges join."""
+        n = len(self.paths)
+        rows, columns = [i for i, _, _ in edges], [j for _, j, _ in edges]
+        return connected_components(csr_matrix((np.ones(len(edges), bool), (rows, columns)), shape=(n, n)))[1]
+
+    def _choose(self, waiting: list, groups: np.ndarray) -> tuple[list, list]:
+        """The pairs to compare next, and those to look at again afterwards."""
+        refuted: Counter = Counter()
+        for i, j in self._compared:
+            refuted[frozenset((groups[i], groups[j]))] += 1
+        now, later, busy = [], [], Counter()
+        for position, (i, j, distance) in enumerate(waiting):
+            between = frozenset((groups[i], groups[j]))
+            if len(between) == 1 or refuted[between] >= TRIES:
+                continue
+            if len(now) == ROUND:
+                later += waiting[position:]
+                break
+            if busy[between]:  # its outcome may spare us this one
+                later.append((i, j, distance))
+                continue
+            busy[between] += 1
+            now.append((i, j, distance))
+        return now, later
+
+    def _graph(self, edges: list[tuple[int, int, float]], graph: csr_matrix) -> csr_matrix:
+        n = graph.shape[0]
+        rows, columns = np.array([e[:2] for e in edges], int).reshape(-1, 2).T
+        distances = np.array([e[2] for e in edges], np.float32)
+        diagonal = np.arange(n)
+        confirmed = csr_matrix(
+            (
+                np.r_[distances, distances, np.zeros(n, np.float32)],
+                (np.r_[rows, columns, diagonal], np.r_[columns, rows, diagonal]),
+            ),
+            shape=(n, n),
+        )
+        confirmed.sort_indices()
+        return confirmed
+
+    def _read(self, indices: Sequence[int]) -> None:
+        """Read the pictures that are not in memory yet."""
+        missing = [k for k in indices if k not in self._pictures]
+        few = len(missing) < 16
+        jobs = run_jobs(_read_job, [self.paths[k] for k in missing], 0 if few else self.num_workers)
+        bar = tqdm(total=len(missing), desc="Reading candidates", unit=" images", disable=few or not self.progress)
+        with bar:
+            for k, picture in zip(missing, jobs, strict=True):
+                self._pictures[k] = None if isinstance(picture, Lost) else picture
+                bar.update()
+
+    def _compare(self, pair: tuple[int, int, float]) -> Match | None:
+        i, j, distance = pair
+        first, second = self._pictures[i], self._pictures[j]
+        if first is None or second is None:
+            return None
+        return _same_data(first, second, self.paths[i], self.paths[j], distance) or match_pictures(
+            first, second, distance
+        )
+
+
+def _read_job(path: Path) -> Picture | None:
+    try:
+        return read_picture(path)
+    except (ValueError, OSError):  # it was readable a moment ago; then it is no candidate now
+        return None
+
+
+def _same_data(first: Picture, second: Picture, path: Path, other: Path, distance: float) -> Match | None:
+    """Whether two files hold the same bytes or, decoded, the same pixels."""
+    if (first.width, first.height) != (second.width, second.height) or not np.array_equal(first.grey, second.grey):
+        return None
+    whole = tuple(np.eye(3).ravel().tolist())
+    try:
+        if filecmp.cmp(path, other, shallow=False):
+            return Match("identical", distance, transform=whole)
+        if np.array_equal(np.asarray(load_image(path)), np.asarray(load_image(other))):
+            return Match("same_pixels", distance, transform=whole)
+    except (ValueError, OSError):
+        pass
+    return None
+
+
+def match_pictures(first: Picture, second: Picture, distance: float = 0.0) -> Match | None:
+    """Compare two pictures by every likely transform; the best match, or None where they are not one picture."""
+    best, best_score = None, 0.0
+    for transform in _transforms(first, second):
+        frame = lay(first, second, transform)
+        overlay = compare(first, second, frame)
+        if overlay.agreement < 0.35:
+            continue
+        if overlay.detail < 0.95:
+            finer = refine(frame)
+            finer_overlay = compare(first, second, finer)
+            if finer_overlay.detail > overlay.detail:
+                frame, overlay = finer, finer_overlay
+        score = overlay.detail + overlay.agreement
+        if score > best_score and (match := judge(first, second, frame, overlay, distance)):
+            best, best_score = match, score
+        if best and best_score > 1.9:
+            break
+    return best
+
+
+def _transforms(first: Picture, second: Picture):
+    yield from whole_transforms(first, second)
+    yield from (transform for transform, _ in keypoint_transforms(first, second))
