@@ -1,6 +1,6 @@
 """The command line: find duplicate images, look at the clusters, move what is not needed to a trash folder, undo.
 
-configs.py + command line  ->  grids, clusters.csv and plan.jsonl in output_dir; a summary; an exit code
+configs.py + command line  ->  grids, clusters.csv, similar.csv and plan.jsonl in output_dir; a summary; an exit code
 """
 
 from __future__ import annotations
@@ -138,10 +138,14 @@ def search(config: Config, options: argparse.Namespace) -> int:
     unreadable, plan = config.output_dir / "unreadable.csv", config.output_dir / "plan.jsonl"
     summary.write_unreadable(failures, folder, unreadable)
     written = report.write_report(result.clusters, folder, config.output_dir, progress=progress)
+    similar = config.output_dir / "similar.csv"
+    report.write_similar(result.similar, folder, similar)
     planned = removal.make_plan(result.clusters, folder, plan, read_since=began)
+    say([f"encoder {summary.shown(config.encoder)} on {result.device}"])
     say(summary.reading(len(paths), failures, folder, unreadable))
     say(summary.refusals(planned))
     say(summary.finding(result.clusters, result.epsilon, planned, folder))
+    say(summary.leaving(result.similar, similar))
     say(summary.shown(line) for line in report.describe_report(result.clusters, folder, written).splitlines())
     if not paths:
         return fail("none of the images could be read", BAD_USAGE)

@@ -21,7 +21,7 @@ from dedup.folders import Folder, Snapshot
 
 TRASH = ".dedup-trash"
 JOURNAL = "journal.jsonl"
-KINDS = ("identical", "same_pixels", "copy", "crop")  # of a match that allows a removal
+KINDS = ("identical", "same_pixels", "copy", "crop", "near")  # of a match that allows a removal
 _FIELDS = {"path": str, "device": int, "inode": int, "size": int, "mtime_ns": int, "blake2b": str}
 _WINDOWS_PART = re.compile(r'[\\:*?"<>|]|[ .]$|^\.?dedup-~\d', re.IGNORECASE)
 

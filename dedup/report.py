@@ -1,6 +1,6 @@
 """Report: clusters in, pages of pictures and a table out.
 
-clusters  ->  output_dir/clusters_001.png, clusters_002.png, ..., output_dir/clusters.csv
+clusters  ->  output_dir/clusters_001.png, ..., output_dir/clusters.csv; pairs that are no copies  ->  similar.csv
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ import csv
 import io
 import os
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -31,6 +31,7 @@ __all__ = [
     "plot_k_distances",
     "unescape",
     "write_report",
+    "write_similar",
 ]
 
 COLUMNS = ("path", "cluster", "keep", "kind", "distance", "coverage", "width", "height", "bytes", "reason")
@@ -82,6 +83,17 @@ def write_report(
         if _PAGE_NAME.fullmatch(old.name) and old not in written and old.is_file():
             old.unlink()
     return written
+
+
+def write_similar(pairs: Iterable[tuple[Path, Path, float]], images_dir: Path, path: Path) -> None:
+    """Write pairs of like pictures that are no copies as CSV: both paths, and their cosine distance."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(("path", "other", "distance"))
+    for first, second, distance in pairs:
+        names = [escape(relative_path(each, images_dir).as_posix()) for each in (first, second)]
+        writer.writerow((*names, f"{distance:.4f}"))
+    _replace(path, text.getvalue().encode())
 
 
 def describe_report(clusters: Sequence[Cluster], images_dir: Path, written: Sequence[Path]) -> str:

@@ -88,6 +88,12 @@ def finding(clusters: Sequence[Cluster], epsilon: float, planned: Outcome, image
     yield f"{count_of(len(sizes), 'file')} could go: {format_bytes(sum(sizes))}"
 
 
+def leaving(similar: Sequence[tuple], table: Path) -> Iterator[str]:
+    """How many pairs are alike and no copies, and where they are listed."""
+    if similar:
+        yield f"{count_of(len(similar), 'pair')} alike but not confirmed, listed in {shown(near(table))}"
+
+
 def planning(clusters: Sequence[Cluster], planned: Outcome, images_dir: Path) -> Iterator[str]:
     """Every file that would go, with the one that stays for it."""
     going = set(planned.done)

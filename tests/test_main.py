@@ -64,12 +64,14 @@ def find(monkeypatch, pictures):
 
     found = (Cluster(1, keeper, (copy,)),)
 
-    def install(error=None, clusters=found, paths=("a.png", "b.png"), failures=None):
+    def install(error=None, clusters=found, paths=("a.png", "b.png"), failures=None, similar=()):
         def find_duplicates(config, progress=True):
             if error is not None:
                 raise error
             embeddings = SimpleNamespace(paths=[pictures / path for path in paths], failures=failures or {})
-            return SimpleNamespace(embeddings=embeddings, clusters=list(clusters), epsilon=0.05)
+            return SimpleNamespace(
+                embeddings=embeddings, clusters=list(clusters), epsilon=0.05, similar=list(similar), device="cpu"
+            )
 
         monkeypatch.setattr(pipeline, "find_duplicates", find_duplicates)
 
@@ -131,6 +133,7 @@ def test_a_run_says_what_was_found_and_what_to_do(find, pictures, tmp_path, caps
         "clusters.csv",
         "clusters_001.png",
         "plan.jsonl",
+        "similar.csv",
         "unreadable.csv",
     }
     assert (tmp_path / "out" / "unreadable.csv").read_text().splitlines()[1].startswith("broken.jpg,")

@@ -1,0 +1,356 @@
+"""Clusters: labels worked out by hand, who is kept, what may go for it and what may not, each beside its contrary."""
+
+import os
+import warnings
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from scipy.sparse import csr_matrix
+
+from dedup.clusters import build_clusters, cluster_labels
+from dedup.embeddings import Embeddings
+
+
+def graph_of(count, edges):
+    """A symmetric graph with an explicit zero diagonal, and explicit zeros among its edges."""
+    both = [(i, i, 0.0) for i in range(count)] + [edge for i, j, d in edges for edge in ((i, j, d), (j, i, d))]
+    rows, columns, distances = zip(*both, strict=True)
+    return csr_matrix((np.float32(distances), (rows, columns)), shape=(count, count))
+
+
+@pytest.mark.parametrize(
+    ("count", "edges", "epsilon", "labels"),
+    [
+        (0, [], 0.1, []),
+        (1, [], 0.1, [-1]),
+        (3, [(0, 2, 0.05)], 0.1, [0, -1, 0]),
+        (3, [(0, 2, 0.0)], 0.1, [0, -1, 0]),  # an explicit zero is an edge
+        (3, [(0, 2, 0.0)], 0.0, [0, -1, 0]),  # also where epsilon is zero
+        (2, [(0, 1, 0.25)], 0.25, [0, 0]),  # epsilon is inclusive
+        (2, [(0, 1, 0.26)], 0.25, [-1, -1]),
+        (5, [(1, 2, 0.1), (2, 4, 0.1)], 0.1000001, [-1, 0, 0, -1, 0]),  # chained through 2
+        (5, [(0, 4, 0.01), (1, 3, 0.02)], 0.1, [0, 1, -1, 1, 0]),
+    ],
+)
+def test_what_is_connected_has_one_label(count, edges, epsilon, labels):
+    graph = graph_of(count, edges) if count else csr_matrix((0, 0), dtype=np.float32)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert cluster_labels(graph, epsilon).tolist() == labels
+
+
+def test_labels_leave_the_graph_as_it_was():
+    graph = graph_of(3, [(0, 1, 0.09), (0, 2, 0.0), (1, 2, 0.01)])
+    before = graph.copy()
+    cluster_labels(graph, 0.1)
+    assert (graph.indices == before.indices).all() and (graph.data == before.data).all()
+
+
+@dataclass(frozen=True)
+class Match:
+    kind: str = "copy"
+    distance: float = 0.01
+    first_coverage: float = 1.0
+    second_coverage: float = 1.0
+    transform: tuple | None = None
+    first_resolution: float = 1.0
+    second_resolution: float = 1.0
+    first_extra: float = 0.0
+    second_extra: float = 0.0
+    first_chroma: float = 20.0
+    second_chroma: float = 20.0
+
+
+class Verifier:
+    """Knows the matches it was given by file names, whatever their order, and counts what it was asked."""
+
+    def __init__(self, names, matches):
+        self.known = {}
+        for (first, second), match in matches.items():
+            i, j = names.index(first), names.index(second)
+            assert i < j, "write the pair in the order of the names"
+            self.known[i, j] = match
+        self.matches, self.asked = {}, 0
+
+    def match(self, i, j, distance):
+        assert 0 <= distance <= 2
+        pair = min(i, j), max(i, j)
+        if pair in self.known:
+            self.matches[pair] = self.known[pair]
+        return self.known.get(pair)
+
+    def match_many(self, pairs):
+        self.asked += len(pairs)
+        for i, j, distance in pairs:
+            self.match(i, j, distance)
+
+
+class Folder:
+    """Pictures of given sizes and angles of their unit vectors; all of one photo unless told otherwise."""
+
+    def __init__(self, path, **files):
+        self.path, self.names = path, sorted(files)
+        self.sizes = [files[name][0] for name in self.names]
+        angles = np.array([files[name][1] for name in self.names])
+        for name, size in zip(self.names, self.sizes, strict=True):
+            Image.new("RGB", size, "teal").save(path / f"{name}.png")
+            os.utime(path / f"{name}.png", (10**9, 10**9))
+        paths = [path / f"{name}.png" for name in self.names]
+        vectors = np.c_[np.cos(angles), np.sin(angles)].astype(np.float32)
+        self.embeddings = Embeddings(paths, vectors, np.array(self.sizes), {})
+
+    def build(self, matches=None, labels=None, epsilon=None, tested=()):
+        labels = np.zeros(len(self.names), int) if labels is None else np.array(labels)
+        self.verifier = None if matches is None else Verifier(self.names, matches)
+        for first, second in tested:
+            self.verifier.match(self.names.index(first), self.names.index(second), 0.1)
+        return build_clusters(self.embeddings, labels, self.verifier, self.path, epsilon)
+
+
+SIZE = (40, 30)
+
+
+@pytest.fixture
+def pair(tmp_path):
+    """`a`, the sharper and less compressed one and so the keeper, and `b`, with the match that is asked for."""
+
+    def build(**match):
+        folder = Folder(tmp_path, a=((80, 60), 0.0), b=(SIZE, 0.1))
+        with (tmp_path / "a.png").open("ab") as file:
+            file.write(bytes(10_000))
+        match = {"second_resolution": 0.5, "first_resolution": 2.0, **match}
+        (cluster,) = folder.build({("a", "b"): Match(**match)})
+        (member,) = cluster.members
+        assert cluster.keeper.path.stem == "a"
+        assert (cluster.keeper.kind, cluster.keeper.distance, cluster.keeper.removable) == ("keeper", 0.0, False)
+        return member
+
+    return build
+
+
+@pytest.mark.parametrize("kind", ["identical", "same_pixels", "copy", "crop"])
+def test_a_covered_member_may_go(pair, kind):
+    member = pair(kind=kind, second_coverage=0.97, first_coverage=0.3, second_extra=0.25)
+    assert (member.removable, member.reason, member.kind, member.coverage) == (True, "", kind, 0.97)
+    assert member.distance == pytest.approx(1 - np.cos(0.1), abs=1e-6)
+    assert (member.width, member.height, member.bytes) == (*SIZE, member.path.stat().st_size)
+
+
+@pytest.mark.parametrize(
+    ("match", "reason"),
+    [
+        ({"second_coverage": 0.86}, "14 % of it is not in the kept file"),
+        ({"kind": "crop", "second_coverage": 0.9699}, "3 % of it is not in the kept file"),
+        ({"first_resolution": 0.7142}, "has 1.4 x the resolution of the kept file"),
+        ({"first_resolution": 0.9699}, "has 1.03 x the resolution of the kept file"),
+        ({"first_resolution": 0.0}, "has 100.0 x the resolution of the kept file"),
+        ({"second_extra": 0.31}, "has marks of its own over 31 % of it"),
+        ({"second_coverage": 0.9, "second_extra": 0.1}, "has marks of its own over 10 % of it"),
+        ({"second_coverage": 0.7, "second_extra": 0.1}, "30 % of it is not in the kept file"),
+        ({"first_extra": 0.04}, "the kept file has marks over 4 % of it"),
+        ({"first_chroma": 1.0}, "has colours the kept file lacks"),
+        ({"kind": "similar"}, "similar, not confirmed"),
+        ({"kind": "another"}, "similar, not confirmed"),
+        ({"kind": "contains", "second_coverage": 0.4}, "shows the kept file beside other things"),
+        ({"kind": "contains", "first_coverage": 0.4}, "the kept file shows it beside other things"),
+    ],
+)
+def test_what_is_not_covered_stays_and_says_why(pair, match, reason):
+    member = pair(**match)
+    assert (member.removable, member.reason) == (False, reason)
+
+
+def test_a_file_with_something_inside_stays(tmp_path):
+    folder = Folder(tmp_path, a=((80, 60), 0.0), b=(SIZE, 0.1))
+    (tmp_path / "b.png.xmp").write_text("rating 5")
+    (cluster,) = folder.build({("a", "b"): Match(first_resolution=2.0, second_resolution=0.5)})
+    assert not cluster.members[0].removable
+    assert "b.png.xmp" in cluster.members[0].reason
+
+
+def test_the_keeper_covers_the_others(tmp_path):
+    """The whole picture is kept, though a crop has as many pixels and the middle is elsewhere."""
+    folder = Folder(tmp_path, crop=(SIZE, 0.1), deeper=(SIZE, 0.11), whole=(SIZE, 0.4))
+    matches = {
+        ("crop", "whole"): Match("crop", second_coverage=0.6),
+        ("deeper", "whole"): Match("crop", second_coverage=0.3),
+        ("crop", "deeper"): Match("crop", first_coverage=0.5),
+    }
+    (cluster,) = folder.build(matches, tested=[("deeper", "whole"), ("crop", "whole")])
+    assert cluster.keeper.path.stem == "whole"
+    assert [member.path.stem for member in cluster.members] == ["deeper", "crop"]  # the nearest first
+    assert all(member.removable for member in cluster.members)
+
+
+def test_more_pixels_are_kept_where_they_show_more(tmp_path):
+    """`large` has twice the resolution; in the next folder only its margins are larger."""
+    files = {"a": ((80, 60), 0.3), "b": (SIZE, 0.0), "c": (SIZE, 0.05)}
+    tall = Match(first_resolution=2.0, second_resolution=0.5)
+    (cluster,) = Folder(tmp_path, **files).build({("a", "b"): tall, ("a", "c"): tall, ("b", "c"): Match()})
+    assert cluster.keeper.path.stem == "a"
+    wide = Match()
+    (cluster,) = Folder(tmp_path, **files).build({("a", "b"): wide, ("a", "c"): wide, ("b", "c"): Match()})
+    assert cluster.keeper.path.stem in "bc"
+
+
+def test_what_has_no_marks_is_kept(tmp_path):
+    """Neither covers the other in full; the marked one is the less compressed."""
+    folder = Folder(tmp_path, a=(SIZE, 0.0), b=(SIZE, 0.1))
+    with (tmp_path / "a.png").open("ab") as file:
+        file.write(bytes(1000))
+    (cluster,) = folder.build({("a", "b"): Match(first_coverage=0.9, first_extra=0.1)})
+    assert cluster.keeper.path.stem == "b"
+    assert cluster.members[0].reason == "has marks of its own over 10 % of it"
+
+
+def test_the_middle_is_kept_then_the_less_compressed_then_the_older_then_the_first(tmp_path):
+    files = {name: (SIZE, angle) for name, angle in {"a": -0.4, "b": 0.0, "c": 0.4}.items()}
+    alike = {pair: Match() for pair in (("a", "b"), ("a", "c"), ("b", "c"))}
+    assert Folder(tmp_path, **files).build(alike)[0].keeper.path.stem == "b"
+
+    twins = Folder(tmp_path, a=(SIZE, 0.0), b=(SIZE, 0.0))
+    two = {("a", "b"): Match()}
+    assert twins.build(two)[0].keeper.path.stem == "a"
+    os.utime(tmp_path / "b.png", (10**8, 10**8))
+    assert twins.build(two)[0].keeper.path.stem == "b"
+    with (tmp_path / "a.png").open("ab") as file:
+        file.write(bytes(1000))
+    assert twins.build(two)[0].keeper.path.stem == "a"
+
+
+def test_a_chained_member_stays(tmp_path):
+    folder = Folder(tmp_path, a=(SIZE, 0.0), b=(SIZE, 0.1), c=(SIZE, 0.2), d=(SIZE, 0.7), e=(SIZE, 0.1))
+    matches = {("a", "b"): Match(), ("b", "c"): Match(), ("b", "e"): Match(), ("c", "d"): Match()}
+    (cluster,) = folder.build(matches)
+    assert cluster.keeper.path.stem == "b"
+    last = cluster.members[-1]
+    assert (last.path.stem, last.kind, last.removable, last.coverage) == ("d", "indirect", False, 0.0)
+    assert last.reason == "no match of its own to the kept file"
+
+
+def test_few_pairs_are_asked_for(tmp_path):
+    """Linear in the size of the cluster: at most four keepers are tried."""
+    count = 30
+    folder = Folder(tmp_path, **{f"{number:02}": (SIZE, number / 100) for number in range(count)})
+    matches = {(a, b): Match() for a in folder.names for b in folder.names if a < b}
+    (cluster,) = folder.build(matches)
+    assert sum(member.removable for member in cluster.members) == count - 1
+    assert folder.verifier.asked <= 4 * count
+
+
+def contains(part_is_first, share=0.4):
+    coverages = (1.0, share) if part_is_first else (share, 1.0)
+    return Match("contains", 0.2, *coverages)
+
+
+def names_of(clusters):
+    return [[cluster.keeper.path.stem, *(member.path.stem for member in cluster.members)] for cluster in clusters]
+
+
+def test_a_container_comes_with_the_part_that_makes_up_most_of_it(tmp_path):
+    """`z` shows both `a` and `c`; it joins no clusters."""
+    folder = Folder(tmp_path, a=(SIZE, 0.0), b=(SIZE, 0.0), c=(SIZE, 1.0), d=(SIZE, 1.0), z=((90, 90), 0.5))
+    matches = {
+        ("a", "b"): Match("identical"),
+        ("c", "d"): Match("identical"),
+        ("a", "z"): contains(True, 0.3),
+        ("c", "z"): contains(True, 0.4),
+    }
+    clusters = folder.build(matches, labels=[0, 0, 1, 1, -1], tested=[("a", "z"), ("c", "z")])
+    assert sorted(names_of(clusters)) == [["a", "b"], ["c", "d", "z"]]
+    container = next(cluster for cluster in clusters if len(cluster.members) == 2).members[-1]
+    assert (container.kind, container.removable, container.coverage) == ("contains", False, 0.4)
+    assert container.reason == "shows the kept file beside other things"
+
+
+def test_a_container_of_another_member_than_the_keeper(tmp_path):
+    folder = Folder(tmp_path, a=((80, 60), 0.0), b=(SIZE, 0.1), z=((90, 90), 0.5))
+    matches = {("a", "b"): Match(second_resolution=0.5, first_resolution=2.0), ("b", "z"): contains(True, 0.2)}
+    (cluster,) = folder.build(matches, labels=[0, 0, -1], tested=[("b", "z")])
+    assert cluster.keeper.path.stem == "a"
+    assert cluster.members[-1].reason == "shows a member of the cluster beside other things"
+    assert (cluster.members[-1].kind, cluster.members[-1].coverage) == ("contains", 0.2)
+
+
+def test_a_container_never_goes_even_for_a_copy_of_it(tmp_path):
+    folder = Folder(tmp_path, a=((80, 60), 0.0), b=(SIZE, 0.1), z=(SIZE, 0.5))
+    copy = Match(second_resolution=0.5, first_resolution=2.0)
+    matches = {("a", "b"): copy, ("b", "z"): contains(True), ("a", "z"): copy}
+    (cluster,) = folder.build(matches, labels=[0, 0, -1], tested=[("b", "z")])
+    assert [(member.path.stem, member.removable) for member in cluster.members] == [("b", True), ("z", False)]
+
+
+def test_a_container_in_a_cluster_of_its_own_stays_there(tmp_path):
+    folder = Folder(tmp_path, a=(SIZE, 0.0), b=(SIZE, 0.0), y=((90, 90), 0.5), z=((90, 90), 0.5))
+    matches = {("a", "b"): Match("identical"), ("y", "z"): Match("identical"), ("a", "z"): contains(True)}
+    clusters = folder.build(matches, labels=[0, 0, 1, 1], tested=[("a", "z")])
+    assert sorted(names_of(clusters)) == [["a", "b"], ["y", "z"]]
+
+
+def test_a_container_of_a_file_without_copies(tmp_path):
+    """They make a cluster in which nothing goes; what contains the container comes along."""
+    folder = Folder(tmp_path, m=((90, 90), 0.5), n=(SIZE, 0.0), o=((99, 99), 0.7), p=(SIZE, 0.9))
+    matches = {("m", "n"): contains(False), ("m", "o"): contains(True)}
+    clusters = folder.build(matches, labels=[-1] * 4, tested=matches)
+    assert names_of(clusters) == [["n", "m", "o"]]
+    assert not any(member.removable for member in clusters[0].members)
+
+
+def test_files_that_contain_each_other_are_a_cluster(tmp_path):
+    folder = Folder(tmp_path, a=(SIZE, 0.0), b=(SIZE, 0.1), c=(SIZE, 0.2))
+    circle = {("a", "b"): contains(True), ("b", "c"): contains(True), ("a", "c"): contains(False)}
+    assert names_of(folder.build(circle, labels=[-1] * 3, tested=circle)) == [["a", "b", "c"]]
+
+
+def test_what_frees_most_comes_first(tmp_path):
+    folder = Folder(tmp_path, **{name: (SIZE, 0.0) for name in "abcdef"})
+    with (tmp_path / "d.png").open("ab") as file:
+        file.write(bytes(500))
+    os.utime(tmp_path / "c.png", (1, 1))
+    matches = {("a", "b"): Match(), ("c", "d"): Match(), ("e", "f"): Match()}
+    same = {pair: replace(match, kind="identical") for pair, match in matches.items()}
+    clusters = folder.build(same, labels=[0, 0, 1, 1, 2, 2])
+    assert names_of(clusters) == [["a", "b"], ["d", "c"], ["e", "f"]]
+    assert [cluster.number for cluster in clusters] == [1, 2, 3]
+    for name in "ef":
+        with (tmp_path / f"{name}.png").open("ab") as file:
+            file.write(bytes(300))
+    assert names_of(folder.build(same, labels=[0, 0, 1, 1, 2, 2]))[0] == ["e", "f"]
+
+
+def test_without_a_verifier_what_is_near_the_keeper_may_go(tmp_path):
+    folder = Folder(tmp_path, a=((80, 60), 0.0), b=(SIZE, 0.2), c=(SIZE, 0.4), d=(SIZE, 0.1))
+    epsilon = 1 - np.cos(0.2)
+    (cluster,) = folder.build(None, epsilon=epsilon)
+    found = {member.path.stem: (member.kind, member.removable) for member in cluster.members}
+    assert cluster.keeper.path.stem == "a"
+    assert found == {"d": ("near", True), "b": ("near", True), "c": ("indirect", False)}
+    with pytest.raises(ValueError, match="epsilon"):
+        folder.build(None)
+
+
+def test_without_a_verifier_what_is_larger_stays(tmp_path):
+    folder = Folder(tmp_path, a=((80, 60), 0.3), b=(SIZE, 0.1), c=(SIZE, 0.0), d=(SIZE, -0.1))
+    (cluster,) = folder.build(None, epsilon=1 - np.cos(0.25))
+    assert cluster.keeper.path.stem == "b"
+    larger = cluster.members[-1]
+    assert (larger.path.stem, larger.kind, larger.removable) == ("a", "near", False)
+    assert larger.reason == "has 2.0 x the resolution of the kept file"
+
+
+def test_a_file_that_vanished_neither_goes_nor_is_kept_for_others(tmp_path):
+    folder = Folder(tmp_path, a=((80, 60), 0.0), b=(SIZE, 0.0), c=(SIZE, 0.0))
+    (tmp_path / "a.png").unlink()
+    alike = {pair: Match() for pair in (("a", "b"), ("a", "c"), ("b", "c"))}
+    (cluster,) = folder.build(alike)
+    assert cluster.keeper.path.stem == "b"
+    assert {member.path.stem: member.removable for member in cluster.members} == {"a": False, "c": True}
+
+
+def test_no_clusters(tmp_path):
+    assert Folder(tmp_path, a=(SIZE, 0.0), b=(SIZE, 1.0)).build({}, labels=[-1, -1]) == []
+    nothing = Embeddings([], np.empty((0, 2), np.float32), np.empty((0, 2), int), {})
+    assert build_clusters(nothing, np.empty(0, int), None, Path(tmp_path), 0.1) == []

@@ -1,0 +1,129 @@
+"""The whole way: what is searched, what each setting reaches, and what comes out; with a tiny encoder."""
+
+import shutil
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+import configs
+from dedup import pipeline
+from dedup.config import Config, ConfigError
+from dedup.embeddings import Embeddings
+from dedup.pipeline import Result, find_duplicates, images_to_search
+
+
+class Encoder(torch.nn.Module):
+    """A picture's mean brightness on a 4 x 4 grid, centred: turns, tones and sizes play no role here."""
+
+    embedding_size, image_resize, epsilon = 16, 32, 0.01
+
+    def forward(self, images):
+        cells = torch.nn.functional.adaptive_avg_pool2d(images.float().mean(dim=1, keepdim=True), 4).flatten(1)
+        return torch.nn.functional.normalize(cells - cells.mean(dim=1, keepdim=True))
+
+
+@pytest.fixture
+def config(tmp_path, monkeypatch):
+    """Settings for a folder with a picture, a smaller copy, an exact one, another picture and a broken file."""
+    folder = tmp_path / "pictures"
+    (folder / "deep").mkdir(parents=True)
+    noise = np.random.default_rng(0).integers(0, 255, (4, 4, 3), np.uint8)
+    picture = Image.fromarray(noise).resize((64, 64), Image.Resampling.BICUBIC)
+    picture.save(folder / "a.png")
+    picture.resize((40, 40), Image.Resampling.LANCZOS).save(folder / "deep" / "b.png")
+    shutil.copy2(folder / "a.png", folder / "c.png")
+    Image.fromarray(255 - noise[::-1]).resize((64, 64)).save(folder / "d.png")
+    (folder / "e.png").write_bytes(b"no picture")
+    monkeypatch.setattr(pipeline, "load_encoder", lambda name, size: Encoder())
+    return Config.load(configs, images_dir=folder, output_dir=tmp_path / "out", num_workers=0, verify=False)
+
+
+def found(result):
+    return [
+        [cluster.keeper.path.name, *(member.path.name for member in cluster.members)] for cluster in result.clusters
+    ]
+
+
+def test_from_a_folder_to_clusters(config):
+    result = find_duplicates(config, progress=False)
+    assert found(result) == [["a.png", "c.png", "b.png"]]
+    assert [member.removable for member in result.clusters[0].members] == [True, True]
+    assert [path.name for path in result.embeddings.paths] == ["a.png", "c.png", "d.png", "b.png"]
+    assert [path.name for path in result.embeddings.failures] == ["e.png"]
+    assert result.labels.tolist() == [0, 0, -1, 0]
+    assert (result.epsilon, result.device) == (0.01, str(pipeline.choose_device()))
+    assert result.graph.shape == (4, 4) and result.matches == {} and result.similar == []
+    assert sorted(path.name for path in config.images_dir.rglob("*.*")) == ["a.png", "b.png", "c.png", "d.png", "e.png"]
+
+
+def test_epsilon_of_the_config_goes_before_the_encoders(config):
+    everything = find_duplicates(replace(config, epsilon=2.0), progress=False)
+    assert everything.epsilon == 2.0 and len(everything.clusters[0].members) == 3
+    exact = find_duplicates(replace(config, epsilon=0.0), progress=False)
+    assert exact.epsilon == 0.0 and found(exact) == [["a.png", "c.png"]]
+
+
+def test_settings_reach_what_they_are_for(config, monkeypatch):
+    seen = {}
+
+    def load_encoder(name, size):
+        seen.update(name=name, size=size)
+        return Encoder()
+
+    def extract(encoder, paths, image_resize, batch_size, num_workers, device, progress):
+        seen.update(resize=image_resize, batch=batch_size, workers=num_workers, progress=progress)
+        return Embeddings(paths, np.ones((len(paths), 1), np.float32), np.ones((len(paths), 2), int), {})
+
+    monkeypatch.setattr(pipeline, "load_encoder", load_encoder)
+    monkeypatch.setattr(pipeline, "extract_embeddings", extract)
+    find_duplicates(replace(config, encoder="resnet18", embedding_size=9, image_resize=77, batch_size=5), False)
+    assert seen == dict(name="resnet18", size=9, resize=77, batch=5, workers=0, progress=False)
+
+
+@pytest.mark.parametrize("content", ["empty", "unreadable"])
+def test_a_folder_without_pictures(config, content):
+    shutil.rmtree(config.images_dir / "deep")
+    for path in config.images_dir.glob("[abcd].png"):
+        path.unlink()
+    if content == "empty":
+        (config.images_dir / "e.png").unlink()
+    result = find_duplicates(config, progress=False)
+    assert (result.embeddings.paths, result.clusters, result.similar) == ([], [], [])
+    assert len(result.embeddings.failures) == (content == "unreadable")
+    assert result.graph.shape == (0, 0)
+
+
+def test_what_a_run_wrote_is_not_searched(config):
+    output = config.images_dir / "deep" / "results"
+    output.mkdir()
+    shutil.copy(config.images_dir / "a.png", output / "clusters_001.png")
+    shutil.copy(config.images_dir / "a.png", config.images_dir / "deep" / "results.png")
+    names = [path.name for path in images_to_search(replace(config, output_dir=output))]
+    assert "clusters_001.png" not in names and "results.png" in names and "b.png" in names
+    assert "clusters_001.png" in [path.name for path in images_to_search(config)]
+
+
+def test_output_beside_and_above_the_pictures_leaves_none_out(config, monkeypatch):
+    for output in (config.images_dir.parent, config.images_dir.parent / "pictures 2"):
+        assert len(images_to_search(replace(config, output_dir=output))) == 5
+    monkeypatch.chdir(config.images_dir)
+    assert len(images_to_search(replace(config, images_dir=Path("."), output_dir=Path("deep")))) == 4
+
+
+def test_output_among_the_pictures_is_refused(config):
+    with pytest.raises(ConfigError, match="choose another"):
+        find_duplicates(replace(config, output_dir=config.images_dir / "deep" / ".."), progress=False)
+
+
+def test_similar_pairs_are_those_that_no_cluster_holds_the_nearest_first():
+    paths = [Path(name) for name in "abcd"]
+    kinds = {(0, 1): ("similar", 0.1), (0, 2): ("similar", 0.3), (1, 3): ("similar", 0.2), (2, 3): ("copy", 0.0)}
+    matches = {pair: SimpleNamespace(kind=kind, distance=distance) for pair, (kind, distance) in kinds.items()}
+    embeddings = Embeddings(paths, None, None, {})
+    result = Result(None, embeddings, None, np.array([0, 0, -1, -1]), matches, [], 0.5, "cpu")
+    assert result.similar == [(Path("b"), Path("d"), 0.2), (Path("a"), Path("c"), 0.3)]
