@@ -69,10 +69,7 @@ def run_jobs(
             pool.collect(patience=0.0)
             while number not in pool.results:
                 pool.collect()
-            result = pool.results.pop(number)
-            paused = time.monotonic()
-            yield result
-            pool.forgive(time.monotonic() - paused)
+            yield pool.results.pop(number)
     finally:
         pool.stop()
 
@@ -124,11 +121,6 @@ class _Pool:
             if connection not in heard and time.monotonic() > worker.since + self._limit(worker):
                 self._replace(worker, f"took longer than {self.time_limit:g} s", retry=False)
         self._hand_out()
-
-    def forgive(self, seconds: float) -> None:
-        """Time in which nobody listened counts against no one."""
-        for worker in self.workers:
-            worker.since += seconds
 
     def stop(self) -> None:
         for worker in self.workers:
