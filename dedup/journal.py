@@ -102,17 +102,17 @@ def read_plan(path: Path) -> tuple[Item, ...]:
     ------
     BadRecord : anything but a plan, a path that leads elsewhere, a file that is dropped twice or both kept and dropped
     """
+    name = ascii(str(path))
     if not path.is_file():
-        raise BadRecord(f"{ascii(str(path))} is not a file")
-    data = path.read_bytes().removeprefix(b"\xef\xbb\xbf")
-    lines = _records(data, path.name)
-    _expect_header(lines, path.name, "plan", {"plan"})
-    items = tuple(_checked(_item, path.name, *line) for line in lines)
+        raise BadRecord(f"{name} is not a file")
+    lines = _records(path.read_bytes().removeprefix(b"\xef\xbb\xbf"), name)
+    _expect_header(lines, name, "plan", {"plan"})
+    items = tuple(_checked(_item, name, *line) for line in lines)
     dropped = Counter(item.drop.parts for item in items)
     if twice := [parts for parts, times in dropped.items() if times > 1]:
-        raise BadRecord(f"{path.name}: a file is dropped twice: {ascii('/'.join(twice[0]))}")
+        raise BadRecord(f"{name}: a file is dropped twice: {ascii('/'.join(twice[0]))}")
     if both := sorted(set(dropped) & {item.keep.parts for item in items}):
-        raise BadRecord(f"{path.name}: a file is both kept and dropped: {ascii('/'.join(both[0]))}")
+        raise BadRecord(f"{name}: a file is both kept and dropped: {ascii('/'.join(both[0]))}")
     return items
 
 

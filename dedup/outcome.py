@@ -13,7 +13,7 @@ from dedup.journal import BadRecord
 DONE, SOME_REFUSED, BAD_PLAN, LOCKED, STOPPED = range(5)  # exit codes
 OF_ONE_FILE = {  # errors that tell of one file or folder, not of the disk
     *(errno.ENOENT, errno.EEXIST, errno.ENOTDIR, errno.EISDIR, errno.ELOOP, errno.ENAMETOOLONG, errno.EINVAL),
-    *(errno.EACCES, errno.EPERM, errno.EXDEV, errno.EBUSY, errno.ETXTBSY),
+    *(errno.EACCES, errno.EPERM, errno.EXDEV, errno.EBUSY, errno.ETXTBSY, errno.ENOTEMPTY),
 }
 
 

@@ -3,6 +3,7 @@
 import errno
 import json
 import os
+import stat
 import sys
 import unicodedata
 from datetime import timedelta
@@ -132,6 +133,22 @@ def test_undo_takes_the_latest_run_that_moved_anything_or_the_one_it_is_told(wor
     assert world.files() == world.before
 
 
+def test_undo_passes_over_a_run_that_put_everything_back_itself(world, monkeypatch):
+    world.apply(run="first")
+    (world.root / "copy 2.jpg").write_bytes(b"picture, another copy")
+    removal.make_plan([cluster(world.root, "keeper 0.jpg", "copy 2.jpg")], world.root, world.plan)
+    intend, content = removal.Run.intend, (world.root / "keeper 0.jpg").read_bytes()
+
+    def edit(run, item):
+        intend(run, item)
+        (world.root / "keeper 0.jpg").write_bytes(content + b"!")
+
+    monkeypatch.setattr(removal.Run, "intend", edit)
+    assert reasons(world.apply(run="second")) == ["its keeper was changed meanwhile"]
+    monkeypatch.undo()
+    assert (world.root / "copy 2.jpg").exists() and removal.undo(world.root).run == "first"
+
+
 def test_undo_after_a_refusal_among_the_moved(world):
     (world.root / "copy 0.jpg").rename(world.root / "elsewhere.jpg")
     applied = world.apply()
@@ -164,6 +181,18 @@ def test_apply_refuses_a_keeper_that_does_not_decode(world):
 
     assert reasons(world.apply(decodes=broken)) == ["its keeper can't be decoded: cut short"] * 2
     assert world.files() == world.before
+
+
+def test_every_keeper_is_decoded(tmp_path):
+    world = World(tmp_path, count=4)
+
+    def second_is_broken(path):
+        if path.name == "keeper 1.jpg":
+            raise ValueError("cut short")
+
+    outcome = world.apply(decodes=second_is_broken)
+    assert [str(path) for path in outcome.done] == world.dropped[:2]
+    assert [str(path) for path, _ in outcome.refused] == world.dropped[2:]
 
 
 def test_keepers_are_decoded_by_default(world):
@@ -300,6 +329,20 @@ def test_a_full_disk_stops_with_a_valid_undo(world, monkeypatch):
     assert (outcome.exit_code, outcome.done) == (4, (Path("copy 0.jpg"),))
     assert "copy 1.jpg" in outcome.message and "No space left" in outcome.message
     assert removal.undo(world.root).exit_code == 0 and world.files() == world.before  # still full
+
+
+def test_a_folder_that_can_not_be_synced_stops_with_a_valid_undo(tmp_path, monkeypatch):
+    world = World(tmp_path)
+
+    def fail(descriptor):
+        if stat.S_ISDIR(os.fstat(descriptor).st_mode) and world.trashed():
+            raise OSError(errno.EACCES, os.strerror(errno.EACCES))
+
+    monkeypatch.setattr(os, "fsync", fail)
+    outcome = world.apply()
+    assert (outcome.exit_code, outcome.done, outcome.refused) == (4, (), ())
+    monkeypatch.undo()
+    assert removal.undo(world.root).exit_code == 0 and world.files() == world.before
 
 
 @pytest.mark.parametrize("folder", ["missing", "plan.jsonl", f"images/{TRASH}", f"images/{TRASH}/run"])

@@ -1,0 +1,339 @@
+"""Each check of a removal is taken out, each order swapped, one at a time: some test has to notice.
+
+A planted bug is a file of dedup/, a text that stands in it once, and what it is replaced with.
+"""
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import PROJECT
+
+TESTS = ["removal", "removal_hostile", "known_losses", "removal_races", "removal_faults"]
+MODULES = ["__init__", "decoding", "folders", "journal", "outcome", "recheck", "removal", "trash"]
+FALSE = "if False:"
+
+BUGS = {
+    # what a keeper and a duplicate are
+    "one file taken for two": ("recheck", "if kept.identity == dropped.identity:", FALSE),
+    "content is not compared": ("recheck", "if now.blake2b != before.blake2b:", FALSE),
+    "the keeper's content is not compared": (
+        *("recheck", '(("its keeper", kept, keep.snapshot), ("it", dropped, drop.snapshot))'),
+        '(("it", dropped, drop.snapshot),)',
+    ),
+    "the duplicate's content is not compared": (
+        *("recheck", '(("its keeper", kept, keep.snapshot), ("it", dropped, drop.snapshot))'),
+        '(("its keeper", kept, keep.snapshot),)',
+    ),
+    "size instead of content": ("recheck", "if now.blake2b != before.blake2b:", "if now.size != before.size:"),
+    "the keeper need not decode": ("recheck", "    decoder.check(root.path / keep.path, kept.blake2b)\n", ""),
+    "decoded once for all": ("recheck", "if digest in self._seen:", "if self._seen:"),
+    "the error of a decoder is swallowed": (
+        *("recheck", 'raise Refused(f"its keeper can\'t be decoded: {error}") from None'),
+        "return None",
+    ),
+    # the second look
+    "no second look when moving": (
+        "removal",
+        "look_again(root, item.keep, keep, run.box, _stored(item), drop)",
+        "pass",
+    ),
+    "no second look when destroying": (
+        *("removal", "    look_again(root, item.keep, keep, box, _stored(item), drop)\n    box.unlink"),
+        "    box.unlink",
+    ),
+    "second look at the duplicate alone": (
+        *("recheck", '(("its keeper", root, keep, keeper), ("it", place, drop, dropped))'),
+        '(("it", place, drop, dropped),)',
+    ),
+    "second look at the keeper alone": (
+        *("recheck", '(("its keeper", root, keep, keeper), ("it", place, drop, dropped))'),
+        '(("its keeper", root, keep, keeper),)',
+    ),
+    "second look at contents alone": (
+        *("recheck", "(now.identity, now.blake2b) != (before.identity, before.blake2b)"),
+        "now.blake2b != before.blake2b",
+    ),
+    "second look at inodes alone": (
+        *("recheck", "(now.identity, now.blake2b) != (before.identity, before.blake2b)"),
+        "now.identity != before.identity",
+    ),
+    "what should not have moved stays moved": (
+        "removal",
+        "        go_home(root, run.box, item)\n    except",
+        "        pass\n    except",
+    ),
+    "put back without a word in the journal": (
+        "removal",
+        "    run.record(back=item.sequence)\n    raise reason",
+        "    raise reason",
+    ),
+    "put back and told to be done": ("removal", "    raise reason\n", ""),
+    "a failed put back is not told": (
+        *("removal", "{reason}; it stays in the trash as {run.name}/{item.sequence}: {error}"),
+        "{reason}",
+    ),
+    # orders
+    "moved before it is written down": (
+        *("removal", "        run.intend(item)\n        try:\n            home.rename(item.drop.parts[-1], run.box,"),
+        "        try:\n            home.rename(item.drop.parts[-1], run.box, str(item.sequence))\n"
+        "            run.intend(item)\n            str(",
+    ),
+    "moved before it is verified": (
+        *("removal", "    keep, drop = verify(root, item.keep, root, item.drop, decoder)\n"),
+        "    keep, drop = (read(root, file, '') for file in (item.keep, item.drop))\n",
+    ),
+    "destroyed before it is verified": (
+        *("removal", "    keep, drop = verify(root, item.keep, box, _stored(item), decoder)\n"),
+        "    box.unlink(str(item.sequence))\n    keep, drop = verify(root, item.keep, box, _stored(item), decoder)\n",
+    ),
+    "unlinked before it is linked": (
+        *("trash", "        box.link(stored, home, name)\n"),
+        "        descriptor = home.create(name)\n        os.close(descriptor)\n        box.unlink(stored)\n"
+        "        box.link(stored, home, name)\n",
+    ),
+    "unlinked before the link is on disk": (
+        *("trash", "    home.sync()\n    box.unlink(stored)\n    box.sync()\n"),
+        "    box.unlink(stored)\n    home.sync()\n    box.sync()\n",
+    ),
+    "the journal does not reach the disk": ("trash", "            os.fsync(self.descriptor)\n", ""),
+    "the moved file's folder does not reach the disk": ("removal", "        home.sync()\n", ""),
+    "the trash does not reach the disk": ("removal", "        run.box.sync()\n", ""),
+    "the new run does not reach the disk": (
+        "trash",
+        "    trash.make(name, 0o700)\n    trash.sync()\n",
+        "    trash.make(name, 0o700)\n",
+    ),
+    "the new journal does not reach the disk": (
+        *("trash", "            run.record(journal=1, created=now)\n            box.sync()\n"),
+        "            run.record(journal=1, created=now)\n",
+    ),
+    "the placeholder's file does not reach the disk": (
+        *("trash", "    home.sync()\n    box.sync()\n    box.unlink(_marker(stored))"),
+        "    box.unlink(_marker(stored))",
+    ),
+    "what was destroyed does not reach the disk": (
+        *("removal", "    box.unlink(str(item.sequence))\n    box.sync()\n"),
+        "    box.unlink(str(item.sequence))\n",
+    ),
+    # links and odd files
+    "links to files are followed": ("folders", '"O_NOFOLLOW", "O_NONBLOCK"', '"O_NONBLOCK"'),
+    "links to folders are followed": (
+        "folders",
+        "os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC",
+        "os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC",
+    ),
+    "links to folders are not looked for": (
+        "folders",
+        "if is_link(status) or not stat.S_ISDIR(status.st_mode):",
+        FALSE,
+    ),
+    "links to files are not looked for": ("folders", "if is_link(status) or not stat.S_ISREG(status.st_mode):", FALSE),
+    "a status follows links": ("folders", "os.stat(path, follow_symlinks=False, **at)", "os.stat(path, **at)"),
+    "links in a plan are let pass": ("recheck", "            if is_link(status):\n", "            if False:\n"),
+    "a file that changes while it is read": (
+        *(
+            "folders",
+            "if size != after.st_size or (opened.st_size, opened.st_mtime_ns) != (after.st_size, after.st_mtime_ns):",
+        ),
+        FALSE,
+    ),
+    "a growing file has no end": ("folders", "while size <= expected_size and (chunk", "while (chunk"),
+    "a trash that is a link": (
+        "trash",
+        "        trash = root.folder(TRASH)\n",
+        "        trash = Folder.open(root.path / TRASH)\n",
+    ),
+    "a lock that is a link": ("trash", "if lock and (is_link(lock) or not stat.S_ISREG(lock.st_mode)):", FALSE),
+    # plans
+    "absolute paths": (
+        *("journal", 'any(part in ("", ".", "..") for part in parts) or os.path.isabs(path)'),
+        'any(part in (".", "..") for part in parts)',
+    ),
+    "paths that lead out": ("journal", 'part in ("", ".", "..")', 'part in ("", ".")'),
+    "paths with a dot": ("journal", 'part in ("", ".", "..")', 'part in ("", "..")'),
+    "paths with a NUL": ("journal", 'or "\\0" in path ', ""),
+    "paths into the trash": ("journal", "if any(_plain(part) == TRASH for part in parts):", FALSE),
+    "paths into the trash in capitals": ("journal", "_plain(part) == TRASH", "part == TRASH"),
+    "paths no system can hold": ("journal", "        os.fsencode(path)\n", "        pass\n"),
+    "dropped twice": ("journal", "if twice := [parts for parts, times in dropped.items() if times > 1]:", FALSE),
+    "kept and dropped": ("journal", "if both := sorted(set(dropped) & {item.keep.parts for item in items}):", FALSE),
+    "kept and dropped under another name": ("removal", "if drop.identity in kept:", FALSE),
+    "any kind of match": ("journal", 'if record["kind"] not in KINDS:', FALSE),
+    "any digest": ("journal", 'if not re.fullmatch("[0-9a-f]{64}", record["blake2b"]):', FALSE),
+    "any size": ("journal", 'if record["size"] < 1:', FALSE),
+    "any type": ("journal", "        if not _is(record[key], kind):\n", "        if False:\n"),
+    "any keys of a file": (
+        "journal",
+        "if not isinstance(record, dict) or set(record) != set(_FIELDS):",
+        "if not isinstance(record, dict):",
+    ),
+    "any keys of an item": ("journal", 'if set(record) != {"keep", "drop", "kind"}:', FALSE),
+    "a name twice in an object": ("journal", "if len(dict(pairs)) < len(pairs):", FALSE),
+    "any header": ("journal", "if set(header) != keys or not _is(header[word], int) or header[word] != 1:", FALSE),
+    "any move": ("journal", "if not _is(sequence, int) or sequence <= last:", FALSE),
+    "any back": (
+        "journal",
+        'if set(record) != {"back"} or not _is(record["back"], int) or record["back"] not in moved:',
+        FALSE,
+    ),
+    "any age": ("journal", "    if not _is(created, int):\n", "    if False:\n"),
+    "a cut line is read": ("journal", 'data[: data.rfind(b"\\n") + 1]', "data"),
+    "an empty journal is bad": ("journal", 'if b"\\n" not in data:', FALSE),
+    "kept by another cluster": ("removal", "member.path in kept | planned or ", "member.path in planned or "),
+    "planned by another cluster": ("removal", "member.path in kept | planned or ", "member.path in kept or "),
+    "any kind is planned": ("removal", " or member.kind not in KINDS:", ":"),
+    "all members are planned": (
+        "removal",
+        "for member in (member for member in cluster.members if member.removable):",
+        "for member in cluster.members:",
+    ),
+    "the size that was read is not compared": ("removal", "snapshot.size != member.bytes or ", ""),
+    "the time of reading is not compared": ("removal", " or (read_since is not None and changed > read_since):", ":"),
+    # undo, purge, runs
+    "undo replaces what is there": (
+        *(
+            "trash",
+            '        else:\n            raise Refused("something else is there now; move it away and undo again")',
+        ),
+        "        else:\n            box.rename(stored, home, name)",
+    ),
+    "undo renames": (
+        "trash",
+        "        box.link(stored, home, name)\n    except",
+        "        return box.rename(stored, home, name)\n    except",
+    ),
+    "undo takes any same content for its own": ("trash", " and ours.st_nlink > 1:", ":"),
+    "an undo that was stopped is not taken up": (
+        *("trash", "(there.st_dev, there.st_ino) == (ours.st_dev, ours.st_ino) and ours.st_nlink > 1"),
+        "False",
+    ),
+    "a placeholder that was left is not taken up": (
+        "trash",
+        "box.find(_marker(stored)) and _is_placeholder(there, ours)",
+        "False",
+    ),
+    "any empty file is a placeholder": (
+        "trash",
+        "box.find(_marker(stored)) and _is_placeholder(there, ours)",
+        "_is_placeholder(there, ours)",
+    ),
+    "a placeholder is not looked at again": (
+        "trash",
+        "if not _is_placeholder(home.status(name), ours := box.status(stored)):",
+        "ours = box.status(stored)\n    if False:",
+    ),
+    "a placeholder of any size": (
+        "trash",
+        "stat.S_ISREG(there.st_mode) and there.st_size == 0",
+        "stat.S_ISREG(there.st_mode)",
+    ),
+    "a placeholder that is not exclusive": (
+        "folders",
+        "os.O_WRONLY | os.O_CREAT | os.O_EXCL",
+        "os.O_WRONLY | os.O_CREAT",
+    ),
+    "folders are not made": (
+        "trash",
+        "root.parent_of(item.drop.parts, create=True)",
+        "root.parent_of(item.drop.parts)",
+    ),
+    "undo takes the first run": ("removal", "moving[-1:]", "moving[:1]"),
+    "undo takes runs that moved nothing": ("removal", " if len(each.put_back) < len(each.items)]", "]"),
+    "purge needs no word": ("removal", "if run is None and older_than is None:", FALSE),
+    "purge of any age": ("removal", "if older_than is None or each.created <= latest", "if True"),
+    "a run's name is not checked": ("trash", "if not _RUN_NAME.fullmatch(name):", FALSE),
+    "a run's name is used again": ("trash", "    if trash.find(name):\n", "    if False:\n"),
+    "no lock": (
+        "trash",
+        '        with FileLock(root.path / TRASH / "lock", timeout=0):\n            yield trash',
+        "        yield trash",
+    ),
+    "a trash inside the trash": ("removal", "if TRASH in Path(os.path.realpath(images_dir)).parts:", FALSE),
+    # errors
+    "an error of one file ends all": ("outcome", "if error.errno not in OF_ONE_FILE:", "if True:"),
+    "an error of the disk is one file's": ("outcome", "if error.errno not in OF_ONE_FILE:", FALSE),
+    "a journal's error is one file's": (
+        *("trash", 'raise OSError(errno.EIO, f"the journal could not be written: {error.strerror}") from None'),
+        "raise",
+    ),
+    "a folder's error is one file's": (
+        *(
+            "folders",
+            'raise OSError(errno.EIO, f"a folder could not be synced: {error.strerror}", str(self.path)) from None',
+        ),
+        "raise",
+    ),
+    "a short write is not continued": (
+        "trash",
+        "line = line[os.write(self.descriptor, line) :]",
+        'os.write(self.descriptor, line)\n                line = b""',
+    ),
+    "refused and told to be done": ("outcome", "self.refused.append((path, str(error)))", "self.done.append(path)"),
+    "refusals without an exit code": ("outcome", "(SOME_REFUSED if self.refused else DONE)", "DONE"),
+    "stopped and told to be done": ("outcome", "self.exit_code, self.message = STOPPED, ", "self.message = "),
+}
+# Checks that another one stands behind: both would have to go before anything could happen.
+SECOND_LINES = {
+    "links to files are followed",  # looked for right before
+    "links to files are not looked for",  # never followed
+    "links to folders are followed",
+}
+
+
+def planted(folder: Path, module: str, text: str, instead: str) -> Path:
+    """A copy of the project's removal and its tests with one bug."""
+    (folder / "dedup").mkdir(parents=True)
+    for name in MODULES:
+        shutil.copy(PROJECT / "dedup" / f"{name}.py", folder / "dedup")
+    shutil.copytree(PROJECT / "tests", folder / "tests", ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copy(PROJECT / "pyproject.toml", folder)
+    source = (folder / "dedup" / f"{module}.py").read_text(encoding="utf-8")
+    assert source.count(text) == 1, (module, text, source.count(text))
+    (folder / "dedup" / f"{module}.py").write_text(source.replace(text, instead), encoding="utf-8")
+    return folder
+
+
+def failing_test(folder: Path) -> str:
+    """The first test that fails in a folder; "" if none does."""
+    tests = [f"tests/test_{name}.py" for name in TESTS]
+    call = [
+        sys.executable,
+        "-B",
+        "-m",
+        "pytest",
+        "-x",
+        "-q",
+        "-p",
+        "no:cacheprovider",
+        "--noconftest",
+        "--tb=no",
+        *tests,
+    ]
+    environment = {**os.environ, "PYTHONDONTWRITEBYTECODE": "1"}
+    try:
+        result = subprocess.run(call, cwd=folder, capture_output=True, text=True, env=environment, timeout=300)
+    except subprocess.TimeoutExpired:
+        return "it never ends"
+    assert result.returncode in (0, 1), result.stdout[-2000:]
+    failed = [line for line in result.stdout.splitlines() if line.startswith(("FAILED", "ERROR"))]
+    return failed[0] if result.returncode else ""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("bug", sorted(BUGS.keys() - SECOND_LINES))
+def test_a_planted_bug_is_caught(tmp_path, bug):
+    caught = failing_test(planted(tmp_path / "planted", *BUGS[bug]))
+    shutil.rmtree(tmp_path)
+    assert caught, f"no test notices: {bug}"
+    print(f"{bug}: {caught}")
+
+
+@pytest.mark.parametrize("bug", BUGS)
+def test_what_bugs_replace_stands_in_the_code_once(bug):
+    module, text, _ = BUGS[bug]
+    assert (PROJECT / "dedup" / f"{module}.py").read_text(encoding="utf-8").count(text) == 1
