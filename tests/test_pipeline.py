@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 
 import configs
-from dedup import pipeline
+from dedup import pipeline, removal
 from dedup.config import Config, ConfigError
 from dedup.embeddings import Embeddings
 from dedup.pipeline import Result, find_duplicates, images_to_search
@@ -59,6 +59,12 @@ def test_from_a_folder_to_clusters(config):
     assert (result.epsilon, result.device) == (0.01, str(pipeline.choose_device()))
     assert result.graph.shape == (4, 4) and result.matches == {} and result.similar == []
     assert sorted(path.name for path in config.images_dir.rglob("*.*")) == ["a.png", "b.png", "c.png", "d.png", "e.png"]
+
+
+def test_what_a_run_without_confirmation_finds_can_be_planned(config, tmp_path):
+    result = find_duplicates(config, progress=False)
+    planned = removal.make_plan(result.clusters, config.images_dir, tmp_path / "plan.jsonl")
+    assert [path.as_posix() for path in planned.done] == ["c.png", "deep/b.png"] and not planned.refused
 
 
 def test_epsilon_of_the_config_goes_before_the_encoders(config):
