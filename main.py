@@ -18,11 +18,13 @@ import configs
 from dedup.config import CHECKS, Config, ConfigError
 
 BAD_USAGE, STOPPED, INTERRUPTED = 2, 4, 130
+REMOVALS = ("delete_files", "dry_run", "apply", "undo", "purge")
 EPILOG = """\
 examples:
   python main.py photos                           find duplicates, write grids and a plan; nothing is moved
   python main.py photos --dry-run                 the same, and list every file that would go
   python main.py photos --epsilon 0.1             compare less alike pictures as well
+  python main.py photos --calibrate 0.99          say at which epsilon 99 of 100 candidates are right
   python main.py photos --delete                  move what can go to a trash folder inside photos
   python main.py photos --apply plan.jsonl        do what a plan says, after you have looked at it or edited it
   python main.py photos --undo                    put the last run's files back
@@ -59,6 +61,7 @@ def build_parser() -> argparse.ArgumentParser:
     add("--image-resize", type=int, metavar="PX", help="side of the encoder's square input")
     add("--num-workers", type=int, metavar="N", help="processes that read images")
     add("--no-verify", dest="verify", action="store_false", help="trust the encoder: no check by geometry")
+    add("--calibrate", type=float, metavar="P", default=None, help="only find the epsilon of this precision, as 0.99")
     add("--quiet", action="store_true", default=False, help="no progress bars")
     group = parser.add_argument_group("removal", "one of --delete, --dry-run, --apply, --undo, --purge")
     one = group.add_mutually_exclusive_group()
@@ -87,6 +90,8 @@ def main(arguments: list[str] | None = None) -> int:
         stream.reconfigure(errors="backslashreplace")
     parser = build_parser()
     options = parser.parse_args(arguments)
+    if options.calibrate is not None and any(vars(options).get(name) for name in REMOVALS):
+        parser.error("--calibrate only measures: it goes without --delete, --dry-run, --apply, --undo and --purge")
     if options.run and not (options.undo or options.purge):
         parser.error("--run goes with --undo or --purge")
     if options.older_than is not None and not options.purge:
@@ -114,6 +119,8 @@ def run(options: argparse.Namespace) -> int:
         raise ConfigError(f"images_dir {config.images_dir} {what}; give the folder that holds the pictures")
     if options.apply or options.undo or options.purge:
         return change(config, options)
+    if options.calibrate is not None:
+        return calibrate(config, options)
     return search(config, options)
 
 
@@ -156,6 +163,30 @@ def search(config: Config, options: argparse.Namespace) -> int:
     if planned.done:
         say(["to move them to the trash:", "  " + summary.command(folder, "--apply", plan)])
     return planned.exit_code
+
+
+def calibrate(config: Config, options: argparse.Namespace) -> int:
+    """Find the epsilon of a wanted precision for this folder, and draw how it was found."""
+    from dedup import calibration, plots, summary
+    from dedup.checkpoints import EncoderError
+    from dedup.model import load_encoder
+    from dedup.pipeline import images_to_search
+
+    settings = {name: getattr(config, name) for name in ("image_resize", "batch_size", "num_workers")}
+    try:
+        encoder, paths = load_encoder(config.encoder, config.embedding_size), images_to_search(config)
+        found = calibration.calibrate_epsilon(encoder, paths, options.calibrate, **settings, progress=not options.quiet)
+    except (EncoderError, calibration.CalibrationError) as error:
+        raise ConfigError(str(error)) from error
+    curve = config.output_dir / "calibration.png"
+    config.output_dir.mkdir(parents=True, exist_ok=True)
+    plots.plot_calibration(found).savefig(curve)
+    given = [name for name in ("encoder", "embedding_size", "image_resize") if name in vars(options)]
+    same = [word for name in given for word in ("--" + name.replace("_", "-"), str(vars(options)[name]))]
+    say(calibration.describe(found, options.calibrate))
+    say([f"curve: {summary.shown(summary.near(curve))}", "to find duplicates with it:"])
+    say(["  " + summary.command(config.images_dir, "--epsilon", f"{found.epsilon:.4f}", *same)])
+    return 0
 
 
 def change(config: Config, options: argparse.Namespace) -> int:

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 from matplotlib.figure import Figure
 from scipy.sparse import csr_matrix, issparse
 
 from dedup.grid import BLUE, GREY, INK, LIGHT, VERMILION, DrawnFigure
+
+if TYPE_CHECKING:
+    from dedup.calibration import Calibration
 
 
 def nearest_distances(neighbors: np.ndarray | csr_matrix, block: int = 2048) -> np.ndarray:
@@ -91,6 +96,24 @@ def plot_distance_histogram(copies: np.ndarray, others: np.ndarray, epsilon: flo
         side = {"xytext": (6, 0)} if epsilon < edges[-1] / 2 else {"xytext": (-6, 0), "ha": "right"}
         place = {"xycoords": ("data", "axes fraction"), "textcoords": "offset points", "va": "top", **side}
         axes.annotate(text, (epsilon, 0.97), color=INK, bbox={"fc": "white", "ec": "none", "pad": 1}, **place)
+    axes.legend(frameon=False, labelcolor=INK, loc="lower center", bbox_to_anchor=(0.5, 1), ncols=2)
+    return figure
+
+
+def plot_calibration(calibration: Calibration) -> Figure:
+    """Draw the precision and recall that a calibration expects within each distance, and its epsilon as a line."""
+    figure, axes = _axes("cosine distance", "share, before confirmation")
+    for name, share, color in (
+        ("precision of the pairs within", calibration.precision, BLUE),
+        ("recall of the made copies", calibration.recall, VERMILION),
+    ):
+        axes.plot(calibration.thresholds, share, color=color, lw=2, label=name)
+    axes.axvline(calibration.epsilon, color=INK, lw=1.5, ls=(0, (5, 2)))
+    place = {"xytext": (6, 0), "textcoords": "offset points", "xycoords": ("data", "axes fraction"), "va": "bottom"}
+    axes.annotate(f"epsilon {calibration.epsilon:.3g}", (calibration.epsilon, 0.02), color=INK, **place)
+    axes.set_xlim(0, calibration.thresholds[-1])
+    axes.set_ylim(0, 1.02)
+    axes.yaxis.set_major_formatter(lambda share, _: f"{100 * share:.0f} %")
     axes.legend(frameon=False, labelcolor=INK, loc="lower center", bbox_to_anchor=(0.5, 1), ncols=2)
     return figure
 
