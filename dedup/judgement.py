@@ -6,11 +6,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from dedup.overlay import Frame, Overlay, chroma, framed, outline
+from dedup.overlay import Frame, Overlay, chroma, framed, outline, stretch
 from dedup.pictures import Picture
 
 LEAST_BLOCKS = 12  # textured blocks of 225; with fewer a picture is blank to us
 GRAPHIC = 0.3  # share of one grey level from which a picture is a drawing, text or a cut-out, not a photo
+LITTLE_TEXTURE = 0.42  # share of textured blocks
 COVERS = 0.97
 
 
@@ -44,19 +45,25 @@ def is_graphic(first: Picture, second: Picture) -> bool:
     return min(first.plain, second.plain) >= GRAPHIC
 
 
-def confirmed(overlay: Overlay, graphic: bool, edge: float, breaks: float) -> bool:
+def confirmed(overlay: Overlay, graphic: bool, edge: float, breaks: float, turn: float) -> bool:
     """Whether what overlaps is one picture.
 
     edge, breaks : share of the inner picture's boundary that lies on the outer's edge, or where the outer breaks off
+    turn : angle in degrees by which one is turned from the nearest quarter turn
     """
     o, whole_frame = overlay, edge + breaks >= 0.9
     if o.blocks < LEAST_BLOCKS:
         return False
+    even = o.agreement >= 0.85 and o.detail_blocks >= 0.97
+    if graphic:  # one template with other words or another logo is another picture
+        return even and o.detail >= 0.93
+    if o.texture < LITTLE_TEXTURE:  # one thing before one wall, photographed twice, fits nearly as well as a copy
+        return (
+            even and o.detail >= (0.99 if not whole_frame else 0.98 if turn > 1 else 0.95) and (whole_frame or turn < 1)
+        )
     # Evenly changed, by blur, compression, tone: all blocks agree to some degree.
-    if o.agreement >= 0.85 and o.detail_blocks >= 0.97 and o.detail >= (0.93 if graphic else 0.86):
+    if even and o.detail >= 0.86:
         return True
-    if graphic:  # one template with other words or another logo
-        return False
     # Shown smaller inside a frame of its own: screenshots, collages.
     if whole_frame and breaks >= 0.2 and o.agreement >= 0.85 and o.detail_blocks >= 0.9 and o.detail >= 0.8:
         return True
@@ -91,11 +98,19 @@ def _resolution(first: Picture, second: Picture, transform: np.ndarray) -> tuple
     return float(ratios.min()), float((1 / ratios).min())
 
 
+def _turn(base: Picture, other: Picture, transform: np.ndarray) -> float:
+    """Degrees, 0 to 45."""
+    across, _ = (stretch(transform, other.grey) / np.array(base.grey.shape[::-1])).T
+    angle = np.degrees(np.arctan2(across[1], across[0])) % 90
+    return float(min(angle, 90 - angle))
+
+
 def judge(first: Picture, second: Picture, frame: Frame, overlay: Overlay, distance: float) -> Match | None:
     """The match of two pictures laid on each other; None where they are not one picture."""
     base, other = (first, second) if frame.base_is_first else (second, first)
     edge, breaks = framed(other, outline(frame.transform))
-    if not confirmed(overlay, is_graphic(first, second), edge, breaks):
+    turn = _turn(base, other, frame.transform)
+    if not confirmed(overlay, is_graphic(first, second), edge, breaks, turn):
         return None
     colours = chroma(first, second, frame)
     shares = overlay.first_share, overlay.second_share

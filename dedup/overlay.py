@@ -44,6 +44,7 @@ class Overlay:
 
     first_share, second_share : share of each picture inside the overlap; plain margins count as inside
     blocks : textured blocks
+    texture : share of all blocks that are textured
     agreement : share of these that correlate
     detail : correlation of all fine detail (band-pass), weighted by its energy
     detail_blocks : share of blocks with fine detail in which it correlates
@@ -54,6 +55,7 @@ class Overlay:
     first_share: float
     second_share: float
     blocks: int
+    texture: float
     agreement: float
     detail: float
     detail_blocks: float
@@ -100,11 +102,11 @@ def lay(first: Picture, second: Picture, transform: np.ndarray, side: int = SIDE
     transform = transform if base_is_first else inverse
     # Both are shrunk to the fewer px that either has along each side, so that neither is sharper.
     fine = np.minimum(side, base.grey.shape[::-1])  # (2,) px of the base that the frame can show, across and down
-    reach = _stretch(transform, other.grey) / fine  # (2, 2) px of `other`, (across, down) for a px of the base
+    reach = stretch(transform, other.grey) / fine  # (2, 2) px of `other`, (across, down) for a px of the base
     height, width = other.grey.shape
     across, down = np.maximum(np.linalg.norm(reach, axis=1), 1)
     image = _shrink(other.grey, width / across, height / down)
-    reach = _stretch(transform, image) / fine
+    reach = stretch(transform, image) / fine
     across, down = np.minimum(np.linalg.norm(reach, axis=0), 1) * fine
     own = cv2.resize(_shrink(base.grey, across, down), (side, side), interpolation=cv2.INTER_LINEAR)
     to_pixels = _to_pixels(transform, image, side)
@@ -113,7 +115,7 @@ def lay(first: Picture, second: Picture, transform: np.ndarray, side: int = SIDE
     return Frame(own, _warp(image, to_pixels, side), inside, base_is_first, transform)
 
 
-def _stretch(transform: np.ndarray, image: np.ndarray) -> np.ndarray:
+def stretch(transform: np.ndarray, image: np.ndarray) -> np.ndarray:
     """(2, 2) px of an image, (x, y), that the unit square's two sides cover, near its middle."""
     middle, right, below = (transform @ [x, y, 1] for x, y in ((0.5, 0.5), (0.6, 0.5), (0.5, 0.6)))
     middle, right, below = (point[:2] / point[2] for point in (middle, right, below))
@@ -218,6 +220,7 @@ def compare(first: Picture, second: Picture, frame: Frame) -> Overlay:
         first_share=shares(first, outline(np.linalg.inv(to_second)))[1],
         second_share=shares(second, outline(to_second))[1],
         blocks=int(textured.sum()),
+        texture=_share(textured, inside),
         agreement=_share(agrees, textured),
         detail=detail,
         detail_blocks=_share(fine_likeness > FINE_AGREES, detailed),

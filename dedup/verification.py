@@ -9,12 +9,14 @@ whether the pictures then agree, down to fine detail, over the whole overlap.
 from __future__ import annotations
 
 import filecmp
+import sys
 from collections import Counter
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import cv2
 import numpy as np
+from scipy.cluster.hierarchy import DisjointSet
 from scipy.sparse import csr_matrix, triu
 from scipy.sparse.csgraph import connected_components
 from threadpoolctl import threadpool_limits
@@ -28,8 +30,9 @@ from dedup.pictures import Picture, read_picture
 from dedup.workers import Lost, run_jobs
 
 JOINING = ("identical", "same_pixels", "copy", "crop")
-ROUND = 256  # pairs compared before what they joined is looked at
-TRIES = 12  # pairs refuted between two groups after which the rest of these pairs is left
+FORKS = sys.platform == "linux"  # a forked process has the pictures already; elsewhere they would have to be sent
+WORTH_FORKING = 48  # pairs
+TRIES = 12  # pairs compared between two groups, none of which joined them, after which the rest is left
 
 
 class Verifier:
@@ -38,7 +41,7 @@ class Verifier:
     Parameters
     ----------
     paths : n files
-    num_workers : processes that read, and threads that compare; 0 = this one
+    num_workers : processes that read and compare; 0 = this one
     progress : show bars on stderr
 
     Attributes
@@ -51,6 +54,7 @@ class Verifier:
         self.matches: dict[tuple[int, int], Match] = {}
         self._compared: set[tuple[int, int]] = set()
         self._pictures: dict[int, Picture | None] = {}
+        cv2.setNumThreads(1)  # OpenCV's own threads do not survive a fork
 
     def match(self, i: int, j: int, distance: float) -> Match | None:
         """The match of files i and j, in any order; `first` in it is the lower of both. None: not one picture."""
@@ -62,17 +66,18 @@ class Verifier:
         pairs = [(min(i, j), max(i, j), d) for i, j, d in pairs if i != j]
         pairs = [pair for pair in dict.fromkeys(pairs) if pair[:2] not in self._compared]
         self._read(sorted({k for i, j, _ in pairs for k in (i, j)}))
-        with threadpool_limits(1), ThreadPoolExecutor(max(1, self.num_workers)) as threads:
-            for (i, j, _), match in zip(pairs, threads.map(self._compare, pairs), strict=True):
+        workers = self.num_workers if FORKS and len(pairs) >= WORTH_FORKING else 0
+        with threadpool_limits(1):
+            for (i, j, _), match in zip(pairs, run_jobs(self._compare, pairs, workers), strict=True):
                 self._compared.add((i, j))
-                if match is not None:
+                if isinstance(match, Match):
                     self.matches[i, j] = match
 
     def verify(self, graph: csr_matrix) -> csr_matrix:
         """Keep the edges of a neighbour graph that join files showing one picture, up to `crop`.
 
         Nearest pairs come first. A pair whose files are joined already through others is not compared, nor one between
-        two groups of files of which TRIES pairs have been refuted: groups come out the same, with far fewer pairs.
+        two groups of files of which TRIES pairs did not join them: the groups come out the same, with far fewer pairs.
 
         Parameters
         ----------
@@ -104,23 +109,21 @@ class Verifier:
         return connected_components(csr_matrix((np.ones(len(edges), bool), (rows, columns)), shape=(n, n)))[1]
 
     def _choose(self, waiting: list, groups: np.ndarray) -> tuple[list, list]:
-        """The pairs to compare next, and those to look at again afterwards."""
-        refuted: Counter = Counter()
+        """The pairs to compare next, and those to look at again afterwards.
+
+        Pairs are chosen as if each would join its groups, so that n files of one picture cost little more than n pairs.
+        """
+        tries: Counter = Counter()
         for i, j in self._compared:
-            refuted[frozenset((groups[i], groups[j]))] += 1
-        now, later, busy = [], [], Counter()
-        for position, (i, j, distance) in enumerate(waiting):
-            between = frozenset((groups[i], groups[j]))
-            if len(between) == 1 or refuted[between] >= TRIES:
+            contained = (match := self.matches.get((i, j))) is not None and match.kind == "contains"
+            tries[_ordered(groups[i], groups[j])] += TRIES if contained else 1
+        hopeful = DisjointSet(set(groups.tolist()))
+        now, later = [], []
+        for i, j, distance in waiting:
+            a, b = int(groups[i]), int(groups[j])
+            if a == b or tries[_ordered(a, b)] >= TRIES:
                 continue
-            if len(now) == ROUND:
-                later += waiting[position:]
-                break
-            if busy[between]:  # its outcome may spare us this one
-                later.append((i, j, distance))
-                continue
-            busy[between] += 1
-            now.append((i, j, distance))
+            (now if hopeful.merge(a, b) else later).append((i, j, distance))
         return now, later
 
     def _graph(self, edges: list[tuple[int, int, float]], graph: csr_matrix) -> csr_matrix:
@@ -159,9 +162,15 @@ class Verifier:
         )
 
 
+def _ordered(a: int, b: int) -> tuple[int, int]:
+    return (a, b) if a < b else (b, a)
+
+
 def _read_job(path: Path) -> Picture | None:
     try:
-        return read_picture(path)
+        picture = read_picture(path)
+        picture.squares, picture.keypoints  # noqa: B018 - found now, in this process, and kept
+        return picture
     except (ValueError, OSError):  # it was readable a moment ago; then it is no candidate now
         return None
 
@@ -187,7 +196,7 @@ def match_pictures(first: Picture, second: Picture, distance: float = 0.0) -> Ma
     for transform in _transforms(first, second):
         frame = lay(first, second, transform)
         overlay = compare(first, second, frame)
-        if overlay.agreement < 0.35:
+        if overlay.agreement < 0.4:
             continue
         if overlay.detail < 0.95:
             finer = refine(frame)
