@@ -18,9 +18,11 @@ import numpy as np
 from PIL import Image, JpegImagePlugin
 from pillow_heif import HeifImageFile
 
-FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "AVIF", "BMP", "TIFF", "JPEG2000", "PPM")  # and HEIF
+FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "AVIF", "BMP", "TIFF", "JPEG2000", "PPM", "QOI")  # and HEIF
+NAMED = {".tga": "TGA"}  # has no mark of its own at its start: taken by the file's ending
 MAX_BYTES = 2**29  # of one picture in memory, 4 a pixel (134 megapixels), and of one file
 BYTES_PER_PIXEL = 4  # what Pillow needs for RGB
+NEARLY_WHITE = 240
 STRIP = 512  # rows flattened at a time
 ORIENTATION = 0x0112
 UPRIGHT = {
@@ -41,7 +43,8 @@ class UnreadableImage(ValueError):
 def load_image(path: Path, short_side: int | None = None) -> Image.Image:
     """Decode a picture, turn it upright and make it RGB.
 
-    Transparent parts turn white, 16-bit greys are scaled to 8 bits, an animation gives its first frame.
+    Transparent parts turn white, but black around a picture that is white itself. 16-bit greys are scaled to 8 bits,
+    an animation gives its first frame.
 
     Parameters
     ----------
@@ -61,15 +64,15 @@ def load_with_size(path: Path, short_side: int | None = None) -> tuple[Image.Ima
     try:
         with warnings.catch_warnings(), _open_regular(path) as file:
             warnings.simplefilter("ignore")
-            return _decode(file, short_side)
+            return _decode(file, Path(path).suffix.lower(), short_side)
     except UnreadableImage:
         raise
     except Exception as error:  # decoders raise nearly everything on broken files
         raise UnreadableImage(_one_line(error)) from error
 
 
-def _decode(file: BinaryIO, short_side: int | None) -> tuple[Image.Image, tuple[int, int]]:
-    image = _identify(file)
+def _decode(file: BinaryIO, ending: str, short_side: int | None) -> tuple[Image.Image, tuple[int, int]]:
+    image = _identify(file, ending)
     size = image.size
     if short_side and isinstance(image, JpegImagePlugin.JpegImageFile):
         image.draft("RGB", (short_side, short_side))
@@ -104,15 +107,17 @@ def _open_regular(path: Path) -> BinaryIO:
     return os.fdopen(descriptor, "rb")
 
 
-def _identify(file: BinaryIO) -> Image.Image:
+def _identify(file: BinaryIO, ending: str) -> Image.Image:
     """What Image.open does, for our formats alone, and without its limit: that one would refuse JPEGs draft shrinks."""
     Image.preinit()
     prefix, failure = file.read(16), UnreadableImage("not a picture in a format we read")
-    for name in FORMATS:
+    for name in (*FORMATS, NAMED.get(ending)):
+        if name is None:
+            continue
         if name not in Image.OPEN:
             Image.init()
         factory, accepts = Image.OPEN[name]
-        if accepts(prefix) is not True:
+        if name in FORMATS and accepts(prefix) is not True:
             continue
         try:
             file.seek(0)
@@ -150,7 +155,14 @@ def _to_rgb(image: Image.Image) -> Image.Image:
         image = _to_eight_bits(image)
     if not image.has_transparency_data:
         return image.convert("RGB")
-    flat = Image.new("RGB", image.size, "white")
+    flat = _flatten(image, "white")
+    if min(low for low, _ in flat.getextrema()) > NEARLY_WHITE:  # white on nothing would show nothing
+        return _flatten(image, "black")
+    return flat
+
+
+def _flatten(image: Image.Image, background: str) -> Image.Image:
+    flat = Image.new("RGB", image.size, background)
     for top in range(0, image.height, STRIP):
         strip = image.crop((0, top, image.width, min(top + STRIP, image.height))).convert("RGBA")
         flat.paste(strip, (0, top), strip)
