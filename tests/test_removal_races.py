@@ -198,8 +198,8 @@ def test_nothing_is_destroyed_for_whoever_changes_files_during_purge(world, monk
         assert all_contents(world) >= there[0]
 
 
-@pytest.mark.parametrize("method", ["link", "create"])
-def test_undo_replaces_nothing_that_appears_meanwhile(world, monkeypatch, method):
+@pytest.mark.parametrize(("method", "content"), [("link", OTHER), ("create", OTHER), ("create", b"")])
+def test_undo_replaces_nothing_that_appears_meanwhile(world, monkeypatch, method, content):
     """Neither where hard links are made nor where a placeholder is."""
     original, home = getattr(Folder, method), world.root / "deep" / "er" / "copy 1.jpg"
     gone = home.read_bytes()
@@ -207,7 +207,7 @@ def test_undo_replaces_nothing_that_appears_meanwhile(world, monkeypatch, method
 
     def late(folder, name, *others):
         if not name.endswith(".home"):
-            home.write_bytes(OTHER)
+            home.write_bytes(content)
         return original(folder, name, *others)
 
     def no_links(*_):
@@ -217,7 +217,7 @@ def test_undo_replaces_nothing_that_appears_meanwhile(world, monkeypatch, method
     monkeypatch.setattr(Folder, method, late)
     outcome = removal.undo(world.root)
     monkeypatch.undo()
-    assert outcome.exit_code == 1 and home.read_bytes() == OTHER
+    assert outcome.exit_code == 1 and home.read_bytes() == content
     home.unlink()
     assert removal.undo(world.root).exit_code == 0 and home.read_bytes() == gone
 
