@@ -41,10 +41,6 @@ class Match:
     second_chroma: float = 0.0
 
 
-def is_graphic(first: Picture, second: Picture) -> bool:
-    return min(first.plain, second.plain) >= GRAPHIC
-
-
 def confirmed(overlay: Overlay, graphic: bool, edge: float, breaks: float, turn: float) -> bool:
     """Whether what overlaps is one picture.
 
@@ -64,6 +60,9 @@ def confirmed(overlay: Overlay, graphic: bool, edge: float, breaks: float, turn:
     # Evenly changed, by blur, compression, tone: all blocks agree to some degree.
     if even and o.detail >= 0.86:
         return True
+    # Crudely changed, to few colours or few pixels, but the whole frame with texture all over it.
+    if whole_frame and turn < 1 and o.texture >= 0.6 and o.agreement >= 0.95 and o.detail_blocks >= 0.9:
+        return o.detail >= 0.8
     # Shown smaller inside a frame of its own: screenshots, collages.
     if whole_frame and breaks >= 0.2 and o.agreement >= 0.85 and o.detail_blocks >= 0.9 and o.detail >= 0.8:
         return True
@@ -72,10 +71,11 @@ def confirmed(overlay: Overlay, graphic: bool, edge: float, breaks: float, turn:
     return o.detail_usual >= usual and o.agreement >= least and o.detail_blocks >= least
 
 
-def other_hue(first: np.ndarray, second: np.ndarray) -> bool:
+def other_hue(first: np.ndarray, second: np.ndarray, most: float) -> bool:
     """Whether colours turn from one picture to the other, apart from grey, sepia, saturation and small casts.
 
     first, second : (k,) complex a + ib (CIELAB) at the same places
+    most : angle in degrees that still counts as a cast
     """
     strengths = [float(np.abs(colours).mean()) if len(colours) else 0.0 for colours in (first, second)]
     if min(strengths) < 5:
@@ -87,7 +87,7 @@ def other_hue(first: np.ndarray, second: np.ndarray) -> bool:
             return False
     product = np.vdot(first, second)
     together = abs(product) / (np.linalg.norm(first) * np.linalg.norm(second))
-    return bool(together < 0.5 or abs(np.degrees(np.angle(product))) > 25)
+    return bool(together < 0.5 or abs(np.degrees(np.angle(product))) > most)
 
 
 def _resolution(first: Picture, second: Picture, transform: np.ndarray) -> tuple[float, float]:
@@ -110,17 +110,19 @@ def judge(first: Picture, second: Picture, frame: Frame, overlay: Overlay, dista
     base, other = (first, second) if frame.base_is_first else (second, first)
     edge, breaks = framed(other, outline(frame.transform))
     turn = _turn(base, other, frame.transform)
-    if not confirmed(overlay, is_graphic(first, second), edge, breaks, turn):
+    graphic = min(first.plain, second.plain) >= GRAPHIC
+    if not confirmed(overlay, graphic, edge, breaks, turn):
         return None
     colours = chroma(first, second, frame)
     shares = overlay.first_share, overlay.second_share
     inner, outer = shares if frame.base_is_first else shares[::-1]
-    if inner < 0.9 or other_hue(*colours):
+    two_crops = min(shares) >= 0.7 and overlay.detail >= 0.98 and turn < 1  # cut differently from one picture
+    if not (inner >= 0.9 or two_crops) or other_hue(*colours, most=25 if graphic else 45):
         kind = "similar"
     elif outer >= COVERS or (outer >= 0.9 and edge >= 0.9):
         kind = "copy"
     else:
-        kind = "contains" if breaks > 0.3 * (1 - edge) else "crop"
+        kind = "contains" if inner >= 0.9 and breaks > 0.3 * (1 - edge) else "crop"
     transform = frame.first_to_second
     resolution = _resolution(first, second, transform)
     return Match(
