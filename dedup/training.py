@@ -177,8 +177,18 @@ def train(photos: list[np.ndarray], recipe: Recipe, output: Path, num_workers: i
             state |= {"scheduler": scheduler.state_dict(), "step": step, "queue": queue, "queue_photos": queue_photos}
             torch.save(state | {"recipe": json.dumps(asdict(recipe))}, checkpoint.with_suffix(".new"))
             checkpoint.with_suffix(".new").replace(checkpoint)
-    encoder.embedding = nn.utils.fuse_linear_bn_eval(encoder.embedding[0].eval(), centre.eval())
+    _fold(encoder)
     return encoder.eval()
+
+
+def _fold(encoder: EncoderCNN) -> None:
+    """Put the batch norm behind the embedding into the linear layer itself."""
+    linear, centre = encoder.embedding
+    scale = torch.rsqrt(centre.running_var + centre.eps)
+    with torch.no_grad():
+        linear.weight *= scale[:, None]
+        linear.bias.copy_((linear.bias - centre.running_mean) * scale)
+    encoder.embedding = linear
 
 
 def main() -> None:
