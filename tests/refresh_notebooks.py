@@ -46,7 +46,7 @@ def clean(notebook):
 def as_jpeg(png: str) -> str:
     """A picture of photos, base64 as notebooks hold it, in about a fifth of the bytes."""
     buffer = io.BytesIO()
-    Image.open(io.BytesIO(base64.b64decode(png))).convert("RGB").save(buffer, "JPEG", quality=88, subsampling=0)
+    Image.open(io.BytesIO(base64.b64decode(png))).convert("RGB").save(buffer, "JPEG", quality=80, subsampling=0)
     return base64.b64encode(buffer.getvalue()).decode("ascii")
 
 

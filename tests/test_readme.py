@@ -1,0 +1,113 @@
+"""What README.md and CONTRIBUTING.md show: commands exist and run, outputs look as shown, links lead somewhere."""
+
+import ast
+import os
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+
+import pytest
+
+import configs
+import main
+from dedup.config import CHECKS
+from dedup.report import COLUMNS
+from tests.conftest import PROJECT
+
+README = (PROJECT / "README.md").read_text(encoding="utf-8")
+DOCUMENTS = {name: (PROJECT / name).read_text(encoding="utf-8") for name in ("README.md", "CONTRIBUTING.md")}
+COMMANDS = sorted(set(re.findall(r"(?:^|\$ |`|  )(python main\.py[^`#\n]*?)(?=`|#|$|  )", README, re.MULTILINE)))
+SESSIONS = re.findall(r"^```console\n\$ (.*)\n((?:.*\n)*?)```", README, re.MULTILINE)
+
+
+def table(first_header: str) -> list[list[str]]:
+    """The cells of the README's table whose first header is this."""
+    lines = re.search(rf"^\| {re.escape(first_header)} \|.*\n\|[-|]+\|\n((?:\|.*\n)+)", README, re.MULTILINE)[1]
+    return [[cell.strip() for cell in line.strip("|").split(" | ")] for line in lines.splitlines()]
+
+
+def names(cell: str) -> list[str]:
+    return re.findall(r"`([^`]+)`", cell)
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_commands_are_understood(command):
+    _, _, *arguments = shlex.split(command, posix="\\" not in command)
+    try:
+        main.build_parser().parse_args(arguments)
+    except SystemExit as ended:
+        assert arguments == ["--help"] and not ended.code
+
+
+def test_commands_were_found():
+    assert "python main.py photos --purge --older-than 30d" in COMMANDS
+    assert any("Pictures" in command for command in COMMANDS)
+    assert len(SESSIONS) == 3
+
+
+@pytest.mark.parametrize("document", DOCUMENTS)
+def test_flags_and_make_targets_exist(document):
+    known = set(re.findall(r"--[a-z-]+", main.build_parser().format_help()))
+    own = [line for line in DOCUMENTS[document].splitlines() if not re.search(r"\bpip |\bruff |\bpytest ", line)]
+    assert set(re.findall(r"(?<![\w-])--[a-z][a-z-]+", "\n".join(own))) <= known
+    makefile = (PROJECT / "Makefile").read_text(encoding="utf-8")
+    targets = re.search(r"^\.PHONY: (.*)$", makefile, re.MULTILINE)[1].split()
+    shown = set(re.findall(r"(?:^|`|=\S+ )make ([a-z-]+)", DOCUMENTS[document], re.MULTILINE))
+    assert shown and shown <= set(targets)
+
+
+@pytest.mark.parametrize("document", DOCUMENTS)
+def test_links_lead_somewhere(document):
+    links = re.findall(r"\]\(((?!http)[^)#]+)\)", DOCUMENTS[document])
+    assert [link for link in links if not (PROJECT / link).is_file()] == []
+
+
+def test_every_notebook_is_named():
+    assert all(f"(notebooks/{path.name})" in README for path in PROJECT.glob("notebooks/*.ipynb"))
+
+
+def test_settings_are_those_of_configs():
+    rows = table("name")
+    assert [names(row[0])[0] for row in rows] == list(CHECKS)
+    known = main.build_parser().format_help()
+    for row in rows:
+        name, default, flags = names(row[0])[0], names(row[1]), names(row[2])
+        assert [ast.literal_eval(value) for value in default] in ([], [getattr(configs, name)])
+        assert all(flag.split()[0] in known for flag in flags)
+    assert f"{len(configs.extensions)} endings" in README
+
+
+def test_columns_are_those_of_the_table():
+    assert [name for row in table("column") for name in names(row[0])] == list(COLUMNS)
+
+
+def masked(text: str) -> list[str]:
+    """The lines of an output, without what depends on the machine, the time and the encoder's version."""
+    text = re.sub(r"^  \S*python\S* ", "  python ", text, flags=re.MULTILINE)
+    text = re.sub(r"\S*results", "results", text.replace("\\", "/"))
+    text = re.sub(r"\(run \S+\)", "(run)", re.sub(r"\bon (cuda|mps|cpu)$", "on device", text, flags=re.MULTILINE))
+    lines = [line for line in text.splitlines() if "similar.csv" not in line]  # shown only when there are such pairs
+    return [re.sub(r"(?<![\w])\d[\d.,]*(?!\w)( kB| MB)?", "N", line) for line in lines if "30d" not in line]
+
+
+def test_the_outputs_shown_are_those_seen(tmp_path, samples_dir):
+    for name in ("main.py", "configs.py"):
+        shutil.copy(PROJECT / name, tmp_path)
+    shutil.copytree(PROJECT / "dedup", tmp_path / "dedup", ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copytree(samples_dir, tmp_path / "samples")
+    assert [command.split()[:3] for command, _ in SESSIONS] == [["python", "main.py", "samples"]] * 3
+    for command, shown in SESSIONS:
+        ran = subprocess.run(
+            [sys.executable, *command.split()[1:]],
+            cwd=tmp_path,
+            env=os.environ | {"PYTHONIOENCODING": "utf-8"},
+            capture_output=True,
+            encoding="utf-8",
+            timeout=600,
+        )
+        assert ran.returncode == 0, ran.stderr
+        assert masked(ran.stdout) == masked(shown)
+    listed = names("\n".join(row[0] for row in table("file")))
+    assert [name for name in listed if not (tmp_path / "results" / name).is_file()] == []
