@@ -3,7 +3,7 @@ VENV := .venv
 BIN := $(VENV)/$(if $(filter Windows_NT,$(OS)),Scripts,bin)
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-safety notebooks format train
+.PHONY: help install demo test test-safety notebooks format train benchmark
 
 help: ## list what can be done
 	@grep -hE '^[a-z-]+:.*## ' Makefile | sed -E 's/^([a-z-]+):.*## (.*)/\1|\2/' | awk -F'|' '{ printf "make %-12s %s\n", $$1, $$2 }'
@@ -16,6 +16,10 @@ $(VENV)/.installed: requirements.txt
 
 $(VENV)/.installed-dev: requirements-dev.txt $(VENV)/.installed
 	$(BIN)/python -m pip install --quiet -r requirements-dev.txt
+	touch $@
+
+$(VENV)/.installed-bench: requirements-bench.txt $(VENV)/.installed
+	$(BIN)/python -m pip install --quiet -r requirements-bench.txt
 	touch $@
 
 install: $(VENV)/.installed ## make the virtual environment .venv and install what is needed to run
@@ -42,3 +46,6 @@ format: $(VENV)/.installed-dev ## let ruff repair and format the code
 
 train: install ## train the default encoder on the photos of DEDUP_DATA (hours on a CPU)
 	$(BIN)/python -m dedup.training "$${DEDUP_DATA:?set it to the folder that holds train/}/train"
+
+benchmark: $(VENV)/.installed-bench ## measure on the pictures of DEDUP_DATA, beside other tools (minutes), and draw it
+	$(BIN)/python -m benchmarks.benchmark

@@ -1,7 +1,8 @@
-"""Distances to look at: how near each picture's nearest neighbour is, and how copies differ from other pictures."""
+"""Distances and measurements to look at: nearest neighbours, copies and other pictures, precision, recall by edit."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -12,6 +13,8 @@ from dedup.grid import BLUE, GREY, INK, LIGHT, VERMILION, DrawnFigure
 
 if TYPE_CHECKING:
     from dedup.calibration import Calibration
+
+SHADES = (BLUE, "#e69f00", "#009e73", "#cc79a7", "#999999", "#56b4e9", "#b0a000")  # after Okabe and Ito
 
 
 def nearest_distances(neighbors: np.ndarray | csr_matrix, block: int = 2048) -> np.ndarray:
@@ -118,9 +121,47 @@ def plot_calibration(calibration: Calibration) -> Figure:
     return figure
 
 
-def _axes(x_label: str, y_label: str):
+def plot_pair_curves(
+    curves: Mapping[str, Sequence[Sequence[float]]], points: Mapping[str, Sequence[float]] | None = None
+) -> Figure:
+    """Draw precision over recall of all pairs.
+
+    Parameters
+    ----------
+    curves : by name, (recall, precision) of rising distances; the first is drawn strongest
+    points : by name, recall and precision of groupings that have no curve
+    """
+    figure, axes = _axes("recall of the pairs of copies", "precision")
+    for rank, (name, (recall, precision)) in enumerate(curves.items()):
+        color, width = (BLUE, 2.4) if rank == 0 else (SHADES[rank % len(SHADES)], 1.4)
+        axes.plot(recall, precision, color=color, lw=width, label=name, zorder=4 if rank == 0 else 3)
+    for name, (recall, precision) in (points or {}).items():
+        axes.plot(recall, precision, "o", color=VERMILION, ms=7, label=name, zorder=5, clip_on=False)
+    for axis in (axes.xaxis, axes.yaxis):
+        axis.set_major_formatter(lambda share, _: f"{100 * share:.0f} %")
+    axes.set_xlim(0, 1)
+    axes.set_ylim(0, 1.02)
+    axes.legend(frameon=False, labelcolor=INK, loc="center left", bbox_to_anchor=(1, 0.5))
+    return figure
+
+
+def plot_recall_by_edit(recalls: Mapping[str, Mapping[str, float]]) -> Figure:
+    """Draw which share of the copies of each edit was found, by name of the finder; the first is drawn strongest."""
+    edits = sorted(next(iter(recalls.values())), key=lambda edit: [-found.get(edit, 0) for found in recalls.values()])
+    figure, axes = _axes("", "copies grouped with their original", width=1000)
+    for rank, (name, found) in enumerate(recalls.items()):
+        style = {"color": BLUE, "ms": 11} if rank == 0 else {"color": SHADES[rank % len(SHADES)], "ms": 5}
+        axes.plot(range(len(edits)), [found.get(edit, 0) for edit in edits], "o", label=name, clip_on=False, **style)
+    axes.set_xticks(range(len(edits)), [edit.replace("_", " ") for edit in edits], rotation=60, ha="right")
+    axes.yaxis.set_major_formatter(lambda share, _: f"{100 * share:.0f} %")
+    axes.set_ylim(0, 1.02)
+    axes.legend(frameon=False, labelcolor=INK, loc="lower center", bbox_to_anchor=(0.5, 1), ncols=4)
+    return figure
+
+
+def _axes(x_label: str, y_label: str, width: int = 800):
     """A figure with one quiet pair of axes."""
-    figure = DrawnFigure(800, 400, facecolor="white", layout="constrained")
+    figure = DrawnFigure(width, 400, facecolor="white", layout="constrained")
     axes = figure.add_subplot(xlabel=x_label, ylabel=y_label)
     axes.spines[["top", "right"]].set_visible(False)
     axes.spines[["left", "bottom"]].set_color(LIGHT)

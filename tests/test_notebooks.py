@@ -58,7 +58,7 @@ def complaints(notebook) -> list[str]:
 @pytest.fixture
 def project_copy(tmp_path, samples_dir) -> Path:
     """A copy of what the notebooks need, with the sample pictures where configs.py looks for them."""
-    for name in ("dedup", "notebooks", "assets"):
+    for name in ("dedup", "notebooks", "assets", "benchmarks"):
         if (PROJECT / name).is_dir():
             shutil.copytree(PROJECT / name, tmp_path / name, ignore=shutil.ignore_patterns("__pycache__", ".ipynb_*"))
     for name in ("configs.py", "main.py"):

@@ -11,7 +11,7 @@ import yaml
 
 from tests.conftest import PROJECT
 
-OWN = {"configs", "dedup", "main", "tests"}
+OWN = {"benchmarks", "configs", "dedup", "main", "tests"}
 MODULES = {
     "cv2": "opencv-python",
     "PIL": "pillow",
@@ -57,11 +57,17 @@ def test_requirements_are_pinned_with_a_reason():
 
 def test_what_is_imported_is_required_and_the_other_way_round():
     run, development = set(requirements("requirements.txt")), set(requirements("requirements-dev.txt"))
-    used = packages(imported("*.py", "dedup/**/*.py", "benchmarks/**/*.py"))
+    used = packages(imported("*.py", "dedup/**/*.py"))
     tested = packages(imported("tests/**/*.py"))
     assert used <= run
     assert tested <= run | development
     assert run | development <= used | tested | NOT_IMPORTED
+
+
+def test_what_benchmarks_import_is_required():
+    peers = set(requirements("requirements-bench.txt"))
+    measured = packages(imported("benchmarks/**/*.py"))
+    assert peers <= measured <= peers | set(requirements("requirements.txt"))
 
 
 def test_environment_yml_installs_requirements_txt():

@@ -1,0 +1,118 @@
+"""How well copies are found on a folder with a known truth: by this project, by its parts, by other tools.
+
+images_dir, Truth  ->  Report: a Score by finder, a curve by distance, the ratio of run times
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import asdict, replace
+from pathlib import Path
+
+import numpy as np
+from scipy.sparse import csr_matrix
+
+import configs
+from benchmarks.peers import Hashes, read_hashes
+from dedup.checkpoints import IMAGENET_EPSILON
+from dedup.clusters import cluster_labels
+from dedup.config import Config
+from dedup.evaluation import PairCurve, Truth, grouping_of, pair_curve, score_grouping
+from dedup.neighbors import radius_neighbors_graph
+from dedup.pipeline import Result, find_duplicates
+from dedup.verification import Verifier
+
+CANDIDATE_BITS = 16  # unequal bits of 64: as generous with candidates as the encoder is
+POINTS = 201  # of a curve, when written
+OURS, ALONE = "this project", "encoder alone"
+
+
+def settings(images_dir: Path, output_dir: Path, **overrides: object) -> Config:
+    """The defaults of configs.py for one folder."""
+    return Config.load(configs, images_dir=images_dir, output_dir=output_dir, **overrides)
+
+
+def measure_finding(images_dir: Path, truth: Truth, output_dir: Path, progress: bool = True) -> dict:
+    """Everything that is measured on a folder with a truth; plain values, as JSON takes them."""
+    config = settings(images_dir, output_dir)
+    result, with_confirmation = timed(config, progress)
+    unconfirmed, without = timed(replace(config, verify=False), progress)
+    hashes = read_hashes([images_dir / path for path in truth.paths], config.num_workers, progress)
+    scores = {OURS: score_result(result, truth), ALONE: score_result(unconfirmed, truth)}
+    scores |= {f"{h.peer.name}, {h.peer.threshold} bits": score_graph(h.graph(), truth) for h in hashes}
+    scores |= ablations(result, truth, hashes[0], progress)
+    rows = rows_of(result, truth)
+    curves = {ALONE: pair_curve(result.embeddings.vectors[rows], truth.groups)}
+    curves |= {h.peer.name: pair_curve(h.vectors, truth.groups) for h in hashes}
+    return {
+        "files": len(truth.paths),
+        "photos": len(np.unique(truth.groups)),
+        "epsilon": result.epsilon,
+        "candidates": (result.graph.nnz - len(truth.paths)) // 2,
+        "compared": len(result.matches),
+        "time_ratio": round(with_confirmation / without, 2),
+        "scores": scores,
+        "curves": {name: written(curve) for name, curve in curves.items()},
+    }
+
+
+def timed(config: Config, progress: bool) -> tuple[Result, float]:
+    began = time.monotonic()
+    return find_duplicates(config, progress), time.monotonic() - began
+
+
+def score_result(result: Result, truth: Truth) -> Mapping:
+    return rounded(asdict(score_grouping(truth, *grouping_of(result.clusters, result.config.images_dir, truth))))
+
+
+def score_graph(graph: csr_matrix, truth: Truth) -> Mapping:
+    """Score what a graph joins; of each cluster the first file by name stays."""
+    return rounded(asdict(score_grouping(truth, cluster_labels(graph, 2.0))))
+
+
+def rows_of(result: Result, truth: Truth) -> np.ndarray:
+    """(n,) row of each of truth.paths in the embeddings."""
+    folder, paths = result.config.images_dir, result.embeddings.paths
+    rows = {path.relative_to(folder).as_posix(): row for row, path in enumerate(paths)}
+    if missing := [path for path in truth.paths if path not in rows]:
+        raise ValueError(f"{len(missing)} files of the truth could not be read, the first is {missing[0]}")
+    return np.array([rows[path] for path in truth.paths])
+
+
+def ablations(result: Result, truth: Truth, phash: Hashes, progress: bool) -> dict[str, Mapping]:
+    """The project with a part replaced: pHash for the encoder, a guess for the calibrated epsilon."""
+    rows = rows_of(result, truth)
+    verifier = Verifier([result.embeddings.paths[row] for row in rows], result.config.num_workers, progress)
+    guessed = radius_neighbors_graph(result.embeddings.vectors[rows], IMAGENET_EPSILON)
+    return {
+        f"pHash within {CANDIDATE_BITS} bits + confirmation": score_graph(
+            verifier.verify(phash.graph(CANDIDATE_BITS)), truth
+        ),
+        f"epsilon {IMAGENET_EPSILON}, not calibrated": score_graph(verifier.verify(guessed), truth),
+    }
+
+
+def written(curve: PairCurve) -> dict:
+    """A curve as JSON takes it, thinned out."""
+    kept = np.unique(
+        np.searchsorted(curve.recall, np.linspace(0, curve.recall[-1], POINTS)).clip(0, len(curve.right) - 1)
+    )
+    return rounded(
+        {
+            "average_precision": curve.average_precision,
+            "recall_at_0.99": curve.recall_at(0.99),
+            "recall_at_0.999": curve.recall_at(0.999),
+            "recall": curve.recall[kept].tolist(),
+            "precision": curve.precision[kept].tolist(),
+        }
+    )
+
+
+def rounded(value, digits: int = 5):
+    """Floats in nested dicts and lists to so many decimals."""
+    if isinstance(value, Mapping):
+        return {key: rounded(inner, digits) for key, inner in value.items()}
+    if isinstance(value, list):
+        return [rounded(inner, digits) for inner in value]
+    return round(value, digits) if isinstance(value, float) else value

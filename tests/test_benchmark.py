@@ -1,0 +1,141 @@
+"""The benchmark: hashes as vectors, lists of mistakes, goals and tables; a small run as a process where data is."""
+
+import csv
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from benchmarks import pictures
+from benchmarks.finding import written
+from benchmarks.goals import Goal, finder_table, goal_table, goals, unproven
+from benchmarks.peers import PEERS, Hashes, Peer, hashes_of, read_hashes
+from benchmarks.pictures import mistakes
+from dedup.evaluation import Truth, pair_curve
+from dedup.plots import plot_pair_curves, plot_recall_by_edit
+from tests.conftest import PROJECT
+
+
+def hashes(*rows: str, usable=None, threshold: int = 1) -> Hashes:
+    bits = np.array([[digit == "1" for digit in row] for row in rows])
+    return hashes_of(Peer("toy", None, threshold), bits, np.ones(len(rows), bool) if usable is None else usable)
+
+
+def edges(graph) -> set[tuple[int, int]]:
+    return {(int(i), int(j)) for i, j in zip(*graph.tocoo().coords, strict=True) if i < j}
+
+
+def test_hashes_join_up_to_so_many_bits():
+    found = hashes("0000", "0001", "0011", "1111")
+    assert edges(found.graph()) == {(0, 1), (1, 2)}
+    assert edges(found.graph(2)) == {(0, 1), (1, 2), (0, 2), (2, 3)}
+    assert edges(found.graph(0)) == set()
+    assert found.graph(1)[0, 1] == 0.5, "one bit of four, twice"
+
+
+def test_a_hash_that_the_tool_would_not_use_joins_nothing():
+    found = hashes("0000", "0000", "0000", usable=np.array([True, True, False]))
+    assert edges(found.graph()) == {(0, 1)}
+
+
+def test_peers_know_a_copy(tmp_path):
+    pytest.importorskip("imagededup", reason="requirements-bench.txt is not installed")
+    pytest.importorskip("pdqhash", reason="requirements-bench.txt is not installed")
+    rng = np.random.default_rng(0)
+    pixels = rng.integers(0, 256, (2, 12, 16, 3), np.uint8)  # with less in it PDQ would not use its hash
+    for name, part in zip("ab", pixels, strict=True):
+        image = Image.fromarray(part).resize((320, 240), Image.Resampling.BICUBIC)
+        image.save(tmp_path / f"{name}.png")
+        image.resize((200, 150)).save(tmp_path / f"{name}2.jpg")
+    (tmp_path / "broken.jpg").write_bytes(b"no picture")
+    found = read_hashes(sorted(tmp_path.iterdir()), progress=False)  # a.png, a2.jpg, b.png, b2.jpg, broken.jpg
+    assert [h.peer for h in found] == list(PEERS)
+    for hashed in found:
+        assert edges(hashed.graph()) == {(0, 1), (2, 3)}, hashed.peer.name
+        assert not hashed.usable[4]
+
+
+def test_mistakes_are_listed_by_file():
+    truth = Truth(list("abcdef"), np.array([0, 0, 0, 1, 1, 2]), ["x"] * 6, ["original", "real", "real"] * 2)
+    truth = Truth(truth.paths, truth.groups, truth.edits, ["original", "real", "real", "original", "real", "original"])
+    assert mistakes(truth, np.array([0, 0, 0, 1, 1, -1])) == []
+    # c is with d and e instead; f is with a and b
+    found = mistakes(truth, np.array([0, 0, 1, 1, 1, 0]))
+    assert found == [("a", "c", "missed"), ("a", "f", "wrong"), ("c", "d", "wrong")]
+    assert mistakes(truth, np.full(6, -1)) == [("a", "b", "missed"), ("a", "c", "missed"), ("d", "e", "missed")]
+
+
+def test_only_pairs_that_were_seen_to_be_right_count_as_right(tmp_path, monkeypatch):
+    table = tmp_path / "looked_at.csv"
+    table.write_text("set,path,other,verdict,why\ncamera,a.jpg,b.jpg,right,turned\n", encoding="utf-8")
+    monkeypatch.setattr(pictures, "LOOKED_AT", table)
+    assert pictures.looked_at() == {frozenset(("b.jpg", "a.jpg")): "right"}
+    assert unproven({"pairs": 3, "right": 2, "not looked at": 1}) == 1
+    assert unproven({"pairs": 1, "wrong": 1}) == 1 and unproven({"pairs": 2, "right": 2}) == 0
+
+
+def test_what_was_looked_at_has_a_verdict():
+    with open(pictures.LOOKED_AT, encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert all(row["verdict"] in ("right", "wrong") and row["why"] for row in rows)
+
+
+def test_a_written_curve_keeps_its_ends():
+    rng = np.random.default_rng(0)
+    vectors = rng.normal(size=(60, 8)).astype(np.float32)
+    curve = pair_curve(vectors / np.linalg.norm(vectors, axis=1)[:, None], rng.integers(0, 6, 60))
+    kept = written(curve)
+    assert len(kept["recall"]) == len(kept["precision"]) <= 201
+    assert kept["recall"][-1] == 1 and kept["precision"][-1] == pytest.approx(curve.precision[-1], abs=1e-5)
+    json.dumps(kept)
+
+
+def score(**changes) -> dict:
+    levels = {"exact": 1.0, "easy": 1.0, "medium": 0.995, "hard": 0.9}
+    hard = dict.fromkeys(
+        "crop_hard mirror turn90 screenshot collage paste_in occlude perspective posterize".split(), 0.9
+    )
+    whole = {"precision": 1.0, "recall": 0.97, "f1": 0.985, "cluster_f1": 0.98, "wrong_removals": 0, "lost_photos": 0}
+    return whole | {"recall_by_level": levels, "recall_by_edit": hard} | changes
+
+
+def results(**changes) -> dict:
+    curve = {"average_precision": 0.95, "recall_at_0.99": 0.9, "recall_at_0.999": 0.8}
+    synthetic = {"scores": {"this project": score(**changes)}, "curves": {"encoder alone": curve}, "time_ratio": 1.7}
+    return {"synthetic": synthetic, "real": {"score": {"f1": 0.98}}, "camera": {"pairs": 2, "right": 2}}
+
+
+def test_goals_are_met_or_not():
+    assert all(goal.met for goal in goals(results()))
+    missed = [goal.name for goal in goals(results(wrong_removals=1, precision=0.999)) if not goal.met]
+    assert missed == ["precision of the pairs", "wrong removals"]
+    assert Goal("", 0.6, 0.6).met and Goal("", 2.0, 2, False).met and not Goal("", 2.01, 2, False).met
+    lines = list(goal_table(results(f1=0.9)))
+    assert [line.split("  ")[0] for line in lines if "NOT MET" in line] == ["F1 of the pairs"]
+    assert len(lines) == 1 + len(goals(results()))
+    assert any(line.startswith("this project") for line in finder_table(results()["synthetic"]))
+
+
+def test_results_can_be_drawn():
+    curves = {"ours": ([0.5, 1], [1, 0.9]), "theirs": ([0.4, 1], [1, 0.2])}
+    png = plot_pair_curves(curves, {"confirmed": (0.98, 1)}).png()
+    assert png.startswith(b"\x89PNG") and png == plot_pair_curves(curves, {"confirmed": (0.98, 1)}).png()
+    assert plot_recall_by_edit({"ours": {"a_b": 1, "c": 0.5}, "theirs": {"c": 0.2}}).png().startswith(b"\x89PNG")
+
+
+@pytest.mark.data
+@pytest.mark.slow
+def test_a_small_benchmark_as_a_process(data_dir, tmp_path):
+    pytest.importorskip("imagededup", reason="requirements-bench.txt is not installed")
+    size = ["--only", "synthetic", "--originals", "2", "--distractors", "5"]
+    places = ["--build", tmp_path, "--results", tmp_path / "r.json", "--pictures", tmp_path]
+    words = [sys.executable, "-m", "benchmarks.benchmark", *size, *places]
+    done = subprocess.run(words, cwd=PROJECT, capture_output=True, text=True)
+    assert done.returncode in (0, 1), done.stderr
+    assert "average precision" in done.stdout and "wrong removals" in done.stdout
+    found = json.loads((tmp_path / "r.json").read_text(encoding="utf-8"))["synthetic"]
+    assert found["files"] == 2 * 34 + 5 and found["scores"]["this project"]["recall_by_level"]["exact"] == 1
+    assert (tmp_path / "benchmark_curves.png").stat().st_size > 1000
