@@ -243,7 +243,7 @@ def describe(calibration: Calibration, wanted: float, duplicates: float = 0.1) -
     yield f"{len(calibration.copies):,} copies made of {count_of(calibration.pictures, 'different picture')}"
     yield "epsilon  precision  recall of the made copies"
     columns = calibration.thresholds, calibration.precision, calibration.recall
-    levels = [level for level in (0.999, 0.99, 0.95, 0.9, 0.8, 0.5) if (calibration.precision >= level).any()]
+    levels = [level for level in (wanted, 0.999, 0.99, 0.95, 0.9, 0.8, 0.5) if (calibration.precision >= level).any()]
     for row in sorted({int(np.flatnonzero(calibration.precision >= level)[-1]) for level in levels}):
         epsilon, precision, recall = (column[row] for column in columns)
         yield f"{epsilon:7.4f}  {precision:9.3f}  {recall:6.3f}"

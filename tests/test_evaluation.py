@@ -13,6 +13,7 @@ import torch
 from PIL import Image
 from sklearn.metrics import average_precision_score
 
+import main
 from dedup import calibration
 from dedup.calibration import calibrate_epsilon, describe, distinct_pairs, expected_precision, nearest_pairs
 from dedup.evaluation import PairCurve, Truth, grouping_of, pair_curve, score_grouping
@@ -273,3 +274,43 @@ def test_too_few_pictures(folder):
     with pytest.raises(ValueError, match="30 different pictures or more, got 29"):
         calibrate(folder[:29])
     assert calibrate(folder[:30]).pictures == 30
+
+
+@pytest.fixture
+def told(monkeypatch):
+    """Has the command line's calibration give a fixed result, or raise."""
+    from dedup import model
+
+    shares = np.array([0.0, 0.5, 1.0])
+    fixed = calibration.Calibration(0.125, shares / 4, 1 - shares / 9, shares, shares / 8, shares / 4, 40)
+
+    def install(error=None):
+        def calibrate(encoder, paths, precision, **settings):
+            if error:
+                raise error
+            return fixed
+
+        monkeypatch.setattr(calibration, "calibrate_epsilon", calibrate)
+        monkeypatch.setattr(model, "load_encoder", lambda *_: None)
+
+    return install
+
+
+def test_the_command_line_says_the_epsilon_and_what_to_run(told, tmp_path, capsys):
+    told()
+    (tmp_path / "photos").mkdir()
+    words = [str(tmp_path / "photos"), "--calibrate", "0.9", "--image-resize", "96", "--output", str(tmp_path / "out")]
+    assert main.main(words) == 0
+    said = capsys.readouterr().out.splitlines()
+    assert said[-4].startswith("epsilon 0.1250 has precision 0.9")
+    assert said[-1].endswith("photos --epsilon 0.1250 --image-resize 96")
+    assert (tmp_path / "out" / "calibration.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_the_command_line_calibrates_or_says_why_not(told, tmp_path, capsys):
+    told(calibration.CalibrationError("too few pictures"))
+    assert main.main([str(tmp_path), "--calibrate", "0.9"]) == 2
+    assert capsys.readouterr().err == "main.py: too few pictures\n"
+    with pytest.raises(SystemExit, match="2"):
+        main.main([str(tmp_path), "--calibrate", "0.9", "--delete"])
+    assert "it goes without --delete" in capsys.readouterr().err
