@@ -51,6 +51,7 @@ class Weights:
     trunk: dict[str, torch.Tensor]
     image_resize: int
     epsilon: float
+    strict_epsilon: float | None = None  # for use without confirmation; None = epsilon
     last: str = "layer4"
     power: float = 1.0  # the average pooling of torchvision's ResNets
     projection: torch.Tensor | None = None
@@ -138,7 +139,8 @@ def _read_exported(path: Path) -> Weights:
     if len(projection) != size:
         raise EncoderError(f"{path} says embedding_size {size}, but holds {len(projection)} rows; export it again")
     trunk = {key: tensor for key, tensor in state.items() if key.startswith("trunk.")}
-    return Weights("resnet18", trunk, image_resize, epsilon, "layer3", 3.0, projection, bias)
+    strict = float(metadata.get("strict_epsilon", epsilon))
+    return Weights("resnet18", trunk, image_resize, epsilon, strict, "layer3", 3.0, projection, bias)
 
 
 def _download(name: str) -> dict[str, torch.Tensor]:

@@ -22,6 +22,7 @@ from PIL import Image
 from torch.utils.data import Dataset
 
 from dedup.decoding import MAX_BYTES, UnreadableImage, load_image, load_with_size
+from dedup.panels import main_panel
 from dedup.workers import Lost, run_jobs
 
 __all__ = ["ImagesDataset", "UnreadableImage", "list_images", "load_image", "read_batches"]
@@ -98,11 +99,11 @@ class ImagesDataset(Dataset):
 
     def __getitem__(self, index: int) -> tuple[torch.Tensor, int]:
         """Read one picture: (3, S, S) uint8, index. Raises UnreadableImage, and notes it in `failures`."""
-        pixels = np.empty((self.image_resize, self.image_resize, 3), np.uint8)
-        outcome = _read_into(pixels, self.paths[index])
+        pixels = np.empty((1, self.image_resize, self.image_resize, 3), np.uint8)
+        outcome, _ = _read_into(pixels, self.paths[index])
         if not self.note(index, outcome):
             raise UnreadableImage(outcome)
-        return torch.from_numpy(pixels).permute(2, 0, 1), index
+        return torch.from_numpy(pixels[0]).permute(2, 0, 1), index
 
     def note(self, index: int, outcome: tuple[int, int] | str | Lost) -> bool:
         """Keep the size of a picture that was read, or the reason why it was not; whether it was."""
@@ -114,7 +115,7 @@ class ImagesDataset(Dataset):
 
 
 def read_batches(
-    dataset: ImagesDataset, batch_size: int, num_workers: int
+    dataset: ImagesDataset, batch_size: int, num_workers: int, panels: bool = False
 ) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
     """Read all pictures of a dataset, in order.
 
@@ -125,6 +126,7 @@ def read_batches(
     ----------
     batch_size : pictures a batch, 1 or more
     num_workers : processes that decode; 0 = this one
+    panels : whether a picture on a plain page, as in a screenshot, is cut out too; it follows the whole, with its index
 
     Yields
     ------
@@ -136,37 +138,48 @@ def read_batches(
     # Workers write into a ring that has room for the batch being put together beside those that are read ahead.
     slots = min(count, (BATCHES_AHEAD + 1) * batch_size)
     slots = math.ceil(slots / batch_size) * batch_size
-    ring = RawArray("B", max(1, slots * side * side * 3))
-    pixels = _as_images(ring, side)  # (slots, S, S, 3)
+    views = 2 if panels else 1
+    ring = RawArray("B", max(1, slots * views * side * side * 3))
+    pixels = _as_images(ring, views, side)  # (slots, views, S, S, 3)
     jobs = [(index % slots, path) for index, path in enumerate(dataset.paths)]
     ahead = BATCHES_AHEAD * batch_size
-    outcomes = run_jobs(partial(_read_job, ring, side), jobs, num_workers, ahead, memory_limit=MEMORY_LIMIT)
-    kept: list[int] = []
+    outcomes = run_jobs(partial(_read_job, ring, views, side), jobs, num_workers, ahead, memory_limit=MEMORY_LIMIT)
+    kept: list[tuple[int, int]] = []  # index, view
     with closing(outcomes):
         for index, outcome in enumerate(outcomes):
-            if dataset.note(index, outcome):
-                kept.append(index)
+            size, filled = outcome if isinstance(outcome, tuple) else (outcome, 0)
+            if dataset.note(index, size):
+                kept += [(index, view) for view in range(filled)]
             if kept and ((index + 1) % batch_size == 0 or index + 1 == count):
-                indices = torch.tensor(kept)  # (batch,)
-                yield torch.from_numpy(pixels[indices.numpy() % slots]).permute(0, 3, 1, 2), indices
+                indices, which = np.array(kept).T  # (batch,) each
+                images = torch.from_numpy(pixels[indices % slots, which])  # (batch, S, S, 3)
+                yield images.permute(0, 3, 1, 2), torch.from_numpy(indices.copy())
                 kept = []
 
 
-def _as_images(ring, side: int) -> np.ndarray:
-    return np.frombuffer(ring, np.uint8)[: len(ring) // (side * side * 3) * side * side * 3].reshape(-1, side, side, 3)
+def _as_images(ring, views: int, side: int) -> np.ndarray:
+    slot = views * side * side * 3
+    return np.frombuffer(ring, np.uint8)[: len(ring) // slot * slot].reshape(-1, views, side, side, 3)
 
 
-def _read_job(ring, side: int, job: tuple[int, Path]) -> tuple[int, int] | str:
+def _read_job(ring, views: int, side: int, job: tuple[int, Path]) -> tuple[tuple[int, int] | str, int]:
     slot, path = job
-    return _read_into(_as_images(ring, side)[slot], path)
+    return _read_into(_as_images(ring, views, side)[slot], path)
 
 
-def _read_into(pixels: np.ndarray, path: Path) -> tuple[int, int] | str:
-    """Fill (S, S, 3) uint8 with the picture; its upright size in px, or why it can't be read."""
-    side = len(pixels)
+def _read_into(pixels: np.ndarray, path: Path) -> tuple[tuple[int, int] | str, int]:
+    """Fill (views, S, S, 3) uint8 with the picture and, where asked for and there, its panel.
+
+    The picture's upright size in px or why it can't be read; how many views were filled.
+    """
+    side = pixels.shape[1]
     try:
         image, size = load_with_size(path, side)
     except UnreadableImage as error:
-        return str(error)
-    pixels[:] = np.asarray(image.resize((side, side), Image.Resampling.BILINEAR))
-    return size
+        return str(error), 0
+    pixels[0] = np.asarray(image.resize((side, side), Image.Resampling.BILINEAR))
+    panel = main_panel(np.asarray(image)) if len(pixels) > 1 else None
+    if panel is None:
+        return size, 1
+    pixels[1] = np.asarray(image.resize((side, side), Image.Resampling.BILINEAR, box=panel))
+    return size, 2

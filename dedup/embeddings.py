@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -26,12 +26,16 @@ class Embeddings:
     vectors : (n, d) float32, unit norm
     sizes : (n, 2) int, width and height in px of the upright picture
     failures : the other files, each with its reason
+    panels : (m, d) float32, unit norm: pictures shown on a plain page, as in screenshots
+    panel_rows : (m,) int, rows of the files that show them
     """
 
     paths: list[Path]
     vectors: np.ndarray
     sizes: np.ndarray
     failures: dict[Path, str]
+    panels: np.ndarray = field(default_factory=lambda: np.empty((0, 0), np.float32))
+    panel_rows: np.ndarray = field(default_factory=lambda: np.empty(0, int))
 
 
 def extract_embeddings(
@@ -57,16 +61,23 @@ def extract_embeddings(
     encoder = encoder.to(device).eval()
     vectors = np.zeros((len(paths), encoder.embedding_size), np.float32)
     seen = np.zeros(len(paths), bool)
+    panels, owners = [np.empty((0, encoder.embedding_size), np.float32)], [np.empty(0, int)]
     bar = tqdm(total=len(paths), desc="Embedding", unit=" images", disable=not progress)
     with bar, torch.inference_mode(), _fast_arithmetic(device):
-        for images, indices in read_batches(dataset, batch_size, num_workers):
-            vectors[indices] = encoder(images.to(device)).cpu().numpy()  # (batch, d)
-            seen[indices] = True
+        for images, indices in read_batches(dataset, batch_size, num_workers, panels=True):
+            found, rows = encoder(images.to(device)).cpu().numpy(), indices.numpy()  # (batch, d), (batch,)
+            panel = np.r_[False, rows[1:] == rows[:-1]]  # comes right after its picture
+            vectors[rows[~panel]] = found[~panel]
+            seen[rows] = True
+            panels.append(found[panel])
+            owners.append(rows[panel])
             bar.update(int(seen.sum()) + len(dataset.failures) - bar.n)
         bar.update(len(paths) - bar.n)
     kept = np.flatnonzero(seen)
     failures = {path: dataset.failures[path] for path in paths if path in dataset.failures}
-    return Embeddings([paths[i] for i in kept], vectors[kept], np.asarray(dataset.sizes)[kept], failures)
+    panel_rows = np.searchsorted(kept, np.concatenate(owners))  # among the files that could be read
+    sizes = np.asarray(dataset.sizes)[kept]
+    return Embeddings([paths[i] for i in kept], vectors[kept], sizes, failures, np.concatenate(panels), panel_rows)
 
 
 def _fast_arithmetic(device: torch.device) -> AbstractContextManager:

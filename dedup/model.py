@@ -41,7 +41,8 @@ class EncoderCNN(nn.Module):
     embedding_size : length of a vector
     image_resize : side S, in pixels, of the square images the encoder is best at
     power : of the pooling
-    epsilon : cosine distance in [0, 2] up to which two images count as copies, unless the user says otherwise
+    epsilon : cosine distance in [0, 2] up to which two images are looked at as copies, unless the user says otherwise
+    strict_epsilon : the same where nothing confirms them afterwards; None = epsilon
     """
 
     def __init__(
@@ -52,10 +53,12 @@ class EncoderCNN(nn.Module):
         image_resize: int,
         power: float = 3.0,
         epsilon: float = IMAGENET_EPSILON,
+        strict_epsilon: float | None = None,
     ):
         super().__init__()
         self.trunk, self.pool, self.embedding = trunk, GeM(power), nn.Linear(channels, embedding_size)
         self.embedding_size, self.image_resize, self.epsilon = embedding_size, image_resize, epsilon
+        self.strict_epsilon = epsilon if strict_epsilon is None else strict_epsilon
         self.register_buffer("mean", 255 * torch.tensor(IMAGENET_MEAN).view(1, 3, 1, 1), persistent=False)
         self.register_buffer("std", 255 * torch.tensor(IMAGENET_STD).view(1, 3, 1, 1), persistent=False)
 
@@ -106,7 +109,8 @@ def load_encoder(name: str, embedding_size: int | None = None) -> EncoderCNN:
     weights = read_weights(name)
     trunk, channels = resnet_trunk(weights.resnet, weights.last)
     projection, bias = _final_layer(weights, channels, embedding_size, name)
-    encoder = EncoderCNN(trunk, channels, len(projection), weights.image_resize, weights.power, weights.epsilon)
+    settings = weights.image_resize, weights.power, weights.epsilon, weights.strict_epsilon
+    encoder = EncoderCNN(trunk, channels, len(projection), *settings)
     try:
         encoder.load_state_dict(weights.trunk | {"embedding.weight": projection, "embedding.bias": bias})
     except RuntimeError as error:

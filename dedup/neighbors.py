@@ -41,6 +41,27 @@ def radius_neighbors_graph(vectors: np.ndarray, epsilon: float, block: int = 409
     return graph
 
 
+def merge_rows(graph: csr_matrix, owners: np.ndarray, n: int) -> csr_matrix:
+    """Let several rows stand for one: an edge between two of their rows joins the owners, at the least distance.
+
+    Parameters
+    ----------
+    graph : (m, m) CSR of distances
+    owners : (m,) int in [0, n), whom a row stands for
+
+    Returns
+    -------
+    (n, n) CSR float32, symmetric where `graph` is; explicit zeros kept
+    """
+    edges = graph.tocoo()
+    rows, columns = owners[edges.row], owners[edges.col]
+    distances = np.where(rows == columns, np.float32(0), edges.data)
+    order = np.lexsort((distances, columns, rows))
+    rows, columns, distances = rows[order], columns[order], distances[order]
+    first = np.r_[True, (rows[1:] != rows[:-1]) | (columns[1:] != columns[:-1])][: len(rows)]
+    return csr_matrix((distances[first], (rows[first], columns[first])), shape=(n, n))
+
+
 def _checked(vectors: np.ndarray, epsilon: float, block: int) -> np.ndarray:
     """The vectors as contiguous float32, or a ValueError."""
     if not 0 <= epsilon <= 2:

@@ -15,7 +15,7 @@ from dedup.config import Config, ConfigError
 from dedup.dataset import list_images
 from dedup.embeddings import Embeddings, extract_embeddings
 from dedup.model import choose_device, load_encoder
-from dedup.neighbors import radius_neighbors_graph
+from dedup.neighbors import merge_rows, radius_neighbors_graph
 
 if TYPE_CHECKING:
     from dedup.verification import Match
@@ -73,18 +73,28 @@ def find_duplicates(config: Config, progress: bool = True) -> Result:
     if not paths:
         return _empty(config)
     encoder = load_encoder(config.encoder, config.embedding_size)
-    epsilon = encoder.epsilon if config.epsilon is None else config.epsilon
+    own_epsilon = encoder.epsilon if config.verify else encoder.strict_epsilon
+    epsilon = own_epsilon if config.epsilon is None else config.epsilon
     device = choose_device()
     embeddings = extract_embeddings(
         encoder, paths, config.image_resize, config.batch_size, config.num_workers, device, progress
     )
-    graph = radius_neighbors_graph(embeddings.vectors, epsilon)
+    graph = candidate_graph(embeddings, epsilon)
     verifier = _verifier(embeddings.paths, config, progress)
     confirmed = verifier.verify(graph) if verifier else graph
     labels = cluster_labels(confirmed, epsilon)
     clusters = build_clusters(embeddings, labels, verifier, config.images_dir, epsilon)
     matches = verifier.matches if verifier else {}
     return Result(config, embeddings, graph, labels, matches, clusters, epsilon, str(device))
+
+
+def candidate_graph(embeddings: Embeddings, epsilon: float) -> csr_matrix:
+    """(n, n) CSR: which files lie within epsilon, as a whole or by the picture that one shows on a plain page."""
+    n, panels = len(embeddings.vectors), embeddings.panels
+    if not len(panels):
+        return radius_neighbors_graph(embeddings.vectors, epsilon)
+    graph = radius_neighbors_graph(np.concatenate([embeddings.vectors, panels]), epsilon)
+    return merge_rows(graph, np.r_[np.arange(n), embeddings.panel_rows], n)
 
 
 def images_to_search(config: Config) -> list[Path]:
