@@ -37,7 +37,8 @@ def main_panel(image: np.ndarray) -> tuple[int, int, int, int] | None:
     share = w * h / differs.size
     if not PANEL[0] <= share <= PANEL[1] or differs[top : top + h, left : left + w].mean() < FILLED:
         return None
-    return round(left / scale), round(top / scale), round((left + w) / scale), round((top + h) / scale)
+    right, bottom = min(round((left + w) / scale), width), min(round((top + h) / scale), height)
+    return round(left / scale), round(top / scale), right, bottom
 
 
 def _page_colour(image: np.ndarray) -> np.ndarray:
