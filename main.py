@@ -184,8 +184,9 @@ def calibrate(config: Config, options: argparse.Namespace) -> int:
     given = [name for name in ("encoder", "embedding_size", "image_resize") if name in vars(options)]
     same = [word for name in given for word in ("--" + name.replace("_", "-"), str(vars(options)[name]))]
     say(calibration.describe(found, options.calibrate))
-    say([f"curve: {summary.shown(summary.near(curve))}", "to find duplicates with it:"])
-    say(["  " + summary.command(config.images_dir, "--epsilon", f"{found.epsilon:.4f}", *same)])
+    again = summary.command(config.images_dir, "--epsilon", f"{found.epsilon:.4f}", *same)
+    say([f"curve: {summary.shown(summary.near(curve))}"])
+    say(["to trust the encoder with it:", f"  {again} --no-verify", "to confirm what it finds:", f"  {again}"])
     return 0
 
 

@@ -18,9 +18,9 @@ from benchmarks.peers import Hashes, read_hashes
 from dedup.checkpoints import IMAGENET_EPSILON
 from dedup.clusters import cluster_labels
 from dedup.config import Config
+from dedup.embeddings import Embeddings
 from dedup.evaluation import PairCurve, Truth, grouping_of, pair_curve, score_grouping
-from dedup.neighbors import radius_neighbors_graph
-from dedup.pipeline import Result, find_duplicates
+from dedup.pipeline import Result, candidate_graph, find_duplicates
 from dedup.verification import Verifier
 
 CANDIDATE_BITS = 16  # unequal bits of 64: as generous with candidates as the encoder is
@@ -43,7 +43,8 @@ def measure_finding(images_dir: Path, truth: Truth, output_dir: Path, progress: 
     scores |= {f"{h.peer.name}, {h.peer.threshold} bits": score_graph(h.graph(), truth) for h in hashes}
     scores |= ablations(result, truth, hashes[0], progress)
     rows = rows_of(result, truth)
-    curves = {ALONE: pair_curve(result.embeddings.vectors[rows], truth.groups)}
+    views = views_of(result.embeddings)[rows]  # (n, 2, d)
+    curves = {ALONE: pair_curve(views, truth.groups), f"{ALONE}, one view": pair_curve(views[:, 0], truth.groups)}
     curves |= {h.peer.name: pair_curve(h.vectors, truth.groups) for h in hashes}
     return {
         "files": len(truth.paths),
@@ -80,11 +81,18 @@ def rows_of(result: Result, truth: Truth) -> np.ndarray:
     return np.array([rows[path] for path in truth.paths])
 
 
+def views_of(embeddings: Embeddings) -> np.ndarray:
+    """(n, 2, d): every file as a whole, and the picture it shows on a plain page, where it shows one."""
+    views = np.repeat(embeddings.vectors[:, None], 2, axis=1)
+    views[embeddings.panel_rows, 1] = embeddings.panels.reshape(-1, views.shape[2])
+    return views
+
+
 def ablations(result: Result, truth: Truth, phash: Hashes, progress: bool) -> dict[str, Mapping]:
     """The project with a part replaced: pHash for the encoder, a guess for the calibrated epsilon."""
     rows = rows_of(result, truth)
     verifier = Verifier([result.embeddings.paths[row] for row in rows], result.config.num_workers, progress)
-    guessed = radius_neighbors_graph(result.embeddings.vectors[rows], IMAGENET_EPSILON)
+    guessed = candidate_graph(result.embeddings, IMAGENET_EPSILON)[rows][:, rows]  # in the order of the truth
     return {
         f"pHash within {CANDIDATE_BITS} bits + confirmation": score_graph(
             verifier.verify(phash.graph(CANDIDATE_BITS)), truth

@@ -68,7 +68,8 @@ def pair_curve(vectors: np.ndarray, groups: np.ndarray, block: int = 1024) -> Pa
 
     Parameters
     ----------
-    vectors : (n, d) float32, unit norm. Hashes fit in as +-1 / sqrt(bits): cosine distance = 2 x share of unequal bits
+    vectors : (n, d) float32, unit norm; or (n, views, d), where the nearest views of two files count. Hashes fit in as
+        +-1 / sqrt(bits): cosine distance = 2 x share of unequal bits
     groups : (n,) int, equal for copies of one picture
     block : rows and columns at a time; memory is some block x block matrices and the pairs of copies
 
@@ -80,18 +81,26 @@ def pair_curve(vectors: np.ndarray, groups: np.ndarray, block: int = 1024) -> Pa
         raise ValueError(f"one group a vector, got {len(vectors)} vectors and {len(groups)} groups")
     copies = [np.zeros(0, np.float32)]
     for group in np.flatnonzero(np.bincount(groups, minlength=1) > 1):
-        members = vectors[groups == group]  # (size, d)
-        copies.append((1 - members @ members.T)[np.triu_indices(len(members), 1)])
+        members = vectors[groups == group]  # (size, ...)
+        copies.append(_distances(members, members)[np.triu_indices(len(members), 1)])
     found, counts = np.unique(np.concatenate(copies), return_counts=True)
     wrong = np.zeros(len(found) + 1, np.int64)  # by the first threshold that reaches the pair; the last: none does
     for top in range(0, len(vectors), block):
         for left in range(top, len(vectors), block):
-            distances = 1 - vectors[top : top + block] @ vectors[left : left + block].T  # (<= block, <= block)
+            distances = _distances(vectors[top : top + block], vectors[left : left + block])  # (<= block, <= block)
             different = groups[top : top + block, None] != groups[None, left : left + block]
             if top == left:
                 different = np.triu(different)
             wrong += np.bincount(np.searchsorted(found, distances[different]), minlength=len(wrong))
     return PairCurve(found, counts.cumsum(), wrong[:-1].cumsum(), int(counts.sum()))
+
+
+def _distances(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """Cosine distances (len(a), len(b)) of the nearest views."""
+    if a.ndim == 2:
+        return 1 - a @ b.T
+    views = [1 - a[:, i] @ b[:, j].T for i in range(a.shape[1]) for j in range(b.shape[1])]
+    return np.minimum.reduce(views)
 
 
 @dataclass(frozen=True)

@@ -48,6 +48,15 @@ def test_equal_distances_count_together():
     assert curve.recall_at(0.99) == 0 and curve.epsilon_at(0.99) == 0
 
 
+def test_of_several_views_the_nearest_count():
+    groups = np.array([0, 0, 1])
+    one = np.stack([at(0, 90, 50), at(0, 10, 50)], axis=1)  # the second file shows the first in its other view
+    curve = pair_curve(one, groups)
+    assert curve.thresholds == pytest.approx([1 - np.cos(np.radians(10))], abs=1e-6) and curve.wrong.tolist() == [0]
+    same = pair_curve(np.repeat(at(0, 10, 25)[:, None], 2, axis=1), groups)
+    assert same.wrong.tolist() == pair_curve(at(0, 10, 25), groups).wrong.tolist()
+
+
 def test_curve_without_copies_is_empty():
     curve = pair_curve(at(0, 10), np.array([0, 1]))
     assert curve == PairCurve(curve.thresholds, curve.right, curve.wrong, 0) and not len(curve.thresholds)
@@ -302,8 +311,9 @@ def test_the_command_line_says_the_epsilon_and_what_to_run(told, tmp_path, capsy
     words = [str(tmp_path / "photos"), "--calibrate", "0.9", "--image-resize", "96", "--output", str(tmp_path / "out")]
     assert main.main(words) == 0
     said = capsys.readouterr().out.splitlines()
-    assert said[-4].startswith("epsilon 0.1250 has precision 0.9")
+    assert said[-6].startswith("epsilon 0.1250 has precision 0.9")
     assert said[-1].endswith("photos --epsilon 0.1250 --image-resize 96")
+    assert said[-3] == said[-1] + " --no-verify"
     assert (tmp_path / "out" / "calibration.png").read_bytes().startswith(b"\x89PNG")
 
 
