@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 __all__ = ["Cluster", "Member", "build_clusters", "choose_keeper", "cluster_labels"]
 
 BY_SIZE, BY_PLACE, BY_MATCHES = 1, 2, 1  # how many of each are tried as the keeper
+ALMOST = 0.1  # share of a cluster's files that may stay for the sake of a better keeper
 UNMARKED = 0.01  # share of a picture under marks that may be by chance
 SAME_PLACE = 0.01  # difference of mean cosine distances that says nothing
 
@@ -112,27 +113,33 @@ def keeper_candidates(pairs: Pairs, rows: Sequence[int]) -> list[int]:
 
     The largest, those nearest to all others, and the one that covers most others among the pairs matched so far.
     """
-    means = dict(zip(rows, pairs.mean_distances(rows), strict=True))
-    by_place = sorted(rows, key=lambda row: (means[row], -pairs.pixels(row), -pairs.bits_per_pixel(row), row))
+    means = dict(zip(rows, pairs.mean_distances(rows).tolist(), strict=True))
+    middle = min(means.values())
+    by_place = sorted(
+        rows, key=lambda row: (int((means[row] - middle) / SAME_PLACE), -pairs.pixels(row), *pairs.by_quality(row))
+    )
+    twins = {row: (means[row], pairs.pixels(row), pairs.file(row)[0]) for row in rows}  # equal for copies of one file
+    first = {twins[row]: row for row in reversed(by_place)}
+    by_place.sort(key=lambda row: first[twins[row]] != row)
     by_size = sorted(by_place, key=lambda row: -pairs.pixels(row))
     by_matches = sorted(by_place, key=lambda row: -pairs.covered_by[row])
     return sorted({*by_size[:BY_SIZE], *by_place[:BY_PLACE], *by_matches[:BY_MATCHES]})
 
 
 def choose_keeper(pairs: Pairs, rows: Sequence[int], candidates: Sequence[int]) -> int:
-    """The candidate that lets most other rows go.
+    """The candidate that lets most other rows go, or nearly most: few too many is better than the original too few.
 
     Of several, one that no other shows at a higher resolution (a larger canvas is none) or without marks that it
     carries; then one in the middle of the cluster, since each edit departs from the original; then the least
     compressed, the oldest, and the first by path.
     """
     going = {keeper: sum(pairs.member(row, keeper).removable for row in rows) for keeper in candidates}
-    left = [keeper for keeper in candidates if going[keeper] == max(going.values())]
+    left = [keeper for keeper in candidates if going[keeper] >= max(going.values()) - ALMOST * len(rows)]
     left = [keeper for keeper in left if not any(_is_worse(pairs, keeper, other) for other in left)] or left
     means = dict(zip(rows, pairs.mean_distances(rows), strict=True))
     middle = min(means[keeper] for keeper in left)
     left = [keeper for keeper in left if means[keeper] <= middle + SAME_PLACE]
-    return min(left, key=lambda row: (-pairs.bits_per_pixel(row), pairs.file(row)[1], row))
+    return min(left, key=pairs.by_quality)
 
 
 def _is_worse(pairs: Pairs, keeper: int, other: int) -> bool:

@@ -104,8 +104,10 @@ class Pairs:
     def pixels(self, row: int) -> int:
         return int(self.sizes[row].prod())
 
-    def bits_per_pixel(self, row: int) -> float:
-        return 8 * self.file(row)[0] / max(self.pixels(row), 1)
+    def by_quality(self, row: int) -> tuple[float, int, int]:
+        """To sort by: the least compressed first, then the oldest, then by path."""
+        size, modified = self.file(row)
+        return -size / max(self.pixels(row), 1), modified, row
 
     def _file(self, row: int) -> tuple[int, int]:
         """Bytes and time of the last change in ns; zeros once it is gone."""
