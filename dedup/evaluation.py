@@ -1,19 +1,18 @@
-"""How good the finding is: distances or a grouping and the truth in, figures out.
+"""How good distances are: vectors and the truth in, precision and recall over all pairs out, for every epsilon.
 
-vectors (n, d), groups (n,)       ->  PairCurve: precision and recall over all pairs, for every epsilon
-labels (n,), stays (n,), truth    ->  Score: pairs, clusters, removals, recall by edit
+vectors (n, d), groups (n,)  ->  PairCurve(thresholds (k,), right (k,), wrong (k,))
+
+What a grouping is worth says dedup.scoring, which epsilon to take dedup.calibration; both are at hand here.
 """
 
 from __future__ import annotations
 
-import csv
-from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 
 from dedup.calibration import Calibration, calibrate_epsilon
+from dedup.scoring import Score, Truth, grouping_of, score_grouping
 
 __all__ = [
     "Calibration",
@@ -101,121 +100,3 @@ def _distances(a: np.ndarray, b: np.ndarray) -> np.ndarray:
         return 1 - a @ b.T
     views = [1 - a[:, i] @ b[:, j].T for i in range(a.shape[1]) for j in range(b.shape[1])]
     return np.minimum.reduce(views)
-
-
-@dataclass(frozen=True)
-class Truth:
-    """Which files are copies of one picture.
-
-    paths : relative to the folder of images, posix
-    groups : (n,) int, equal for copies of one picture
-    edits, levels : what was done to each file, and how hard that is to see through; "original" for the original
-    """
-
-    paths: list[str]
-    groups: np.ndarray
-    edits: list[str]
-    levels: list[str]
-
-    @classmethod
-    def read(cls, path: Path) -> Truth:
-        """Read a CSV file with the columns path, group, edit, level."""
-        with open(path, encoding="utf-8", newline="") as file:
-            rows = list(csv.DictReader(file))
-        groups = np.unique([row["group"] for row in rows], return_inverse=True)[1].astype(np.int64)
-        return cls([row["path"] for row in rows], groups, [row["edit"] for row in rows], [row["level"] for row in rows])
-
-
-@dataclass(frozen=True)
-class Score:
-    """What a grouping is worth; shares in [0, 1].
-
-    precision, recall, f1 : over all pairs of files that were put together
-    cluster_precision, cluster_recall, cluster_f1 : B-cubed (Bagga and Baldwin, LREC 1998), which counts every file
-        once, so that large clusters do not outweigh small ones as they do in pairs
-    removed : files that would go
-    wrong_removals : of these, those whose picture nothing that stays of their cluster shows
-    lost_photos : pictures of which no file would stay anywhere
-    recall_by_level, recall_by_edit : share of such copies that are grouped with their original
-    """
-
-    precision: float
-    recall: float
-    f1: float
-    cluster_precision: float
-    cluster_recall: float
-    cluster_f1: float
-    removed: int
-    wrong_removals: int
-    lost_photos: int
-    recall_by_level: Mapping[str, float]
-    recall_by_edit: Mapping[str, float]
-
-
-def score_grouping(truth: Truth, labels: np.ndarray, stays: np.ndarray | None = None) -> Score:
-    """Compare a grouping with the truth.
-
-    Parameters
-    ----------
-    labels : (n,) int, a cluster's number for each of truth.paths; negative = alone
-    stays : (n,) bool, which files would not be removed; None, or none of a cluster = its first file stays
-    """
-    n = len(truth.paths)
-    labels = np.where(labels < 0, np.max(labels, initial=0) + 1 + np.arange(n), labels)
-    _, firsts, clusters = np.unique(labels, return_index=True, return_inverse=True)
-    groups = truth.groups
-    cells, cell_sizes = np.unique(clusters * n + groups, return_inverse=True, return_counts=True)[1:]
-    shared = cell_sizes[cells]  # (n,) files of a file's picture in its cluster, itself included
-    cluster_sizes, group_sizes = np.bincount(clusters), np.bincount(groups)
-    together = _pairs(cell_sizes)
-    precision, recall = _ratio(together, _pairs(cluster_sizes)), _ratio(together, _pairs(group_sizes))
-    by_cluster, by_group = (
-        float((shared / cluster_sizes[clusters]).mean()),
-        float((shared / group_sizes[groups]).mean()),
-    )
-    stays = np.zeros(n, bool) if stays is None else stays.copy()
-    left = np.bincount(clusters, weights=stays) == 0
-    stays[firsts[left]] = True
-    return Score(
-        *(precision, recall, _harmonic_mean(precision, recall)),
-        *(by_cluster, by_group, _harmonic_mean(by_cluster, by_group)),
-        removed=int((~stays).sum()),
-        wrong_removals=int((~stays & ~np.isin(cells, cells[stays])).sum()),
-        lost_photos=len(np.unique(groups)) - len(np.unique(groups[stays])),
-        recall_by_level=_recall_by(truth.levels, truth, clusters),
-        recall_by_edit=_recall_by(truth.edits, truth, clusters),
-    )
-
-
-def _pairs(sizes: np.ndarray) -> int:
-    return int((sizes * (sizes - 1) // 2).sum())
-
-
-def _ratio(part: int, whole: int) -> float:
-    return part / whole if whole else 1.0
-
-
-def _harmonic_mean(a: float, b: float) -> float:
-    return 2 * a * b / (a + b) if a + b else 0.0
-
-
-def _recall_by(names: list[str], truth: Truth, clusters: np.ndarray) -> dict[str, float]:
-    """Share of the copies of each name that are in their original's cluster."""
-    home = {truth.groups[i]: clusters[i] for i, level in enumerate(truth.levels) if level == "original"}
-    hits: dict[str, list[bool]] = {}
-    for name, level, group, cluster in zip(names, truth.levels, truth.groups, clusters, strict=True):
-        if level != "original":
-            hits.setdefault(name, []).append(bool(home.get(group) == cluster))
-    return {name: sum(hits[name]) / len(hits[name]) for name in sorted(hits)}
-
-
-def grouping_of(clusters: Iterable, images_dir: Path, truth: Truth) -> tuple[np.ndarray, np.ndarray]:
-    """Labels (n,) int and stays (n,) bool of truth.paths, as `score_grouping` takes them, from a list of `Cluster`."""
-    rows = {path: row for row, path in enumerate(truth.paths)}
-    labels, stays = np.full(len(rows), -1), np.ones(len(rows), bool)
-    for cluster in clusters:
-        for member in (cluster.keeper, *cluster.members):
-            row = rows.get(member.path.relative_to(images_dir).as_posix())
-            if row is not None:
-                labels[row], stays[row] = cluster.number, not member.removable
-    return labels, stays

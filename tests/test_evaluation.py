@@ -15,7 +15,8 @@ from sklearn.metrics import average_precision_score
 
 import main
 from dedup import calibration
-from dedup.calibration import calibrate_epsilon, describe, distinct_pairs, expected_precision, nearest_pairs
+from dedup.calibration import calibrate_epsilon, describe, expected_precision
+from dedup.distinct import distinct_pairs, nearest_pairs
 from dedup.evaluation import PairCurve, Truth, grouping_of, pair_curve, score_grouping
 
 
@@ -226,7 +227,7 @@ def folder(tmp_path, monkeypatch) -> list[Path]:
     def confirmer(paths, num_workers, progress):
         return lambda pairs: [(i, j) for i, j, _ in pairs if paths[i].read_bytes() == paths[j].read_bytes()]
 
-    monkeypatch.setattr(calibration, "_confirmer", confirmer)
+    monkeypatch.setattr(calibration, "confirmer", confirmer)
     return paths
 
 
