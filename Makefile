@@ -44,7 +44,9 @@ format: $(VENV)/.installed-dev ## let ruff repair and format the code
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
+# The two settings spare glibc page faults, which halves the time on a CPU; elsewhere they do nothing.
 train: install ## train the default encoder on the photos of DEDUP_DATA (hours on a CPU)
+	MALLOC_MMAP_MAX_=0 MALLOC_TRIM_THRESHOLD_=17179869184 \
 	$(BIN)/python -m dedup.training "$${DEDUP_DATA:?set it to the folder that holds train/}/train"
 
 benchmark: $(VENV)/.installed-bench ## measure on the pictures of DEDUP_DATA, beside other tools (minutes), and draw it

@@ -36,6 +36,10 @@ class Recipe:
     seed: int = 0
 
 
+# The second round starts from the weights of the first, with a learning rate that rises and falls once more.
+ROUNDS = (Recipe(), Recipe(epochs=20, sizes=((0.0, 128), (0.85, 160)), learning_rate=1.2e-3, seed=1))
+
+
 class Trainer:
     """All that changes while training: the encoder, its optimizer and learning rate, the queue, the step.
 
@@ -47,9 +51,10 @@ class Trainer:
     """
 
     def __init__(self, recipe: Recipe, steps: int, device: torch.device):
-        torch.manual_seed(recipe.seed)
         self.recipe, self.steps, self.device, self.step = recipe, steps, device, 0
-        self.encoder = copy_detection_encoder(recipe.embedding_size)
+        with torch.random.fork_rng(devices=[]):  # the caller's generator stays as it is
+            torch.manual_seed(recipe.seed)
+            self.encoder = copy_detection_encoder(recipe.embedding_size)
         # Centred dimensions start spread over the sphere, not in one corner of it.
         centre = nn.BatchNorm1d(recipe.embedding_size, affine=False)
         self.encoder.embedding = nn.Sequential(self.encoder.embedding, centre)
@@ -97,6 +102,12 @@ class Trainer:
         for name in ("encoder", "optimizer", "scheduler"):
             getattr(self, name).load_state_dict(saved[name])
         self.step, self.queue, self.queue_photos = saved["step"], saved["queue"], saved["queue_photos"]
+
+    def start_from(self, path: Path) -> None:
+        """Take the encoder and the queue of another run's checkpoint, and nothing else."""
+        saved = torch.load(path, map_location=self.device, weights_only=True)
+        self.encoder.load_state_dict(saved["encoder"])
+        self.queue, self.queue_photos = saved["queue"], saved["queue_photos"]
 
     def finish(self) -> EncoderCNN:
         """The encoder, in eval mode, without the batch norm."""

@@ -1,6 +1,6 @@
 """The encoder's training: a folder of photos in, weights out.
 
-photos (n,)  ->  OUTPUT/copydet.safetensors, with log.jsonl of the loss and checkpoint.pt to go on from
+photos (n,)  ->  OUTPUT/copydet.safetensors; a folder a round with log.jsonl of the loss and checkpoint.pt to go on from
 
     python -m dedup.training PHOTOS --output run             # repeat the command to go on after a stop
     python main.py PICTURES --encoder run/copydet.safetensors
@@ -17,6 +17,7 @@ import json
 import sys
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -31,7 +32,7 @@ from dedup.contrast import CopiesDataset, schedule_batches
 from dedup.dataset import UnreadableImage, list_images, load_image
 from dedup.embeddings import extract_embeddings
 from dedup.model import EncoderCNN
-from dedup.trainer import Recipe, Trainer, TrainingError
+from dedup.trainer import ROUNDS, Recipe, Trainer, TrainingError
 
 SHORT_SIDE = 224  # px of a photo in memory; its copies are smaller
 EXTENSIONS = (".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff", ".heic", ".heif", ".avif", ".bmp")
@@ -42,17 +43,19 @@ def train(
     photos: Sequence[np.ndarray],
     recipe: Recipe,
     output: Path,
+    start: Path | None = None,
     num_workers: int = 2,
     save_every: int = 200,
     log_every: int = 20,
     progress: bool = True,
 ) -> EncoderCNN:
-    """Train from nothing, or go on from `output/checkpoint.pt`; log to `output/log.jsonl`.
+    """Train a round, or go on from `output/checkpoint.pt`; log to `output/log.jsonl`.
 
     Parameters
     ----------
     photos : n x (height, width, 3) uint8 RGB, short side around 224 px
     output : a folder, made where it is missing
+    start : checkpoint of an earlier round, whose weights this one begins with; None = weights of chance
     num_workers : processes that make copies; the weights do not depend on it
     save_every, log_every : steps between two checkpoints and between two lines of the log
     progress : show a bar on stderr
@@ -73,6 +76,8 @@ def train(
     trainer = Trainer(recipe, len(batches), torch.device("cuda" if torch.cuda.is_available() else "cpu"))
     if checkpoint.exists():
         trainer.load(checkpoint)
+    elif start:
+        trainer.start_from(start)
     log = Log(output / "log.jsonl", trainer.step)
     bar = tqdm(total=len(batches), initial=trainer.step, desc="Training", unit=" steps", disable=not progress)
     with bar:
@@ -115,13 +120,13 @@ def _start_worker(number: int) -> None:
     cv2.setNumThreads(1)  # a spawned process starts with as many as there are cores
 
 
-def read_photos(paths: Sequence[Path]) -> list[np.ndarray]:
+def read_photos(paths: Sequence[Path], progress: bool = True) -> list[np.ndarray]:
     """Decode photos once for all: n x (height, width, 3) uint8 RGB, short side 224 px or less, as the file has it.
 
     What can't be read is left out, and named on stderr.
     """
     photos = []
-    for path in tqdm(paths, desc="Reading", unit=" photos"):
+    for path in tqdm(paths, desc="Reading", unit=" photos", disable=not progress):
         try:
             image = load_image(path, SHORT_SIDE)
         except UnreadableImage as error:
@@ -151,7 +156,8 @@ def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     )
     parser.add_argument("photos", type=Path, help="a folder of distinct photos, searched to any depth")
     parser.add_argument("--output", type=Path, default=Path("training"), help="folder of what is written (training)")
-    parser.add_argument("--epochs", type=int, default=Recipe.epochs, help=f"rounds over all photos ({Recipe.epochs})")
+    epochs = [recipe.epochs for recipe in ROUNDS]
+    parser.add_argument("--epochs", type=int, nargs="+", default=epochs, help=f"of the rounds, 1 or 2 ({epochs})")
     parser.add_argument("--batch-size", type=int, default=Recipe.batch_size, help=f"photos ({Recipe.batch_size})")
     parser.add_argument("--workers", type=int, default=2, help="processes that make copies (2)")
     told = parser.add_mutually_exclusive_group()
@@ -161,17 +167,22 @@ def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     for folder in (given.photos, given.calibrate):
         if folder and not folder.is_dir():
             parser.error(f"no such folder: {folder}")
-    if not 0 <= given.epsilon <= 2 or given.epochs < 1 or given.batch_size < 2 or given.workers < 0:
-        parser.error("epsilon is 0 to 2, epochs 1 or more, batch-size 2 or more, workers 0 or more")
+    enough = min(given.epochs) >= 1 and given.batch_size >= 2 and given.workers >= 0
+    if not enough or len(given.epochs) > len(ROUNDS) or not 0 <= given.epsilon <= 2:
+        parser.error("epochs 1 or more, 2 rounds at most, batch-size 2 or more, workers 0 or more, epsilon 0 to 2")
     return given
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     given = parse_arguments(arguments)
-    recipe, weights = Recipe(epochs=given.epochs, batch_size=given.batch_size), given.output / "copydet.safetensors"
-    paths = list_images(given.photos, EXTENSIONS)
+    paths, weights = list_images(given.photos, EXTENSIONS), given.output / "copydet.safetensors"
     try:
-        encoder = train(read_photos(paths), recipe, given.output, given.workers)
+        photos, start = read_photos(paths), None
+        for number, (recipe, epochs) in enumerate(zip(ROUNDS, given.epochs, strict=False), 1):
+            folder = given.output / f"round{number}"
+            recipe = replace(recipe, epochs=epochs, batch_size=given.batch_size)
+            encoder = train(photos, recipe, folder, start, given.workers)
+            start = folder / "checkpoint.pt"
         export(encoder, paths, given.calibrate, given.epsilon, weights)
     except ValueError as error:  # each with one line that says the way out
         sys.exit(f"{given.photos}: {error}")
