@@ -31,7 +31,7 @@ DRAWN = ("this project", "imagededup PHash, 10 bits", "PDQ, 31 bits", "imagehash
 def main(arguments: list[str] | None = None) -> int:
     options = read_options(arguments)
     data = data_folder()
-    results = json.loads(options.results.read_text(encoding="utf-8")) if options.results.exists() else {}
+    results = last_results(options.results)
     for name in options.sets:
         print(f"measuring: {name}", file=sys.stderr)
         results[name], pairs = measure(name, data, options)
@@ -45,6 +45,12 @@ def main(arguments: list[str] | None = None) -> int:
     print(*goal_table(results), sep="\n")
     print(f"\npairs to look at: {options.build / 'to_look_at_*.csv'}")
     return int(not all(goal.met for goal in goals(results)))
+
+
+def last_results(path: Path) -> dict:
+    """What was measured before, with these weights."""
+    results = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    return results if results.get("weights") == weights_digest() else {}
 
 
 def read_options(arguments: list[str] | None) -> argparse.Namespace:
