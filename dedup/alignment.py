@@ -62,7 +62,7 @@ def _ratio_matches(first: np.ndarray, second: np.ndarray, ratio: float = 0.85) -
     best = likeness[rows, nearest]
     mutual = likeness.argmax(axis=0)[nearest] == rows
     likeness[rows, nearest] = -1
-    distance, next_distance = np.sqrt(np.maximum(2 - 2 * best, 0)), np.sqrt(2 - 2 * likeness.max(axis=1))
+    distance, next_distance = (np.sqrt(np.maximum(2 - 2 * to, 0)) for to in (best, likeness.max(axis=1)))
     rows = rows[mutual & (distance < ratio * next_distance)]
     return rows, nearest[rows]
 

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import cv2
 import numpy as np
 
-from dedup.overlay import Frame, Overlay, chroma, framed, outline, stretch
+from dedup.frames import Frame, chroma, outline, stretch
+from dedup.overlay import Overlay
 from dedup.pictures import Picture
 
 LEAST_BLOCKS = 12  # textured blocks of 225; with fewer a picture is blank to us
@@ -69,6 +71,46 @@ def confirmed(overlay: Overlay, graphic: bool, edge: float, breaks: float, turn:
     # Changed in places, by captions, stickers, something laid over: what is untouched agrees in every detail.
     usual, least = (0.95, 0.6) if whole_frame else (0.975, 0.8)
     return o.detail_usual >= usual and o.agreement >= least and o.detail_blocks >= least
+
+
+def framed(picture: Picture, polygon: np.ndarray) -> tuple[float, float]:
+    """How a polygon's boundary lies in a picture: share on the picture's own edge, share along which the picture breaks
+    off, as around a pasted picture.
+
+    polygon : (4, 2) in unit coordinates
+    """
+    height, width = picture.grey.shape
+    image = cv2.GaussianBlur(picture.grey, (0, 0), 0.7).astype(np.float32)
+    points = polygon * np.float32([width, height]) - 0.5
+    left, top, right, bottom = np.multiply(picture.box, (width, height, width, height))
+    margin = 0.03 * max(height, width)
+    total = edge = breaks = 0.0
+    for start, end in zip(points, np.roll(points, -1, axis=0), strict=True):
+        length = float(np.linalg.norm(end - start))
+        total += length
+        middle = (start + end) / 2
+        along = (end - start) / max(length, 1e-6)
+        normal = np.float32([-along[1], along[0]])
+        if np.dot(normal, points.mean(axis=0) - start) > 0:
+            normal = -normal  # outwards
+        x, y = middle
+        if (min(x - left, right - x) < margin and abs(normal[0]) > 0.9) or (
+            min(y - top, bottom - y) < margin and abs(normal[1]) > 0.9
+        ):
+            edge += length
+        elif length >= 12 and _breaks_off(image, start + 3 * along, along, normal, length - 6):
+            breaks += length
+    return edge / max(total, 1e-6), breaks / max(total, 1e-6)
+
+
+def _breaks_off(image: np.ndarray, start: np.ndarray, along: np.ndarray, normal: np.ndarray, length: float) -> bool:
+    """Whether brightness jumps along a line more than beside it."""
+    steps, across = np.arange(0, length, dtype=np.float32), np.arange(-9, 10, dtype=np.float32)
+    places = (start + steps[:, None] * along)[:, None] + across[None, :, None] * normal  # (steps, 19, 2)
+    strip = cv2.remap(image, places.astype(np.float32), None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+    jumps = np.abs(np.diff(strip, axis=1)).mean(axis=0)  # (18,)
+    near, beside = jumps[6:12].max(), np.median(np.r_[jumps[:6], jumps[12:]])
+    return bool(near > 6 and near > 2.2 * beside)
 
 
 def other_hue(first: np.ndarray, second: np.ndarray, most: float) -> bool:

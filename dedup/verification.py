@@ -24,8 +24,9 @@ from tqdm import tqdm
 
 from dedup.alignment import keypoint_transforms, whole_transforms
 from dedup.dataset import load_image
+from dedup.frames import lay, refine
 from dedup.judgement import Match, judge
-from dedup.overlay import compare, lay, refine
+from dedup.overlay import compare
 from dedup.pictures import Picture, read_picture
 from dedup.workers import Lost, run_jobs
 

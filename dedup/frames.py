@@ -1,0 +1,132 @@
+"""Two pictures laid on each other: a transform in, both where they overlap out.
+
+Picture, Picture, (3, 3) transform in unit coordinates  ->  Frame
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import cv2
+import numpy as np
+
+from dedup.pictures import Picture
+
+SIDE = 128  # of the common frame in px
+
+
+@dataclass(frozen=True)
+class Frame:
+    """Both pictures where they overlap, in the squeezed frame of the one that lies in the other.
+
+    base, other : (side, side) uint8 grey, equally sharp
+    mask : (side, side) bool, where there is something of both
+    base_is_first : which of the two gives the frame
+    transform : unit coordinates of the base -> unit coordinates of the other
+    """
+
+    base: np.ndarray
+    other: np.ndarray
+    mask: np.ndarray
+    base_is_first: bool
+    transform: np.ndarray
+
+    @property
+    def first_to_second(self) -> np.ndarray:
+        return self.transform if self.base_is_first else np.linalg.inv(self.transform)
+
+
+def outline(transform: np.ndarray) -> np.ndarray:
+    """(4, 2) where the unit square's corners go."""
+    return cv2.perspectiveTransform(np.float32([[[0, 0], [1, 0], [1, 1], [0, 1]]]), transform)[0]
+
+
+def shares(picture: Picture, polygon: np.ndarray, grid: int = 96) -> tuple[float, float]:
+    """Share of a picture inside a polygon in unit coordinates: of its area, and with plain margins as inside."""
+    mask = np.zeros((grid, grid), np.uint8)
+    cv2.fillConvexPoly(mask, np.round(np.clip(polygon, -8, 9) * grid * 16 - 8).astype(np.int32), 1, shift=4)
+    shown = np.ones((grid, grid), bool)
+    left, top, right, bottom = np.round(np.multiply(picture.box, grid)).astype(int)
+    shown[top:bottom, left:right] = mask[top:bottom, left:right]
+    return float(mask.mean()), float(shown.mean())
+
+
+def _to_pixels(transform: np.ndarray, image: np.ndarray, side: int) -> np.ndarray:
+    """Pixel of a side x side frame -> pixel of the image, pixels counted at their centres."""
+    height, width = image.shape[:2]
+    to_image = np.array([[width, 0, -0.5], [0, height, -0.5], [0, 0, 1]])
+    return to_image @ transform @ np.array([[1 / side, 0, 0.5 / side], [0, 1 / side, 0.5 / side], [0, 0, 1]])
+
+
+def _warp(image: np.ndarray, to_pixels: np.ndarray, side: int) -> np.ndarray:
+    flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
+    return cv2.warpPerspective(image, to_pixels, (side, side), flags=flags, borderMode=cv2.BORDER_REPLICATE)
+
+
+def lay(first: Picture, second: Picture, transform: np.ndarray, side: int = SIDE) -> Frame:
+    """Bring both pictures into one frame, at the sharpness of the less sharp one.
+
+    transform : unit coordinates of the first -> unit coordinates of the second
+    """
+    inverse = np.linalg.inv(transform)
+    base_is_first = shares(first, outline(inverse))[0] >= shares(second, outline(transform))[0]
+    base, other = (first, second) if base_is_first else (second, first)
+    transform = transform if base_is_first else inverse
+    # Both are shrunk to the fewer px that either has along each side, so that neither is sharper.
+    fine = np.minimum(side, base.grey.shape[::-1])  # (2,) px of the base that the frame can show, across and down
+    reach = stretch(transform, other.grey) / fine  # (2, 2) px of `other`, (across, down) for a px of the base
+    height, width = other.grey.shape
+    across, down = np.maximum(np.linalg.norm(reach, axis=1), 1)
+    image = _shrink(other.grey, width / across, height / down)
+    reach = stretch(transform, image) / fine
+    across, down = np.minimum(np.linalg.norm(reach, axis=0), 1) * fine
+    own = cv2.resize(_shrink(base.grey, across, down), (side, side), interpolation=cv2.INTER_LINEAR)
+    to_pixels = _to_pixels(transform, image, side)
+    whole = np.full(image.shape, 255, np.uint8)
+    inside = cv2.warpPerspective(whole, to_pixels, (side, side), flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP) > 250
+    return Frame(own, _warp(image, to_pixels, side), inside, base_is_first, transform)
+
+
+def stretch(transform: np.ndarray, image: np.ndarray) -> np.ndarray:
+    """(2, 2) px of an image, (x, y), that the unit square's two sides cover, near its middle."""
+    middle, right, below = (transform @ [x, y, 1] for x, y in ((0.5, 0.5), (0.6, 0.5), (0.5, 0.6)))
+    middle, right, below = (point[:2] / point[2] for point in (middle, right, below))
+    return np.stack([right - middle, below - middle], axis=1) * 10 * np.array(image.shape[::-1])[:, None]
+
+
+def _shrink(image: np.ndarray, width: float, height: float) -> np.ndarray:
+    size = max(8, round(width)), max(8, round(height))
+    return image if size == image.shape[::-1] else cv2.resize(image, size, interpolation=cv2.INTER_AREA)
+
+
+def refine(frame: Frame, steps: int = 25) -> Frame:
+    """Move the other picture by fractions of a pixel to where it fits best (ECC; Evangelidis, TPAMI 2008)."""
+    side = len(frame.base)
+    criteria = (cv2.TERM_CRITERIA_COUNT | cv2.TERM_CRITERIA_EPS, steps, 1e-4)
+    mask = frame.mask.astype(np.uint8)
+    try:
+        _, move = cv2.findTransformECC(
+            frame.base, frame.other, np.eye(3, dtype=np.float32), cv2.MOTION_HOMOGRAPHY, criteria, mask, 3
+        )
+    except cv2.error:  # no overlap or no texture to go by
+        return frame
+    unit = np.array([[1 / side, 0, 0.5 / side], [0, 1 / side, 0.5 / side], [0, 0, 1]])  # pixel -> unit coordinates
+    unit_move = unit @ move.astype(float) @ np.linalg.inv(unit)
+    if not np.abs(outline(unit_move) - outline(np.eye(3))).max() < 0.04:
+        return frame
+    transform = frame.transform @ unit_move
+    other = _warp(frame.other, move, side)
+    inside = _warp(frame.mask.astype(np.uint8) * 255, move, side) > 250
+    return replace(frame, other=other, mask=inside & frame.mask, transform=transform / transform[2, 2])
+
+
+def chroma(first: Picture, second: Picture, frame: Frame, side: int = 24) -> tuple[np.ndarray, np.ndarray]:
+    """(k,) complex a + ib (CIELAB) of both pictures at the same places of the overlap."""
+    base, other = (first, second) if frame.base_is_first else (second, first)
+    soft = [cv2.GaussianBlur(picture.colours, (0, 0), 1) for picture in (base, other)]
+    own = cv2.resize(soft[0], (side, side), interpolation=cv2.INTER_AREA)
+    warped = _warp(soft[1], _to_pixels(frame.transform, soft[1], side), side)
+    mask = cv2.resize(frame.mask.astype(np.uint8), (side, side), interpolation=cv2.INTER_NEAREST) > 0
+    labs = [cv2.cvtColor(np.float32(image) / 255, cv2.COLOR_RGB2LAB)[mask] for image in (own, warped)]
+    values = [lab[:, 1] + 1j * lab[:, 2] for lab in labs]
+    return (values[0], values[1]) if frame.base_is_first else (values[1], values[0])
