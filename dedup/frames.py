@@ -120,13 +120,21 @@ def refine(frame: Frame, steps: int = 25) -> Frame:
     return replace(frame, other=other, mask=inside & frame.mask, transform=transform / transform[2, 2])
 
 
-def chroma(first: Picture, second: Picture, frame: Frame, side: int = 24) -> tuple[np.ndarray, np.ndarray]:
-    """(k,) complex a + ib (CIELAB) of both pictures at the same places of the overlap."""
+def chroma(
+    first: Picture, second: Picture, frame: Frame, apart: np.ndarray, side: int = 24
+) -> tuple[np.ndarray, np.ndarray]:
+    """(k,) complex a + ib (CIELAB) of both pictures at the same places of the overlap.
+
+    apart : (rows, columns) bool, blocks of the frame to leave out: a sticker's colours say nothing of the picture's
+    """
     base, other = (first, second) if frame.base_is_first else (second, first)
     soft = [cv2.GaussianBlur(picture.colours, (0, 0), 1) for picture in (base, other)]
     own = cv2.resize(soft[0], (side, side), interpolation=cv2.INTER_AREA)
     warped = _warp(soft[1], _to_pixels(frame.transform, soft[1], side), side)
-    mask = cv2.resize(frame.mask.astype(np.uint8), (side, side), interpolation=cv2.INTER_NEAREST) > 0
+    inside, hidden = (
+        cv2.resize(part.astype(np.uint8), (side, side), interpolation=cv2.INTER_NEAREST) for part in (frame.mask, apart)
+    )
+    mask = (inside > 0) & (hidden == 0)
     labs = [cv2.cvtColor(np.float32(image) / 255, cv2.COLOR_RGB2LAB)[mask] for image in (own, warped)]
     values = [lab[:, 1] + 1j * lab[:, 2] for lab in labs]
     return (values[0], values[1]) if frame.base_is_first else (values[1], values[0])

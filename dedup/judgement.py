@@ -7,13 +7,16 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from dedup.frames import Frame, chroma, outline, stretch
-from dedup.overlay import Overlay
+from dedup.frames import Frame, chroma, lay, outline, refine, stretch
+from dedup.overlay import Overlay, worst_detail
 from dedup.pictures import Picture
 
 LEAST_BLOCKS = 12  # textured blocks of 225; with fewer a picture is blank to us
 GRAPHIC = 0.3  # share of one grey level from which a picture is a drawing, text or a cut-out, not a photo
 LITTLE_TEXTURE = 0.42  # share of textured blocks
+DRAWN = 0.8  # share of the commonest grey levels from which one word or digit may make another picture
+CLOSER = 384  # side of the frame in px in which drawings and pages are told apart
+SAME_WORDS, UNEVEN = 0.65, 25  # correlation of details there; how far it may drop, as a multiple of the usual loss
 COVERS = 0.97
 
 
@@ -124,7 +127,8 @@ def other_hue(first: np.ndarray, second: np.ndarray, most: float) -> bool:
         return False
     for colours, strength in zip((first, second), strengths, strict=True):
         one_hue = abs(colours.sum()) / np.abs(colours).sum() > 0.85
-        sepia = 35 < np.degrees(np.angle(colours.sum())) < 100 and strength < 35
+        pale = strength < 35 and np.percentile(np.abs(colours), 95) < 50  # an orange drawing on white is not sepia
+        sepia = pale and 35 < np.degrees(np.angle(colours.sum())) < 100
         if one_hue and sepia:
             return False
     product = np.vdot(first, second)
@@ -147,6 +151,19 @@ def _turn(base: Picture, other: Picture, transform: np.ndarray) -> float:
     return float(min(angle, 90 - angle))
 
 
+def _same_words(first: Picture, second: Picture, frame: Frame) -> bool:
+    """Whether drawings or pages agree everywhere when looked at more closely: one word or digit tells them apart.
+
+    Compression and lost resolution weaken details all over; another word does so where it stands.
+    """
+    closer = lay(first, second, frame.first_to_second, CLOSER)
+    for laid in (closer, refine(closer)):
+        worst, usual = worst_detail(laid)
+        if worst >= SAME_WORDS or (usual >= 0.8 and 1 - worst <= UNEVEN * (1 - usual)):
+            return True
+    return False
+
+
 def judge(first: Picture, second: Picture, frame: Frame, overlay: Overlay, distance: float) -> Match | None:
     """The match of two pictures laid on each other; None where they are not one picture."""
     base, other = (first, second) if frame.base_is_first else (second, first)
@@ -155,11 +172,13 @@ def judge(first: Picture, second: Picture, frame: Frame, overlay: Overlay, dista
     graphic = min(first.plain, second.plain) >= GRAPHIC
     if not confirmed(overlay, graphic, edge, breaks, turn):
         return None
-    colours = chroma(first, second, frame)
+    drawn = graphic and min(first.drawn, second.drawn) >= DRAWN
+    colours = chroma(first, second, frame, overlay.apart)
     shares = overlay.first_share, overlay.second_share
     inner, outer = shares if frame.base_is_first else shares[::-1]
     two_crops = min(shares) >= 0.7 and overlay.detail >= 0.98 and turn < 1  # cut differently from one picture
-    if not (inner >= 0.9 or two_crops) or other_hue(*colours, most=25 if graphic else 45):
+    other_words = drawn and not _same_words(first, second, frame)
+    if other_words or not (inner >= 0.9 or two_crops) or other_hue(*colours, most=25 if graphic else 45):
         kind = "similar"
     elif outer >= COVERS or (outer >= 0.9 and edge >= 0.9):
         kind = "copy"

@@ -5,7 +5,7 @@ Picture, Picture, Frame  ->  Overlay
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import cv2
 import numpy as np
@@ -30,6 +30,7 @@ class Overlay:
     detail_blocks : share of blocks with fine detail in which it correlates
     detail_usual : median correlation of fine detail in these blocks
     first_extra, second_extra : share of the overlap where one shows something the other does not
+    apart : (rows, columns) bool, textured blocks that do not correlate, in the frame
     """
 
     first_share: float
@@ -42,6 +43,7 @@ class Overlay:
     detail_usual: float
     first_extra: float
     second_extra: float
+    apart: np.ndarray = field(repr=False)
 
 
 def _means(image: np.ndarray) -> np.ndarray:
@@ -92,20 +94,47 @@ def _share(part: np.ndarray, whole: np.ndarray) -> float:
     return float((part & whole).sum() / max(int(whole.sum()), 1))
 
 
+def _texture(frame: Frame, inside: np.ndarray) -> tuple[list[np.ndarray], np.ndarray, np.ndarray]:
+    """How rich either picture is in each block, contrast aside; blocks with texture; blocks that agree."""
+    grey = [cv2.GaussianBlur(image.astype(np.float32), (0, 0), 1) for image in (frame.base, frame.other)]
+    spread = [max(float(image[frame.mask].std()), TEXTURE) if frame.mask.any() else TEXTURE for image in grey]
+    *deviations, likeness = _deviations(*grey, noise=4)
+    texture = [deviation / wide for deviation, wide in zip(deviations, spread, strict=True)]
+    rich = [(deviation > TEXTURE) & (own > 0.12) for deviation, own in zip(deviations, texture, strict=True)]
+    return texture, inside & (rich[0] | rich[1]), likeness > AGREES
+
+
+def _details(fine: list[np.ndarray], inside: np.ndarray, least: float) -> tuple[np.ndarray, np.ndarray]:
+    """Blocks where either picture has `least` times its usual fine detail; correlation of details in each block."""
+    *deviations, likeness = _deviations(*fine, noise=0.5)
+    usual = [max(float(np.sqrt((own[inside] ** 2).mean())), 0.7) if inside.any() else 0.7 for own in deviations]
+    detailed = [own > least * level for own, level in zip(deviations, usual, strict=True)]
+    return inside & (detailed[0] | detailed[1]), likeness
+
+
+def worst_detail(frame: Frame, outliers: int = 3, margin: float = 0.012) -> tuple[float, float]:
+    """Correlation of strong fine detail where it is lowest, a few blocks aside, and its median.
+
+    frame : with more px than the one for `compare`, so that single words and digits show
+    margin : share of the side along the edges of the overlap that is left out, as neither picture ends to the pixel
+    """
+    reach = 2 * round(margin * len(frame.mask)) + 1
+    kernel, edges = np.ones((reach, reach), np.uint8), {"borderType": cv2.BORDER_CONSTANT, "borderValue": 0}
+    mask = cv2.erode(frame.mask.astype(np.uint8), kernel, **edges)
+    inside = _means(mask.astype(np.float32)) > 0.99
+    _, textured, agrees = _texture(frame, inside)
+    fine = [_fine(image) for image in _evenly_sharp(frame, textured & agrees)]
+    detailed, likeness = _details(fine, inside, least=0.8)
+    lowest = np.sort(likeness[detailed])
+    return (float(lowest[min(outliers, len(lowest) - 1)]), float(np.median(lowest))) if len(lowest) else (0.0, 0.0)
+
+
 def compare(first: Picture, second: Picture, frame: Frame) -> Overlay:
     """Compare two pictures block by block where they overlap."""
-    grey = [cv2.GaussianBlur(image.astype(np.float32), (0, 0), 1) for image in (frame.base, frame.other)]
     inside = _means(frame.mask.astype(np.float32)) > 0.9
-    spread = [max(float(image[frame.mask].std()), TEXTURE) if frame.mask.any() else TEXTURE for image in grey]
-    *stds, likeness = _deviations(*grey, noise=4)
-    texture = [std / wide for std, wide in zip(stds, spread, strict=True)]  # contrast does not count
-    rich = [(std > TEXTURE) & (t > 0.12) for std, t in zip(stds, texture, strict=True)]
-    textured, agrees = inside & (rich[0] | rich[1]), likeness > AGREES
-
+    texture, textured, agrees = _texture(frame, inside)
     fine = [_fine(image) for image in _evenly_sharp(frame, textured & agrees)]
-    *fine_stds, fine_likeness = _deviations(*fine, noise=0.5)
-    level = [max(float(np.sqrt((std[inside] ** 2).mean())), 0.7) if inside.any() else 0.7 for std in fine_stds]
-    detailed = inside & ((fine_stds[0] > 0.35 * level[0]) | (fine_stds[1] > 0.35 * level[1]))
+    detailed, fine_likeness = _details(fine, inside, least=0.35)
     energy = [float((image[frame.mask] ** 2).sum()) for image in fine]
     detail = float((fine[0] * fine[1])[frame.mask].sum() / np.sqrt(energy[0] * energy[1] + 1))
 
@@ -123,4 +152,5 @@ def compare(first: Picture, second: Picture, frame: Frame) -> Overlay:
         detail_usual=float(np.median(fine_likeness[detailed])) if detailed.any() else 0.0,
         first_extra=extra[0] if frame.base_is_first else extra[1],
         second_extra=extra[1] if frame.base_is_first else extra[0],
+        apart=apart,
     )

@@ -65,6 +65,16 @@ class Picture:
         return float(np.convolve(counts, np.ones(9), "same").max() / counts.sum())
 
     @cached_property
+    def drawn(self) -> float:
+        """Share of the picture that has nearly one of its four commonest grey levels: most of a page or a chart."""
+        counts, taken = np.bincount(self.grey.ravel(), minlength=256), 0
+        for _ in range(4):
+            level = int(np.convolve(counts, np.ones(9), "same").argmax())
+            taken += counts[max(0, level - 4) : level + 5].sum()
+            counts[max(0, level - 8) : level + 9] = 0
+        return float(taken / self.grey.size)
+
+    @cached_property
     def squares(self) -> np.ndarray:
         """(2, GRID * GRID) float32, zero mean and unit norm: the whole picture and its content box, squeezed."""
         h, w = self.grey.shape
