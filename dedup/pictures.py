@@ -60,9 +60,9 @@ class Picture:
 
     @cached_property
     def plain(self) -> float:
-        """Share of the picture that has nearly its most common grey level: high in drawings, text and cut-outs."""
+        """Share of the picture with its commonest grey level, give or take one: high in drawings, text, cut-outs."""
         counts = np.bincount(self.grey.ravel(), minlength=256)
-        return float(np.convolve(counts, np.ones(9), "same").max() / counts.sum())
+        return float(np.convolve(counts, np.ones(3), "same").max() / counts.sum())
 
     @cached_property
     def drawn(self) -> float:
@@ -87,7 +87,7 @@ class Picture:
     @cached_property
     def keypoints(self) -> Keypoints:
         if not hasattr(_local, "sift"):
-            _local.sift = cv2.SIFT_create(KEYPOINTS, contrastThreshold=0.02)
+            _local.sift = cv2.SIFT_create(KEYPOINTS, nOctaveLayers=2, contrastThreshold=0.03)
         found, descriptors = _local.sift.detectAndCompute(self.grey, None)
         if not found:
             return Keypoints(np.empty((0, 2), np.float32), np.empty((0, 128), np.uint8))

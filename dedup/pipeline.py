@@ -84,6 +84,8 @@ def find_duplicates(config: Config, progress: bool = True) -> Result:
     confirmed = verifier.verify(graph) if verifier else graph
     labels = cluster_labels(confirmed, epsilon)
     clusters = build_clusters(embeddings, labels, verifier, config.images_dir, epsilon)
+    if verifier:
+        verifier.forget_pictures()
     matches = verifier.matches if verifier else {}
     return Result(config, embeddings, graph, labels, matches, clusters, epsilon, str(device))
 

@@ -33,7 +33,7 @@ from dedup.workers import Lost, run_jobs
 JOINING = ("identical", "same_pixels", "copy", "crop")
 FORKS = sys.platform == "linux"  # a forked process has the pictures already; elsewhere they would have to be sent
 WORTH_FORKING = 48  # pairs
-TRIES = 12  # pairs compared between two groups, none of which joined them, after which the rest is left
+TRIES = 20  # pairs compared between two groups, none of which joined them, after which the rest is left
 
 
 class Verifier:
@@ -73,6 +73,10 @@ class Verifier:
                 self._compared.add((i, j))
                 if isinstance(match, Match):
                     self.matches[i, j] = match
+
+    def forget_pictures(self) -> None:
+        """Free the memory that pictures take; matches stay, and what is compared later is read again."""
+        self._pictures.clear()
 
     def verify(self, graph: csr_matrix) -> csr_matrix:
         """Keep the edges of a neighbour graph that join files showing one picture, up to `crop`.
@@ -115,9 +119,11 @@ class Verifier:
         Pairs are chosen as if each would join its groups, so that n files of one picture cost little more than n pairs.
         """
         tries: Counter = Counter()
+        sizes = np.bincount(groups)
         for i, j in self._compared:
             contained = (match := self.matches.get((i, j))) is not None and match.kind == "contains"
-            tries[_ordered(groups[i], groups[j])] += TRIES if contained else 1
+            settled = contained and min(sizes[groups[i]], sizes[groups[j]]) == 1  # it comes with the other's cluster
+            tries[_ordered(groups[i], groups[j])] += TRIES if settled else 1
         hopeful = DisjointSet(set(groups.tolist()))
         now, later = [], []
         for i, j, distance in waiting:
