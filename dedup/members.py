@@ -9,7 +9,7 @@ import os
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from functools import cache, cached_property
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -75,7 +75,8 @@ class Pairs:
     def __init__(self, embeddings: Embeddings, verifier: Verifier | None, images_dir: Path, epsilon: float | None):
         self.paths, self.vectors, self.sizes = embeddings.paths, embeddings.vectors, embeddings.sizes
         self.verifier, self.images_dir, self.epsilon = verifier, images_dir, epsilon
-        self.file, self.member = cache(self._file), cache(self._member)
+        self._files: dict[int, tuple[int, int]] = {}
+        self._members: dict[tuple[int, int], Member] = {}
 
     @cached_property
     def covered_by(self) -> Counter[int]:
@@ -109,13 +110,15 @@ class Pairs:
         size, modified = self.file(row)
         return -size / max(self.pixels(row), 1), modified, row
 
-    def _file(self, row: int) -> tuple[int, int]:
+    def file(self, row: int) -> tuple[int, int]:
         """Bytes and time of the last change in ns; zeros once it is gone."""
-        try:
-            status = os.stat(self.paths[row])
-        except OSError:
-            return 0, 0
-        return status.st_size, status.st_mtime_ns
+        if row not in self._files:
+            try:
+                status = os.stat(self.paths[row])
+                self._files[row] = status.st_size, status.st_mtime_ns
+            except OSError:
+                self._files[row] = 0, 0
+        return self._files[row]
 
     def view(self, row: int, keeper: int) -> View | None:
         """The match of a row with its keeper, None if they have none; of pairs that were matched already."""
@@ -127,8 +130,13 @@ class Pairs:
         resolution = (self.pixels(keeper) / max(self.pixels(row), 1)) ** 0.5
         return View("near", 1.0, 1.0, resolution, 0.0, 0.0)
 
-    def _member(self, row: int, keeper: int) -> Member:
+    def member(self, row: int, keeper: int) -> Member:
         """A row as a member of its keeper's cluster."""
+        if (row, keeper) not in self._members:
+            self._members[row, keeper] = self._compared(row, keeper)
+        return self._members[row, keeper]
+
+    def _compared(self, row: int, keeper: int) -> Member:
         width, height = map(int, self.sizes[row])
         seen = Member(self.paths[row], width, height, self.file(row)[0], 0.0, "keeper", 1.0, False, "")
         if row == keeper:
