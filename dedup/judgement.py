@@ -13,7 +13,7 @@ from dedup.pictures import Picture
 
 LEAST_BLOCKS = 12  # textured blocks of 225; with fewer a picture is blank to us
 GRAPHIC = 0.3  # share of one grey level from which a picture is a drawing, text or a cut-out, not a photo
-LITTLE_TEXTURE = 0.42  # share of textured blocks
+LITTLE_TEXTURE, TURNED_TEXTURE = 0.42, 0.6  # share of textured blocks; of a part that is turned as well
 DRAWN = 0.8  # share of the commonest grey levels from which one word or digit may make another picture
 CLOSER = 384  # side of the frame in px in which drawings and pages are told apart
 SAME_WORDS, UNEVEN = 0.65, 25  # correlation of details there; how far it may drop, as a multiple of the usual loss
@@ -58,10 +58,11 @@ def confirmed(overlay: Overlay, graphic: bool, edge: float, breaks: float, turn:
     even = o.agreement >= 0.85 and o.detail_blocks >= 0.97
     if graphic:  # one template with other words or another logo is another picture
         return even and o.detail >= 0.93
-    if o.texture < LITTLE_TEXTURE:  # one thing before one wall, photographed twice, fits nearly as well as a copy
-        return (
-            even and o.detail >= (0.99 if not whole_frame else 0.98 if turn > 1 else 0.95) and (whole_frame or turn < 1)
-        )
+    # One thing before one wall, photographed twice, fits nearly as well as a copy does.
+    steady = whole_frame or turn < 1
+    if o.texture < (LITTLE_TEXTURE if steady else TURNED_TEXTURE):
+        least = 0.99 if not whole_frame else 0.98 if turn > 1 else 0.95
+        return even and steady and o.detail >= least
     # Evenly changed, by blur, compression, tone: all blocks agree to some degree.
     if even and o.detail >= 0.86:
         return True

@@ -105,7 +105,30 @@ class Verifier:
                 edges += [pair for pair in now if (m := self.matches.get(pair[:2])) and m.kind in JOINING]
                 bar.update(len(waiting) - len(later))
                 waiting = later
+        edges += self._through_hubs(
+            edges, [(int(upper.row[k]), int(upper.col[k]), float(upper.data[k])) for k in order]
+        )
         return self._graph(edges, graph)
+
+    def _through_hubs(self, edges: list, candidates: list) -> list[tuple[int, int, float]]:
+        """Edges found by comparing files left alone with the best connected file of each group they are near to.
+
+        A hard copy may be near only to other hard copies of a picture, and show its original all the same.
+        """
+        groups, degrees = self._groups(edges), Counter(k for edge in edges for k in edge[:2])
+        sizes = np.bincount(groups)
+        hubs: dict[int, int] = {}
+        for k in sorted(degrees, key=lambda k: (-degrees[k], k)):
+            hubs.setdefault(int(groups[k]), k)
+        settled = {(k, int(groups[m - k])) for pair in self.matches if (m := sum(pair)) for k in pair}
+        wanted: dict[tuple[int, int], float] = {}
+        for i, j, distance in candidates:
+            for k, near in ((i, int(groups[j])), (j, int(groups[i]))):
+                if sizes[groups[k]] <= 2 < sizes[near] and (k, near) not in settled:
+                    wanted.setdefault((k, hubs[near]), distance)
+        pairs = [(min(pair), max(pair), distance) for pair, distance in wanted.items()]
+        self.match_many(pairs)
+        return [pair for pair in pairs if (m := self.matches.get(pair[:2])) and m.kind in JOINING]
 
     def _groups(self, edges: list[tuple[int, int, float]]) -> np.ndarray:
         """(n,) int, equal for files that edges join."""
