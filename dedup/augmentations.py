@@ -35,7 +35,7 @@ from dedup.edits import (
     tint,
 )
 
-GEOMETRY: dict[Edit, float] = {crop: 0.55, mirror: 0.22, quarter_turn: 0.25, small_turn: 0.15, perspective: 0.12}
+GEOMETRY: dict[Edit, float] = {crop: 0.55, mirror: 0.22, quarter_turn: 0.3, small_turn: 0.15, perspective: 0.12}
 TONE: dict[Edit, float] = {
     brightness: 0.25,
     contrast: 0.25,
@@ -46,7 +46,7 @@ TONE: dict[Edit, float] = {
     photo_filter: 0.08,
 }
 MARKS: dict[Edit, float] = {caption: 0.18, watermark: 0.12, sticker: 0.1, occlude: 0.12}
-LAYOUT: dict[Edit, float] = {border: 0.08, letterbox: 0.1, meme: 0.1, screenshot: 0.13, collage: 0.1, paste_in: 0.1}
+LAYOUT: dict[Edit, float] = {border: 0.08, letterbox: 0.1, meme: 0.1, screenshot: 0.13, collage: 0.12, paste_in: 0.14}
 DETAIL: dict[Edit, float] = {blur: 0.15, sharpen: 0.1, noise: 0.12, shrink: 0.12, recompress: 0.4}
 
 
