@@ -41,14 +41,33 @@ def outline(transform: np.ndarray) -> np.ndarray:
     return cv2.perspectiveTransform(np.float32([[[0, 0], [1, 0], [1, 1], [0, 1]]]), transform)[0]
 
 
-def shares(picture: Picture, polygon: np.ndarray, grid: int = 96) -> tuple[float, float]:
-    """Share of a picture inside a polygon in unit coordinates: of its area, and with plain margins as inside."""
-    mask = np.zeros((grid, grid), np.uint8)
-    cv2.fillConvexPoly(mask, np.round(np.clip(polygon, -8, 9) * grid * 16 - 8).astype(np.int32), 1, shift=4)
-    shown = np.ones((grid, grid), bool)
-    left, top, right, bottom = np.round(np.multiply(picture.box, grid)).astype(int)
-    shown[top:bottom, left:right] = mask[top:bottom, left:right]
-    return float(mask.mean()), float(shown.mean())
+def shares(picture: Picture, polygon: np.ndarray) -> tuple[float, float]:
+    """Share of a picture inside a convex polygon in unit coordinates: of its area, and with plain margins as inside."""
+    left, top, right, bottom = picture.box
+    in_box = _area(_clip(polygon, left, top, right, bottom))
+    return _area(_clip(polygon, 0, 0, 1, 1)), 1 - (right - left) * (bottom - top) + in_box
+
+
+def _clip(polygon: np.ndarray, left: float, top: float, right: float, bottom: float) -> np.ndarray:
+    """The part of a convex polygon in a box (Sutherland and Hodgman, CACM 1974), (k, 2)."""
+    corners = [tuple(map(float, corner)) for corner in polygon]
+    for axis, sign, limit in ((0, 1, left), (0, -1, -right), (1, 1, top), (1, -1, -bottom)):
+        kept = []
+        for start, end in zip(corners, corners[1:] + corners[:1], strict=True):
+            from_start, from_end = sign * start[axis] - limit, sign * end[axis] - limit  # >= 0 is inside
+            if from_start >= 0:
+                kept.append(start)
+            if (from_start >= 0) != (from_end >= 0):
+                along = from_start / (from_start - from_end)
+                kept.append(tuple(s + along * (e - s) for s, e in zip(start, end, strict=True)))
+        corners = kept
+    return np.array(corners).reshape(-1, 2)
+
+
+def _area(polygon: np.ndarray) -> float:
+    """Area of a polygon (k, 2), in either sense of turning."""
+    x, y = polygon.T
+    return float(abs(np.dot(x, np.roll(y, -1)) - np.dot(y, np.roll(x, -1))) / 2)
 
 
 def _to_pixels(transform: np.ndarray, image: np.ndarray, side: int) -> np.ndarray:
@@ -69,7 +88,7 @@ def lay(first: Picture, second: Picture, transform: np.ndarray, side: int = SIDE
     transform : unit coordinates of the first -> unit coordinates of the second
     """
     inverse = np.linalg.inv(transform)
-    base_is_first = shares(first, outline(inverse))[0] >= shares(second, outline(transform))[0]
+    base_is_first = sum(shares(first, outline(inverse))) >= sum(shares(second, outline(transform)))
     base, other = (first, second) if base_is_first else (second, first)
     transform = transform if base_is_first else inverse
     # Both are shrunk to the fewer px that either has along each side, so that neither is sharper.

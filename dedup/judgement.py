@@ -17,7 +17,7 @@ LITTLE_TEXTURE, TURNED_TEXTURE = 0.42, 0.6  # share of textured blocks; of a par
 DRAWN = 0.8  # share of the commonest grey levels from which one word or digit may make another picture
 CLOSER = 384  # side of the frame in px in which drawings and pages are told apart
 SAME_WORDS, UNEVEN = 0.65, 25  # correlation of details there; how far it may drop, as a multiple of the usual loss
-COVERS = 0.97
+COVERS = 0.945  # share of a picture with which the other shows all of it, but for an edge cut or a frame added
 
 
 @dataclass(frozen=True)
@@ -181,7 +181,7 @@ def judge(first: Picture, second: Picture, frame: Frame, overlay: Overlay, dista
     other_words = drawn and not _same_words(first, second, frame)
     if other_words or not (inner >= 0.9 or two_crops) or other_hue(*colours, most=25 if graphic else 45):
         kind = "similar"
-    elif outer >= COVERS or (outer >= 0.9 and edge >= 0.9):
+    elif outer >= COVERS or (outer >= 0.88 and edge >= 0.9):
         kind = "copy"
     else:
         kind = "contains" if inner >= 0.9 and breaks > 0.3 * (1 - edge) else "crop"
