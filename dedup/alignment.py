@@ -42,8 +42,8 @@ def whole_transforms(first: Picture, second: Picture, least: float = 0.5, most: 
 
     Only those whose squeezed squares correlate by `least` or more, the best `most`.
     """
-    views = first.squares[:, _ORDERS]  # (2, 8, GRID * GRID)
-    scores = np.einsum("atp,bp->atb", views, second.squares)  # (2, 8, 2)
+    views = first.squares[:, _ORDERS].astype(np.float32)  # (2, 8, GRID * GRID)
+    scores = np.einsum("atp,bp->atb", views, second.squares.astype(np.float32))  # (2, 8, 2)
     best = np.argsort(-scores, axis=None, kind="stable")[:most]
     boxes = [(0.0, 0.0, 1.0, 1.0), None]
     found = []

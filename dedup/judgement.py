@@ -66,9 +66,11 @@ def confirmed(overlay: Overlay, graphic: bool, edge: float, breaks: float, turn:
     # Evenly changed, by blur, compression, tone: all blocks agree to some degree.
     if even and o.detail >= 0.86:
         return True
-    # Crudely changed, to few colours or few pixels, but the whole frame with texture all over it.
-    if whole_frame and turn < 1 and o.texture >= 0.6 and o.agreement >= 0.95 and o.detail_blocks >= 0.9:
-        return o.detail >= 0.8
+    # Crudely changed, to few colours or under a veil of marks, but the whole frame with texture all over it.
+    if whole_frame and turn < 1 and o.texture >= 0.6:
+        veiled = o.agreement >= 0.75 and o.detail_blocks >= 0.85 and o.detail >= 0.85
+        if veiled or (o.agreement >= 0.95 and o.detail_blocks >= 0.9 and o.detail >= 0.8):
+            return True
     # Shown smaller inside a frame of its own: screenshots, collages.
     if whole_frame and breaks >= 0.2 and o.agreement >= 0.85 and o.detail_blocks >= 0.9 and o.detail >= 0.8:
         return True

@@ -16,8 +16,8 @@ import numpy as np
 from dedup.decoding import load_with_size
 
 THUMBNAIL = 400  # long side in px; a phone's screenshot still shows a small picture with enough keypoints
-COLOURS = 64  # long side of the small colour copy in px
-KEYPOINTS = 500
+COLOURS = 48  # long side of the small colour copy in px
+KEYPOINTS = 400
 GRID = 32  # side of the squeezed squares that are compared first
 
 _local = threading.local()  # OpenCV's detector is not safe to share between threads
@@ -76,13 +76,13 @@ class Picture:
 
     @cached_property
     def squares(self) -> np.ndarray:
-        """(2, GRID * GRID) float32, zero mean and unit norm: the whole picture and its content box, squeezed."""
+        """(2, GRID * GRID) float16, zero mean and unit norm: the whole picture and its content box, squeezed."""
         h, w = self.grey.shape
         left, top, right, bottom = np.round(np.multiply(self.box, (w, h, w, h))).astype(int)
         parts = self.grey, self.grey[top : max(bottom, top + 1), left : max(right, left + 1)]
         squares = np.stack([cv2.resize(part, (GRID, GRID), interpolation=cv2.INTER_AREA).ravel() for part in parts])
         squares = squares.astype(np.float32) - squares.mean(axis=1, keepdims=True)
-        return squares / np.maximum(np.linalg.norm(squares, axis=1, keepdims=True), 1e-6)
+        return (squares / np.maximum(np.linalg.norm(squares, axis=1, keepdims=True), 1e-6)).astype(np.float16)
 
     @cached_property
     def keypoints(self) -> Keypoints:

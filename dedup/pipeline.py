@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import ctypes
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -79,6 +81,8 @@ def find_duplicates(config: Config, progress: bool = True) -> Result:
     embeddings = extract_embeddings(
         encoder, paths, config.image_resize, config.batch_size, config.num_workers, device, progress
     )
+    del encoder
+    _return_memory()
     graph = candidate_graph(embeddings, epsilon)
     verifier = _verifier(embeddings.paths, config, progress)
     confirmed = verifier.verify(graph) if verifier else graph
@@ -86,6 +90,7 @@ def find_duplicates(config: Config, progress: bool = True) -> Result:
     clusters = build_clusters(embeddings, labels, verifier, config.images_dir, epsilon)
     if verifier:
         verifier.forget_pictures()
+        _return_memory()
     matches = verifier.matches if verifier else {}
     return Result(config, embeddings, graph, labels, matches, clusters, epsilon, str(device))
 
@@ -109,6 +114,12 @@ def images_to_search(config: Config) -> list[Path]:
         return paths
     left_out = config.images_dir / output.relative_to(folder)
     return [path for path in paths if not path.is_relative_to(left_out)]
+
+
+def _return_memory() -> None:
+    """Have glibc give back to the system what torch and the pictures have freed; other C libraries do so themselves."""
+    with contextlib.suppress(OSError, AttributeError):
+        ctypes.CDLL("libc.so.6").malloc_trim(0)
 
 
 def _verifier(paths: list[Path], config: Config, progress: bool):

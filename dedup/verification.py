@@ -33,6 +33,7 @@ from dedup.workers import Lost, run_jobs
 JOINING = ("identical", "same_pixels", "copy", "crop")
 FORKS = sys.platform == "linux"  # a forked process has the pictures already; elsewhere they would have to be sent
 WORTH_FORKING = 48  # pairs
+FEW = 8  # files of a group that may have lost its way to a larger one
 TRIES = 20  # pairs compared between two groups, none of which joined them, after which the rest is left
 
 
@@ -111,7 +112,7 @@ class Verifier:
         return self._graph(edges, graph)
 
     def _through_hubs(self, edges: list, candidates: list) -> list[tuple[int, int, float]]:
-        """Edges found by comparing files left alone with the best connected file of each group they are near to.
+        """Edges found by comparing files left alone or in few with the best connected file of each group they are near.
 
         A hard copy may be near only to other hard copies of a picture, and show its original all the same.
         """
@@ -124,7 +125,7 @@ class Verifier:
         wanted: dict[tuple[int, int], float] = {}
         for i, j, distance in candidates:
             for k, near in ((i, int(groups[j])), (j, int(groups[i]))):
-                if sizes[groups[k]] <= 2 < sizes[near] and (k, near) not in settled:
+                if sizes[groups[k]] <= FEW and sizes[groups[k]] < sizes[near] and (k, near) not in settled:
                     wanted.setdefault((k, hubs[near]), distance)
         pairs = [(min(pair), max(pair), distance) for pair, distance in wanted.items()]
         self.match_many(pairs)
