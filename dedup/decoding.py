@@ -21,6 +21,7 @@ from pillow_heif import HeifImageFile
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "AVIF", "BMP", "TIFF", "JPEG2000", "PPM", "QOI")  # and HEIF
 NAMED = {".tga": "TGA"}  # has no mark of its own at its start: taken by the file's ending
 MAX_BYTES = 2**29  # of one picture in memory, 4 a pixel (134 megapixels), and of one file
+RARE_BYTES = 2**26  # of one picture in TGA or QOI, whose headers promise what a few bytes can't hold
 BYTES_PER_PIXEL = 4  # what Pillow needs for RGB
 NEARLY_WHITE = 240
 STRIP = 512  # rows flattened at a time
@@ -136,8 +137,9 @@ def _check_size(image: Image.Image, size: tuple[int, int]) -> None:
     if isinstance(image, JpegImagePlugin.JpegImageFile) and "progressive" in image.info:
         largest = max(h * v for _, h, v, _ in image.layer)  # all coefficients, 2 bytes each, are held at full size
         needed = max(needed, 2 * size[0] * size[1] * sum(h * v for _, h, v, _ in image.layer) // largest)
-    if needed > MAX_BYTES:
-        text = f"{size[0]} x {size[1]} px need {needed:,} bytes in memory, the limit is {MAX_BYTES:,}"
+    limit = RARE_BYTES if image.format in ("QOI", "TGA") else MAX_BYTES
+    if needed > limit:
+        text = f"{size[0]} x {size[1]} px need {needed:,} bytes in memory, the limit is {limit:,}"
         raise UnreadableImage(text)
     if pixels < 1:
         raise UnreadableImage(f"{size[0]} x {size[1]} px: no pixels")

@@ -20,7 +20,7 @@ from dedup.pipeline import Result, find_duplicates, images_to_search
 class Encoder(torch.nn.Module):
     """A picture's mean brightness on a 4 x 4 grid, centred: turns, tones and sizes play no role here."""
 
-    embedding_size, image_resize, epsilon = 16, 32, 0.01
+    embedding_size, image_resize, epsilon, strict_epsilon = 16, 32, 0.01, 0.01
 
     def forward(self, images):
         cells = torch.nn.functional.adaptive_avg_pool2d(images.float().mean(dim=1, keepdim=True), 4).flatten(1)
