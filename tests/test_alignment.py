@@ -177,3 +177,11 @@ def test_a_frame_belongs_to_the_picture_that_lies_in_the_other(picture):
     assert not frame.base_is_first and frame.mask.mean() > 0.97
     assert frame.first_to_second == pytest.approx(np.linalg.inv(to_whole))
     assert cv2.absdiff(frame.base, frame.other)[frame.mask].mean() < 4
+
+
+def test_a_frame_belongs_to_the_picture_that_is_shown_more_margins_aside(picture):
+    image = photo()
+    shifted = image.transform(image.size, Image.Transform.AFFINE, (1, 0, image.width * 0.3, 0, 1, 0))  # black fills it
+    move = np.array([[1, 0, -0.3], [0, 1, 0], [0, 0, 1]])
+    assert not lay(picture(image), picture(shifted), move).base_is_first
+    assert lay(picture(shifted), picture(image), np.linalg.inv(move)).base_is_first

@@ -127,6 +127,17 @@ def test_one_template_with_another_logo_is_another_picture(logos):
     assert not joined(match(*map(template, logos)))
 
 
+def advertisement(offer):
+    image = Image.new("RGB", (360, 300), "white")
+    image.paste(ImageOps.fit(photo("coffee.png"), (180, 240)), (20, 30))
+    ImageDraw.Draw(image).ellipse((215, 70, 345, 200), fill="crimson")
+    return write(image, offer, (232, 105), 42, "white")
+
+
+def test_one_advertisement_with_another_offer_is_another_picture():
+    assert not joined(match(advertisement("SALE"), advertisement("-50%")))
+
+
 @pytest.mark.parametrize("hues", [*combinations(["crimson", "royalblue", "seagreen", "orange"], 2)])
 def test_one_drawing_in_two_hues_is_two_pictures(hues):
     assert not joined(match(*map(samples._house, hues)))
@@ -154,7 +165,8 @@ def test_what_shows_nothing_is_one_with_nothing():
     assert match(Image.new("RGB", (200, 200), "red"), Image.new("RGB", (200, 200), "blue")) is None
     assert match(Image.new("RGB", (200, 200), "red"), Image.new("RGB", (100, 100), "red")) is None
     assert match(speckled(0), speckled(1)) is None
-    assert match(write(speckled(0), "1", (90, 90), 12), write(speckled(0), "2", (90, 90), 12)) is None
+    assert match(write(speckled(0), "1", (90, 90), 12), write(speckled(1), "2", (90, 90), 12)) is None
+    assert match(write(speckled(0), "1", (90, 90), 12), write(speckled(1), "1", (90, 90), 12)) is None
     sky, sunset = gradient((10, 20, 80), (200, 220, 255)), gradient((80, 20, 10), (255, 220, 200))
     assert match(sky, sunset) is None
     assert match(sky, sky.transpose(Image.Transpose.ROTATE_90)) is None
