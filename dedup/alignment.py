@@ -68,7 +68,7 @@ def _ratio_matches(first: np.ndarray, second: np.ndarray, ratio: float = 0.85) -
 
 
 def _sane(transform: np.ndarray) -> bool:
-    """No picture is laid on another 12 times its size, folded over, or squeezed by more than 3."""
+    """Whether a transform keeps the unit square convex, and its sides between a twelfth and twelve times as long."""
     corners = cv2.perspectiveTransform(np.float32([[[0, 0], [1, 0], [1, 1], [0, 1]]]), transform)[0]
     if not np.isfinite(corners).all() or not cv2.isContourConvex(corners):
         return False

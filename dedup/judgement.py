@@ -140,7 +140,7 @@ def other_hue(first: np.ndarray, second: np.ndarray, most: float) -> bool:
 
 
 def _resolution(first: Picture, second: Picture, transform: np.ndarray) -> tuple[float, float]:
-    """px of the first for each px of the second along the first's sides, and the other way round, the lower of both."""
+    """px of the first for each px of the second, and the other way round; of the first's two sides the lower ratio."""
     corners = outline(transform) * np.float32([second.width, second.height])
     sides = np.linalg.norm(np.roll(corners, -1, axis=0) - corners, axis=1)
     ratios = np.array([first.width, first.height]) / np.maximum([sides[[0, 2]].mean(), sides[[1, 3]].mean()], 1e-6)
@@ -148,7 +148,7 @@ def _resolution(first: Picture, second: Picture, transform: np.ndarray) -> tuple
 
 
 def _turn(base: Picture, other: Picture, transform: np.ndarray) -> float:
-    """Degrees, 0 to 45."""
+    """Angle by which the base is turned in the other from the nearest quarter turn, 0 to 45 degrees."""
     across, _ = (stretch(transform, other.grey) / np.array(base.grey.shape[::-1])).T
     angle = np.degrees(np.arctan2(across[1], across[0])) % 90
     return float(min(angle, 90 - angle))

@@ -95,8 +95,9 @@ class Verifier:
         """
         upper = triu(graph, k=1).tocoo()
         order = np.lexsort((upper.col, upper.row, upper.data))
-        waiting = [(int(upper.row[k]), int(upper.col[k]), float(upper.data[k])) for k in order]
-        self._read(sorted({k for i, j, _ in waiting for k in (i, j)}))
+        candidates = [(int(upper.row[k]), int(upper.col[k]), float(upper.data[k])) for k in order]
+        self._read(sorted({k for i, j, _ in candidates for k in (i, j)}))
+        waiting = candidates
         edges: list[tuple[int, int, float]] = []
         with tqdm(total=len(waiting), desc="Confirming", unit=" pairs", disable=not self.progress) as bar:
             while waiting:
@@ -106,9 +107,7 @@ class Verifier:
                 edges += [pair for pair in now if (m := self.matches.get(pair[:2])) and m.kind in JOINING]
                 bar.update(len(waiting) - len(later))
                 waiting = later
-        edges += self._through_hubs(
-            edges, [(int(upper.row[k]), int(upper.col[k]), float(upper.data[k])) for k in order]
-        )
+        edges += self._through_hubs(edges, candidates)
         return self._graph(edges, graph)
 
     def _through_hubs(self, edges: list, candidates: list) -> list[tuple[int, int, float]]:
