@@ -107,7 +107,8 @@ def plot_cluster_grid(clusters: Sequence[Cluster], images_dir: Path, max_members
         top += strip.height
     if note or not strips:
         _write(axes, MARGIN, height - GAP, note or "No clusters", SMALL, GREY)
-    axes.imshow(page, extent=(0, width, height, 0), aspect="auto", zorder=0)
+    opaque = np.dstack([page, np.full((height, width), 255, np.uint8)])  # RGBA is drawn in half the memory of RGB
+    axes.imshow(opaque, extent=(0, width, height, 0), aspect="auto", interpolation="nearest", zorder=0)
     return figure
 
 

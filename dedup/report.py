@@ -6,6 +6,7 @@ clusters  ->  output_dir/clusters_001.png, ..., output_dir/clusters.csv; pairs t
 from __future__ import annotations
 
 import csv
+import gc
 import io
 import os
 import re
@@ -77,6 +78,7 @@ def write_report(
         note = _left_out(sum(map(len, drawn)), len(clusters)) if is_cut else ""
         written.append(output_dir / f"clusters_{number:03d}.png")
         _replace(written[-1], plot_cluster_grid(page, images_dir, note=note).png())
+        gc.collect()  # figures refer to themselves, and would pile up
     written.append(output_dir / "clusters.csv")
     _replace(written[-1], clusters_table(clusters, images_dir).encode())
     for old in output_dir.iterdir():
