@@ -303,8 +303,9 @@ if __name__ == "__main__":
     start = time.perf_counter()
     read = sum(len(indices) for _, indices in read_batches(dataset, 64, 2))
     seconds = time.perf_counter() - start
-    whose = resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN
-    mine, theirs = (resource.getrusage(who).ru_maxrss * 1024 for who in whose)
+    status = dict(line.split(":", 1) for line in open("/proc/self/status"))
+    mine = int(status["VmHWM"].split()[0]) * 1024  # ru_maxrss would begin with what started this process had
+    theirs = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * 1024
     peak = mine + 2 * max(0, theirs - forked)  # as if both workers had been at their largest at once
     print(json.dumps([len(dataset), read, seconds, peak, list(dataset.failures.values())]))
 """
