@@ -1,6 +1,6 @@
 """The command line: find duplicate images, look at the clusters, move what is not needed to a trash folder, undo.
 
-configs.py + command line  ->  grids, clusters.csv, similar.csv and plan.jsonl in output_dir; a summary; an exit code
+configs.py + command line  ->  report.html, grids, tables and plan.jsonl in output_dir; a summary; an exit code
 """
 
 from __future__ import annotations
@@ -130,7 +130,7 @@ def search(config: Config, options: argparse.Namespace) -> int:
         config.output_dir.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise ConfigError(f"output_dir {config.output_dir} can't be made: {error.strerror}; choose another") from error
-    from dedup import removal, report, summary
+    from dedup import page, removal, report, summary
     from dedup.checkpoints import EncoderError
     from dedup.pipeline import find_duplicates
 
@@ -145,6 +145,8 @@ def search(config: Config, options: argparse.Namespace) -> int:
     unreadable, plan = config.output_dir / "unreadable.csv", config.output_dir / "plan.jsonl"
     summary.write_unreadable(failures, folder, unreadable)
     written = report.write_report(result.clusters, folder, config.output_dir, progress=progress)
+    apply = summary.command(folder, "--apply", page.DECISIONS)
+    reviewed = page.write_page(config, result, apply, progress)
     similar = config.output_dir / "similar.csv"
     report.write_similar(result.similar, folder, similar)
     planned = removal.make_plan(result.clusters, folder, plan, read_since=began)
@@ -154,6 +156,7 @@ def search(config: Config, options: argparse.Namespace) -> int:
     say(summary.finding(result.clusters, result.epsilon, planned, folder))
     say(summary.leaving(result.similar, similar))
     say(summary.shown(line) for line in report.describe_report(result.clusters, folder, written).splitlines())
+    say([f"to look at them and decide, open {summary.shown(summary.near(reviewed))}"])
     if not paths:
         return fail("none of the images could be read", BAD_USAGE)
     if options.dry_run:

@@ -82,8 +82,8 @@ class Pairs:
     def covered_by(self) -> Counter[int]:
         """How many others a row shows all of, among the pairs matched so far."""
         matches = self.verifier.matches.items() if self.verifier else ()
-        firsts = (first for (first, second), match in matches if not what_is_missing(_seen_by(match, is_first=False)))
-        seconds = (second for (first, second), match in matches if not what_is_missing(_seen_by(match, is_first=True)))
+        firsts = (first for (first, second), match in matches if not what_is_missing(seen_by(match, is_first=False)))
+        seconds = (second for (first, second), match in matches if not what_is_missing(seen_by(match, is_first=True)))
         return Counter((*firsts, *seconds))
 
     def match_all(self, pairs: Iterable[tuple[int, int]]) -> None:
@@ -124,7 +124,7 @@ class Pairs:
         """The match of a row with its keeper, None if they have none; of pairs that were matched already."""
         if self.verifier:
             match = self.verifier.matches.get((min(row, keeper), max(row, keeper)))
-            return match and _seen_by(match, row < keeper)
+            return match and seen_by(match, row < keeper)
         if self.distance(row, keeper) > self.epsilon + 1e-6:
             return None
         resolution = (self.pixels(keeper) / max(self.pixels(row), 1)) ** 0.5
@@ -147,7 +147,7 @@ class Pairs:
         return replace(seen, removable=not reason, reason=reason, **found)
 
 
-def _seen_by(match: Match, is_first: bool) -> View:
+def seen_by(match: Match, is_first: bool) -> View:
     """A match as its first, or its second file sees the other one."""
     first = match.first_coverage, match.first_resolution, match.first_extra, match.first_chroma
     second = match.second_coverage, match.second_resolution, match.second_extra, match.second_chroma

@@ -77,10 +77,10 @@ def write_report(
         is_cut = number == len(drawn) < len(pages)
         note = _left_out(sum(map(len, drawn)), len(clusters)) if is_cut else ""
         written.append(output_dir / f"clusters_{number:03d}.png")
-        _replace(written[-1], plot_cluster_grid(page, images_dir, note=note).png())
+        replace_file(written[-1], plot_cluster_grid(page, images_dir, note=note).png())
         gc.collect()  # figures refer to themselves, and would pile up
     written.append(output_dir / "clusters.csv")
-    _replace(written[-1], clusters_table(clusters, images_dir).encode())
+    replace_file(written[-1], clusters_table(clusters, images_dir).encode())
     for old in output_dir.iterdir():
         if _PAGE_NAME.fullmatch(old.name) and old not in written and old.is_file():
             old.unlink()
@@ -95,7 +95,7 @@ def write_similar(pairs: Iterable[tuple[Path, Path, float]], images_dir: Path, p
     for first, second, distance in pairs:
         names = [escape(relative_path(each, images_dir).as_posix()) for each in (first, second)]
         writer.writerow((*names, f"{distance:.4f}"))
-    _replace(path, text.getvalue().encode())
+    replace_file(path, text.getvalue().encode())
 
 
 def describe_report(clusters: Sequence[Cluster], images_dir: Path, written: Sequence[Path]) -> str:
@@ -154,7 +154,7 @@ def _left_out(drawn: int, clusters: int) -> str:
     return f"The first {drawn:,} of {count_of(clusters, 'cluster')} are drawn; clusters.csv lists them all."
 
 
-def _replace(path: Path, content: bytes) -> None:
+def replace_file(path: Path, content: bytes) -> None:
     """Write a file so that it is there whole or not at all."""
     unfinished = path.with_name(f".{path.name}.tmp")
     try:

@@ -7,7 +7,7 @@ import pytest
 from PIL import Image, ImageChops, ImageDraw, ImageOps
 
 from dedup import samples
-from dedup.members import _seen_by, what_is_missing
+from dedup.members import seen_by, what_is_missing
 from dedup.pictures import read_picture
 from dedup.verification import match_pictures
 from tests.confirmation_pictures import COPIES, PHOTOS, cut, joined, jpeg, match, noisy, photo, screenshot, write
@@ -214,7 +214,7 @@ def test_a_moment_later_with_something_moved_is_not_joined():
 def test_where_something_small_has_moved_neither_stands_for_the_other(size):
     found = match(exposure(0, (30, 70), size), exposure(1, (210, 110), size))
     if found:
-        assert any(what_is_missing(_seen_by(found, is_first)) for is_first in (True, False))
+        assert any(what_is_missing(seen_by(found, is_first)) for is_first in (True, False))
 
 
 @pytest.mark.parametrize("sizes", [*combinations([(1, 1), (1, 300), (300, 1), (2, 2), (9, 9), (300, 8)], 2)])

@@ -70,7 +70,12 @@ def find(monkeypatch, pictures):
                 raise error
             embeddings = SimpleNamespace(paths=[pictures / path for path in paths], failures=failures or {})
             return SimpleNamespace(
-                embeddings=embeddings, clusters=list(clusters), epsilon=0.05, similar=list(similar), device="cpu"
+                embeddings=embeddings,
+                clusters=list(clusters),
+                matches={},
+                epsilon=0.05,
+                similar=list(similar),
+                device="cpu",
             )
 
         monkeypatch.setattr(pipeline, "find_duplicates", find_duplicates)
@@ -133,7 +138,9 @@ def test_a_run_says_what_was_found_and_what_to_do(find, pictures, tmp_path, caps
         "clusters.csv",
         "clusters_001.png",
         "plan.jsonl",
+        "report.html",
         "similar.csv",
+        "thumbnails",
         "unreadable.csv",
     }
     assert (tmp_path / "out" / "unreadable.csv").read_text().splitlines()[1].startswith("broken.jpg,")

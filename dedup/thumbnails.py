@@ -1,0 +1,87 @@
+"""Thumbnails: image files in, small JPEGs named by what the files hold out.
+
+paths  ->  folder/<blake2b of the file's bytes>.jpg, and that digest for each path
+
+Files of equal content share a thumbnail, and what an earlier run made is not made again.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+from PIL import Image
+from tqdm import tqdm
+
+from dedup.decoding import UnreadableImage, load_image
+from dedup.workers import run_jobs
+
+SIDE, QUALITY = 400, 82  # px of the long side; of the JPEG
+_NAME = re.compile(r"[0-9a-f]{64}\.jpg")
+
+
+def write_thumbnails(
+    paths: Sequence[Path], folder: Path, num_workers: int = 0, progress: bool = True
+) -> dict[Path, str]:
+    """Write a thumbnail of each file; those that belong to none of them are removed.
+
+    Parameters
+    ----------
+    paths : image files
+    folder : made if it is missing; files in it that are no thumbnails stay
+    num_workers : processes that read; 0 = this one
+    progress : show a bar on stderr
+
+    Returns
+    -------
+    dict : by path, 64 hexadecimal digits, the blake2b digest of the content and the `thumbnail_path`'s stem; without
+        the files that can't be read now
+
+    Raises
+    ------
+    OSError : the folder can't be written
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    jobs = run_jobs(_write_job, [(path, folder) for path in paths], num_workers)
+    bar = tqdm(jobs, total=len(paths), desc="Thumbnails", unit=" images", disable=not progress)
+    found = {path: digest for path, digest in zip(paths, bar, strict=True) if isinstance(digest, str)}
+    wanted = {thumbnail_path(folder, digest).name for digest in found.values()}
+    for name in os.listdir(folder):
+        if _NAME.fullmatch(name) and name not in wanted:
+            (folder / name).unlink()
+    return found
+
+
+def thumbnail_path(folder: Path, digest: str) -> Path:
+    """Where the thumbnail of a content lies."""
+    return folder / f"{digest}.jpg"
+
+
+def _write_job(job: tuple[Path, Path]) -> str | None:
+    path, folder = job
+    try:
+        with open(path, "rb") as file:
+            digest = hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=32)).hexdigest()
+        thumbnail = thumbnail_path(folder, digest)
+        image = None if thumbnail.exists() else load_image(path, SIDE)
+    except (OSError, UnreadableImage):  # it was readable a moment ago
+        return None
+    if image:
+        _save(image, thumbnail)
+    return digest
+
+
+def _save(image: Image.Image, path: Path) -> None:
+    """Write a thumbnail so that it is there whole or not at all, also when several processes write it."""
+    image.thumbnail((SIDE, SIDE), Image.Resampling.LANCZOS)
+    unfinished = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        image.save(unfinished, "JPEG", quality=QUALITY)
+        os.replace(unfinished, path)
+    finally:
+        with contextlib.suppress(FileNotFoundError):
+            unfinished.unlink()
