@@ -8,28 +8,23 @@ What can't be read ends in `ImagesDataset.failures` with its reason, never the r
 from __future__ import annotations
 
 import logging
-import math
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import closing
-from functools import partial
-from multiprocessing.sharedctypes import RawArray
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
-from PIL import Image
-from torch.utils.data import Dataset
 
-from dedup.decoding import MAX_BYTES, UnreadableImage, load_image, load_with_size
-from dedup.panels import main_panel
-from dedup.workers import Lost, run_jobs
+from dedup.decoding import UnreadableImage, load_image
+from dedup.reading import Outcome, Reader, read_into
+
+if TYPE_CHECKING:
+    import torch
 
 __all__ = ["ImagesDataset", "UnreadableImage", "list_images", "load_image", "read_batches"]
 
 TRASH = ".dedup-trash"
-BATCHES_AHEAD = 2  # decoded while the encoder is at work
-MEMORY_LIMIT = 4 * MAX_BYTES  # of a worker: a decoder's own buffers come on top of the picture
 
 
 def list_images(images_dir: Path, extensions: Sequence[str]) -> list[Path]:
@@ -74,8 +69,8 @@ def list_images(images_dir: Path, extensions: Sequence[str]) -> list[Path]:
     return sorted(Path(path) for path in found)
 
 
-class ImagesDataset(Dataset):
-    """Pictures as squares: (3, S, S) uint8 RGB, and their index.
+class ImagesDataset:
+    """Pictures as squares, (3, S, S) uint8 RGB, and their index: a map-style dataset, as torch's DataLoader takes it.
 
     The whole picture is squeezed into the square, so that a copy in other proportions looks the same.
 
@@ -99,19 +94,20 @@ class ImagesDataset(Dataset):
 
     def __getitem__(self, index: int) -> tuple[torch.Tensor, int]:
         """Read one picture: (3, S, S) uint8, index. Raises UnreadableImage, and notes it in `failures`."""
+        import torch
+
         pixels = np.empty((1, self.image_resize, self.image_resize, 3), np.uint8)
-        outcome, _ = _read_into(pixels, self.paths[index])
-        if not self.note(index, outcome):
-            raise UnreadableImage(outcome)
+        outcome = read_into(pixels, self.paths[index])
+        self.note(index, outcome)
+        if outcome.reason:
+            raise UnreadableImage(outcome.reason)
         return torch.from_numpy(pixels[0]).permute(2, 0, 1), index
 
-    def note(self, index: int, outcome: tuple[int, int] | str | Lost) -> bool:
-        """Keep the size of a picture that was read, or the reason why it was not; whether it was."""
-        if isinstance(outcome, tuple):
-            self.sizes[index] = outcome
-            return True
-        self.failures[self.paths[index]] = outcome.reason if isinstance(outcome, Lost) else outcome
-        return False
+    def note(self, index: int, outcome: Outcome) -> None:
+        """Keep what reading a file has told of it."""
+        self.sizes[index] = outcome.size
+        if outcome.reason:
+            self.failures[self.paths[index]] = outcome.reason
 
 
 def read_batches(
@@ -132,54 +128,14 @@ def read_batches(
     ------
     images (batch, 3, S, S) uint8, in channels_last order; indices (batch,) int64
     """
-    if batch_size < 1 or num_workers < 0:
-        raise ValueError(f"batch_size is 1 or more, num_workers 0 or more, got {batch_size} and {num_workers}")
-    count, side = len(dataset), dataset.image_resize
-    # Workers write into a ring that has room for the batch being put together beside those that are read ahead.
-    slots = min(count, (BATCHES_AHEAD + 1) * batch_size)
-    slots = math.ceil(slots / batch_size) * batch_size
-    views = 2 if panels else 1
-    ring = RawArray("B", max(1, slots * views * side * side * 3))
-    pixels = _as_images(ring, views, side)  # (slots, views, S, S, 3)
-    jobs = [(index % slots, path) for index, path in enumerate(dataset.paths)]
-    ahead = BATCHES_AHEAD * batch_size
-    outcomes = run_jobs(partial(_read_job, ring, views, side), jobs, num_workers, ahead, memory_limit=MEMORY_LIMIT)
-    kept: list[tuple[int, int]] = []  # index, view
-    with closing(outcomes):
-        for index, outcome in enumerate(outcomes):
-            size, filled = outcome if isinstance(outcome, tuple) else (outcome, 0)
-            if dataset.note(index, size):
-                kept += [(index, view) for view in range(filled)]
-            if kept and ((index + 1) % batch_size == 0 or index + 1 == count):
-                indices, which = np.array(kept).T  # (batch,) each
-                images = torch.from_numpy(pixels[indices % slots, which])  # (batch, S, S, 3)
+    reader = Reader(dataset.paths, dataset.image_resize, batch_size, num_workers, 1 + panels)
+    import torch  # while the first pictures are read
+
+    with closing(iter(reader)) as batches:
+        for first, outcomes, squares in batches:
+            for index, outcome in enumerate(outcomes, first):
+                dataset.note(index, outcome)
+            if len(squares):
+                indices, slots, views = squares.T
+                images = torch.from_numpy(reader.squares[slots, views])  # (batch, S, S, 3)
                 yield images.permute(0, 3, 1, 2), torch.from_numpy(indices.copy())
-                kept = []
-
-
-def _as_images(ring, views: int, side: int) -> np.ndarray:
-    slot = views * side * side * 3
-    return np.frombuffer(ring, np.uint8)[: len(ring) // slot * slot].reshape(-1, views, side, side, 3)
-
-
-def _read_job(ring, views: int, side: int, job: tuple[int, Path]) -> tuple[tuple[int, int] | str, int]:
-    slot, path = job
-    return _read_into(_as_images(ring, views, side)[slot], path)
-
-
-def _read_into(pixels: np.ndarray, path: Path) -> tuple[tuple[int, int] | str, int]:
-    """Fill (views, S, S, 3) uint8 with the picture and, where asked for and there, its panel.
-
-    The picture's upright size in px or why it can't be read; how many views were filled.
-    """
-    side = pixels.shape[1]
-    try:
-        image, size = load_with_size(path, side)
-    except UnreadableImage as error:
-        return str(error), 0
-    pixels[0] = np.asarray(image.resize((side, side), Image.Resampling.BILINEAR))
-    panel = main_panel(np.asarray(image)) if len(pixels) > 1 else None
-    if panel is None:
-        return size, 1
-    pixels[1] = np.asarray(image.resize((side, side), Image.Resampling.BILINEAR, box=panel))
-    return size, 2

@@ -11,6 +11,8 @@ from __future__ import annotations
 import os
 import stat
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
@@ -62,17 +64,25 @@ def load_image(path: Path, short_side: int | None = None) -> Image.Image:
 
 def load_with_size(path: Path, short_side: int | None = None) -> tuple[Image.Image, tuple[int, int]]:
     """`load_image`, and the upright (width, height) in px that the file has at full size."""
+    with open_picture(path) as file:
+        return decode(file, Path(path).suffix.lower(), short_side)
+
+
+@contextmanager
+def open_picture(path: Path) -> Iterator[BinaryIO]:
+    """Open a regular file for `decode`; whatever is raised meanwhile becomes UnreadableImage."""
     try:
         with warnings.catch_warnings(), _open_regular(path) as file:
             warnings.simplefilter("ignore")
-            return _decode(file, Path(path).suffix.lower(), short_side)
+            yield file
     except UnreadableImage:
         raise
     except Exception as error:  # decoders raise nearly everything on broken files
         raise UnreadableImage(_one_line(error)) from error
 
 
-def _decode(file: BinaryIO, ending: str, short_side: int | None) -> tuple[Image.Image, tuple[int, int]]:
+def decode(file: BinaryIO, ending: str, short_side: int | None) -> tuple[Image.Image, tuple[int, int]]:
+    """`load_with_size` of an open file; `ending` is its name's, lower case, with the dot."""
     image = _identify(file, ending)
     size = image.size
     if short_side and isinstance(image, JpegImagePlugin.JpegImageFile):

@@ -25,7 +25,8 @@ def main_panel(image: np.ndarray) -> tuple[int, int, int, int] | None:
     size = max(1, round(width * scale)), max(1, round(height * scale))
     small = cv2.resize(image, size, interpolation=cv2.INTER_AREA)
     colour = _page_colour(small)
-    differs = (np.abs(small.astype(np.int16) - colour).max(axis=2) > TOLERANCE).astype(np.uint8)
+    differs = cv2.inRange(small, np.clip(colour - TOLERANCE, 0, 255), np.clip(colour + TOLERANCE, 0, 255)) == 0
+    differs = differs.view(np.uint8)
     if 1 - differs.mean() < PAGE:
         return None
     solid = cv2.morphologyEx(differs, cv2.MORPH_CLOSE, np.ones((3, 3), np.uint8))
@@ -42,7 +43,9 @@ def main_panel(image: np.ndarray) -> tuple[int, int, int, int] | None:
 
 
 def _page_colour(image: np.ndarray) -> np.ndarray:
-    """(3,) int16, the commonest colour, by cubes of 16 levels."""
-    cubes = (image >> 4).astype(np.int32) @ np.array([256, 16, 1])
+    """(3,) int, the commonest colour, by cubes of 16 levels."""
+    red, green, blue = (image[..., channel].astype(np.uint16) >> 4 for channel in range(3))
+    cubes = red << 8 | green << 4 | blue
     commonest = np.bincount(cubes.ravel()).argmax()
-    return np.median(image[cubes == commonest], axis=0).astype(np.int16)
+    chosen = image[cubes == commonest]  # (k, 3)
+    return np.array([np.median(chosen[:, channel]) for channel in range(3)]).astype(int)

@@ -15,13 +15,13 @@ import sys
 import time
 import warnings
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from multiprocessing.connection import wait
 from typing import Any
 
 TIME_LIMIT = 8.0  # seconds for one job
-QUEUE = 32  # jobs sent to a process before it has done them; more could fill its pipe, and block us
+QUEUE = 128  # numbers of jobs sent to a process before it has done them; many more could fill its pipe, and block us
 # Forking spares the child all imports. It is safe while jobs use no library whose threads run in the parent.
 START_METHOD = "fork" if sys.platform == "linux" else "spawn"
 START_LIMIT = 120.0  # seconds for a process to start; where it can't be forked it imports everything anew
@@ -42,11 +42,13 @@ def run_jobs(
     time_limit: float = TIME_LIMIT,
     memory_limit: int | None = None,
 ) -> Iterator[Any]:
-    """Yield `function(job)` for each job, in order; `Lost` for a job that crashed its process or hung.
+    """Give `function(job)` for each job, in order; `Lost` for a job that crashed its process or hung.
+
+    Work begins at once, before the first result is asked for.
 
     Parameters
     ----------
-    function : of one job; it, jobs and results can be pickled, and results are small (well under 1 kB)
+    function : of one job; it, jobs and results can be pickled. Processes get all jobs when they start
     num_workers : processes; 0 = in this one, where a crash or a hang is not survived
     ahead : how many jobs may be begun before the first of them has been taken
     time_limit : seconds a job may take
@@ -57,15 +59,21 @@ def run_jobs(
     what `function` raises, and RuntimeError where processes can't start
     """
     if num_workers == 0:
-        yield from map(function, jobs)
-        return
-    pool = _Pool(function, min(num_workers, len(jobs)), time_limit, memory_limit)
+        return (function(job) for job in jobs)
+    results = _results(_Pool(function, jobs, min(num_workers, len(jobs)), time_limit, memory_limit), len(jobs), ahead)
+    next(results)
+    return results
+
+
+def _results(pool: _Pool, count: int, ahead: int) -> Iterator[Any]:
+    """First None, once the first jobs are handed out; then the results."""
     try:
-        sent = 0
-        for number in range(len(jobs)):
-            for upcoming in range(sent, min(number + ahead, len(jobs))):
-                pool.send(upcoming, jobs[upcoming])
-            sent = max(sent, min(number + ahead, len(jobs)))
+        sent = min(ahead, count)
+        pool.send(range(sent))
+        yield None
+        for number in range(count):
+            pool.send(range(sent, min(number + ahead, count)))
+            sent = max(sent, min(number + ahead, count))
             pool.collect(patience=0.0)
             while number not in pool.results:
                 pool.collect()
@@ -85,7 +93,7 @@ class _Worker:
             warnings.simplefilter("ignore", DeprecationWarning)
             self.process.start()
         theirs.close()
-        self.jobs: deque[tuple[int, Any]] = deque()
+        self.jobs: deque[int] = deque()
         self.ready, self.since = False, time.monotonic()
 
     def stop(self) -> None:
@@ -97,15 +105,22 @@ class _Worker:
 class _Pool:
     """Keeps every process busy; `results` holds what came back, by number."""
 
-    def __init__(self, function: Callable, num_workers: int, time_limit: float, memory_limit: int | None):
-        self.arguments, self.time_limit = (function, memory_limit), time_limit
+    def __init__(
+        self,
+        function: Callable,
+        jobs: Sequence[Any],
+        num_workers: int,
+        time_limit: float,
+        memory_limit: int | None,
+    ):
+        self.arguments, self.time_limit = (function, jobs, memory_limit), time_limit
         self.workers = [_Worker(self.arguments) for _ in range(num_workers)]
-        self.waiting: deque[tuple[int, Any]] = deque()
+        self.waiting: deque[int] = deque()
         self.results: dict[int, Any] = {}
         self.retried: set[int] = set()
 
-    def send(self, number: int, job: Any) -> None:
-        self.waiting.append((number, job))
+    def send(self, numbers: Iterable[int]) -> None:
+        self.waiting.extend(numbers)
         self._hand_out()
 
     def collect(self, patience: float = math.inf) -> None:
@@ -136,12 +151,12 @@ class _Pool:
                 return
             self._give(worker, self.waiting.popleft())
 
-    def _give(self, worker: _Worker, item: tuple[int, Any]) -> None:
+    def _give(self, worker: _Worker, number: int) -> None:
         if not worker.jobs and worker.ready:
             worker.since = time.monotonic()
-        worker.jobs.append(item)
+        worker.jobs.append(number)
         with contextlib.suppress(OSError):  # it is dead; `collect` will hear of it
-            worker.connection.send(item)
+            worker.connection.send(number)
 
     def _hear(self, worker: _Worker) -> None:
         try:
@@ -161,18 +176,18 @@ class _Pool:
         worker.stop()
         if not worker.ready:
             raise RuntimeError("worker processes can't start here: set num_workers to 0")
-        jobs = list(worker.jobs)
-        number = jobs[0][0] if jobs else None
-        if number is not None and (not retry or number in self.retried):
-            self.results[number] = Lost(reason)
-            jobs = jobs[1:]
-        self.retried.add(number)
+        numbers = list(worker.jobs)
+        first = numbers[0] if numbers else None
+        if first is not None and (not retry or first in self.retried):
+            self.results[first] = Lost(reason)
+            numbers = numbers[1:]
+        self.retried.add(first)
         fresh = self.workers[self.workers.index(worker)] = _Worker(self.arguments)
-        for item in jobs:
-            self._give(fresh, item)
+        for number in numbers:
+            self._give(fresh, number)
 
 
-def _serve(connection, function: Callable, memory_limit: int | None) -> None:
+def _serve(connection, function: Callable, jobs: Sequence[Any], memory_limit: int | None) -> None:
     """What a worker process runs."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # whoever started us stops us
     faulthandler.disable()
@@ -182,11 +197,11 @@ def _serve(connection, function: Callable, memory_limit: int | None) -> None:
     connection.send((None, None, None))
     while True:
         try:
-            number, job = connection.recv()
+            number = connection.recv()
         except (EOFError, OSError):
             return
         try:
-            answer = number, function(job), None
+            answer = number, function(jobs[number]), None
         except Exception as error:
             answer = number, None, error
         connection.send(answer)

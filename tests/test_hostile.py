@@ -295,19 +295,21 @@ def make_mutants(folder, count, seed=0):
 READ = """
 import json, resource, sys, time
 from pathlib import Path
-from dedup.dataset import ImagesDataset, list_images, read_batches
+from dedup.dataset import list_images
+from dedup.reading import Reader
 resident = lambda: int(open("/proc/self/statm").read().split()[1]) * resource.getpagesize()
 if __name__ == "__main__":
-    dataset = ImagesDataset(list_images(Path(sys.argv[1]), [""]), 160)
+    paths = list_images(Path(sys.argv[1]), [""])
     forked = resident()
     start = time.perf_counter()
-    read = sum(len(indices) for _, indices in read_batches(dataset, 64, 2))
+    outcomes = [outcome for batch in Reader(paths, 160, 64, 2) for outcome in batch.outcomes]
     seconds = time.perf_counter() - start
     status = dict(line.split(":", 1) for line in open("/proc/self/status"))
     mine = int(status["VmHWM"].split()[0]) * 1024  # ru_maxrss would begin with what started this process had
     theirs = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * 1024
     peak = mine + 2 * max(0, theirs - forked)  # as if both workers had been at their largest at once
-    print(json.dumps([len(dataset), read, seconds, peak, list(dataset.failures.values())]))
+    read = sum(outcome.views for outcome in outcomes)
+    print(json.dumps([len(paths), read, seconds, peak, [each.reason for each in outcomes if not each.views]]))
 """
 
 
