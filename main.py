@@ -27,6 +27,7 @@ examples:
   python main.py photos --calibrate 0.99          say at which epsilon 99 of 100 candidates are right
   python main.py photos --delete                  move what can go to a trash folder inside photos
   python main.py photos --apply plan.jsonl        do what a plan says, after you have looked at it or edited it
+  python main.py photos --apply decisions.json    do what you decided on the page report.html
   python main.py photos --undo                    put the last run's files back
   python main.py photos --purge --older-than 30d  destroy what went to the trash 30 days ago or earlier
 
@@ -67,7 +68,7 @@ def build_parser() -> argparse.ArgumentParser:
     one = group.add_mutually_exclusive_group()
     one.add_argument("--delete", dest="delete_files", action="store_true", help="move what can go to the trash folder")
     one.add_argument("--dry-run", action="store_true", default=False, help="list what --delete would move")
-    one.add_argument("--apply", metavar="PLAN", default=None, help="do what this plan.jsonl says")
+    one.add_argument("--apply", metavar="FILE", default=None, help="do what this plan.jsonl or decisions.json says")
     one.add_argument(
         "--undo", action="store_true", default=False, help="put back what a run moved, the last by default"
     )
@@ -194,15 +195,33 @@ def calibrate(config: Config, options: argparse.Namespace) -> int:
 
 
 def change(config: Config, options: argparse.Namespace) -> int:
-    """Apply a plan, undo or purge."""
+    """Apply a plan or decisions, undo or purge."""
     from dedup import removal
 
     folder = config.images_dir
     if options.apply:
+        from dedup.decisions import is_decisions
+
+        if is_decisions(Path(options.apply)):
+            return apply_decisions(config, options)
         return conclude(removal.apply_plan(Path(options.apply), folder), "moved to the trash", folder)
     if options.undo:
         return conclude(removal.undo(folder, options.run), "put back", folder)
     return conclude(removal.purge(folder, options.run, options.older_than), "destroyed", folder)
+
+
+def apply_decisions(config: Config, options: argparse.Namespace) -> int:
+    """Do what was decided on the review page."""
+    from dedup import apart, applying, summary
+    from dedup.lettering import count_of
+
+    outcome, remembered = applying.apply_decisions(
+        Path(options.apply), config.images_dir, config.output_dir, config.num_workers, not options.quiet
+    )
+    if remembered:
+        store = summary.shown(summary.near(config.output_dir / apart.NAME))
+        say([f"{count_of(remembered, 'pair')} remembered as no duplicates, in {store}"])
+    return conclude(outcome, "moved to the trash", config.images_dir)
 
 
 def conclude(outcome, done: str, images_dir: Path) -> int:

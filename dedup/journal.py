@@ -142,7 +142,7 @@ def _records(data: bytes, name: str) -> Iterator[tuple[int, dict]]:
     """Number and content of each line that holds something."""
     for number, line in enumerate(data.split(b"\n"), start=1):
         if line.strip():
-            yield number, _checked(_parse, name, number, line)
+            yield number, _checked(parse_object, name, number, line)
 
 
 def _checked(check, name: str, number: int, *arguments):
@@ -153,7 +153,8 @@ def _checked(check, name: str, number: int, *arguments):
         raise BadRecord(f"{name}, line {number}: {error}") from None
 
 
-def _parse(line: bytes) -> dict:
+def parse_object(line: bytes) -> dict:
+    """The JSON object that stands in `line`; BadRecord if anything else does, or a name stands twice in it."""
     try:
         record = json.loads(line.decode("utf-8"), object_pairs_hook=_unique)
     except (ValueError, RecursionError) as error:

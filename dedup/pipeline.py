@@ -12,10 +12,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 from scipy.sparse import csr_matrix
 
+from dedup.apart import Pair, keep_apart, recall
 from dedup.clusters import Cluster, build_clusters, cluster_labels
 from dedup.config import Config, ConfigError
 from dedup.dataset import list_images
 from dedup.embeddings import Embeddings, extract_embeddings
+from dedup.journal import BadRecord
 from dedup.model import choose_device, load_encoder
 from dedup.neighbors import merge_rows, radius_neighbors_graph
 
@@ -67,11 +69,11 @@ def find_duplicates(config: Config, progress: bool = True) -> Result:
 
     Raises
     ------
-    ConfigError : output_dir is images_dir
+    ConfigError : output_dir is images_dir, or what it remembers of earlier decisions can't be read
     EncoderError : the encoder can't be loaded
     OSError : images_dir can't be read
     """
-    paths = images_to_search(config)
+    paths, different = images_to_search(config), _different(config)
     if not paths:
         return _empty(config)
     encoder = load_encoder(config.encoder, config.embedding_size)
@@ -86,6 +88,10 @@ def find_duplicates(config: Config, progress: bool = True) -> Result:
     graph = candidate_graph(embeddings, epsilon)
     verifier = _verifier(embeddings.paths, config, progress)
     confirmed = verifier.verify(graph) if verifier else graph
+    if different:
+        confirmed, kept = keep_apart(confirmed, verifier.matches if verifier else {}, embeddings.paths, different)
+        if verifier:
+            verifier.matches = kept
     labels = cluster_labels(confirmed, epsilon)
     clusters = build_clusters(embeddings, labels, verifier, config.images_dir, epsilon)
     if verifier:
@@ -114,6 +120,14 @@ def images_to_search(config: Config) -> list[Path]:
         return paths
     left_out = config.images_dir / output.relative_to(folder)
     return [path for path in paths if not path.is_relative_to(left_out)]
+
+
+def _different(config: Config) -> frozenset[Pair]:
+    """Pairs of contents that somebody said are no duplicates."""
+    try:
+        return recall(config.output_dir)
+    except BadRecord as error:
+        raise ConfigError(str(error)) from None
 
 
 def _return_memory() -> None:

@@ -1,5 +1,6 @@
 """The whole way: what is searched, what each setting reaches, and what comes out; with a tiny encoder."""
 
+import hashlib
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -12,7 +13,9 @@ from PIL import Image
 
 import configs
 from dedup import pipeline, removal
+from dedup.apart import remember
 from dedup.config import Config, ConfigError
+from dedup.decisions import Content
 from dedup.embeddings import Embeddings
 from dedup.pipeline import Result, find_duplicates, images_to_search
 
@@ -133,3 +136,16 @@ def test_similar_pairs_are_those_that_no_cluster_holds_the_nearest_first():
     embeddings = Embeddings(paths, None, None, {})
     result = Result(None, embeddings, None, np.array([0, 0, -1, -1]), matches, [], 0.5, "cpu")
     assert result.similar == [(Path("b"), Path("d"), 0.2), (Path("a"), Path("c"), 0.3)]
+
+
+def test_what_was_said_to_differ_is_not_put_together(config):
+    folder = config.images_dir
+    contents = [Content(len(data), hashlib.blake2b(data, digest_size=32).hexdigest())
+                for data in ((folder / name).read_bytes() for name in ("a.png", "deep/b.png"))]  # fmt: skip
+    remember(config.output_dir, [tuple(sorted(contents))])
+    assert found(find_duplicates(config, progress=False)) == [["a.png", "c.png"]]
+    (folder / "a.png").rename(folder / "z.png")
+    assert found(find_duplicates(config, progress=False)) == [["c.png", "z.png"]]
+    (config.output_dir / "not_duplicates.json").write_text("[]")
+    with pytest.raises(ConfigError, match="not_duplicates.json"):
+        find_duplicates(config, progress=False)
