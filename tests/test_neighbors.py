@@ -5,7 +5,8 @@ import pytest
 from sklearn.cluster import DBSCAN
 from sklearn.neighbors import radius_neighbors_graph as reference_graph
 
-from dedup.neighbors import radius_neighbors_graph
+from dedup import neighbors
+from dedup.neighbors import multiplies_bytes_fast, radius_neighbors_graph
 
 BY_HAND = np.array([[1, 0], [0.6, 0.8], [0, 1], [1, 0], [-1, 0]], np.float32)  # rows 0 and 3 are copies
 
@@ -66,6 +67,38 @@ def test_copies_are_exact_zeros_that_stay_stored():
     found = edges(radius_neighbors_graph(vectors, 0.01, 16))
     assert len(found) == 40 * 9
     assert set(found.values()) == {0.0}
+
+
+def pairs_just_within(epsilon, n, d, largest):
+    """2 n unit vectors: each of the first n has one of the others at epsilon or a hair less, none has more."""
+    rng = np.random.default_rng(1)
+    first, away = np.linalg.qr(rng.normal(size=(n, d, 2)))[0].transpose(2, 0, 1)  # (n, d) each, at right angles
+    first[:, 0] += largest  # one large number makes the steps of all 8-bit numbers wide
+    first /= np.linalg.norm(first, axis=1, keepdims=True)
+    away -= (away * first).sum(1, keepdims=True) * first
+    away /= np.linalg.norm(away, axis=1, keepdims=True)
+    near = 1 - epsilon * (1 - rng.uniform(0, 1e-6, (n, 1)))
+    return np.vstack([first, near * first + np.sqrt(1 - near**2) * away]).astype(np.float32)
+
+
+@pytest.mark.skipif(not multiplies_bytes_fast(), reason="this processor multiplies no 8-bit matrices")
+@pytest.mark.parametrize("epsilon", [0.001, 0.45, 1.2])
+@pytest.mark.parametrize(("d", "largest"), [(3, 0), (256, 0), (256, 2)])
+def test_the_sieve_of_bytes_keeps_every_edge(monkeypatch, epsilon, d, largest):
+    vectors = pairs_just_within(epsilon, 300, d, largest)
+    sieved = radius_neighbors_graph(vectors, epsilon, 128)
+    monkeypatch.setattr(neighbors, "multiplies_bytes_fast", lambda: False)
+    plain = radius_neighbors_graph(vectors, epsilon, 128)
+    assert all((sieved[i, i + 300] > 0.99 * epsilon) for i in range(300))
+    assert (sieved.indptr == plain.indptr).all() and (sieved.indices == plain.indices).all()
+    assert (sieved.data == plain.data).all(), "bit for bit"
+
+
+def test_the_plain_sieve_keeps_every_edge(monkeypatch):
+    monkeypatch.setattr(neighbors, "multiplies_bytes_fast", lambda: False)
+    vectors = pairs_just_within(0.3, 300, 64, 0) * np.linspace(0.9991, 1.0009, 600, dtype=np.float32)[:, None]
+    graph = radius_neighbors_graph(vectors, 0.3, 128)
+    assert all(graph[i, i + 300] > 0 for i in range(300)), "norms that are nearly 1 do not change an angle"
 
 
 def test_distances_never_go_below_zero():
