@@ -153,6 +153,8 @@ def search(config: Config, options: argparse.Namespace) -> int:
     planned = removal.make_plan(result.clusters, folder, plan, read_since=began)
     say([f"encoder {summary.shown(config.encoder)} on {result.device}"])
     say(summary.reading(len(paths), failures, folder, unreadable))
+    if planned.message:  # the plan that lies there, if any, is another run's
+        return fail(planned.message, planned.exit_code)
     say(summary.refusals(planned))
     say(summary.finding(result.clusters, result.epsilon, planned, folder))
     say(summary.leaving(result.similar, similar))
@@ -226,14 +228,14 @@ def apply_decisions(config: Config, options: argparse.Namespace) -> int:
 
 def conclude(outcome, done: str, images_dir: Path) -> int:
     """Say what a removal call observed, and what to run next; its exit code."""
-    from dedup import summary
+    from dedup import summary, trash
     from dedup.lettering import count_of
 
     run_name = f" (run {summary.shown(outcome.run)})" if outcome.run else ""
     say([*summary.refusals(outcome), f"{count_of(len(outcome.done), 'file')} {done}{run_name}"])
     if outcome.message:
         fail(outcome.message, outcome.exit_code)
-    say(summary.advice(outcome, done, images_dir))
+    say(summary.advice(outcome, done, images_dir, trash.waiting_runs(images_dir)))
     return outcome.exit_code
 
 

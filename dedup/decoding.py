@@ -23,7 +23,7 @@ from pillow_heif import HeifImageFile
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "AVIF", "BMP", "TIFF", "JPEG2000", "PPM", "QOI")  # and HEIF
 NAMED = {".tga": "TGA"}  # has no mark of its own at its start: taken by the file's ending
 MAX_BYTES = 2**29  # of one picture in memory, 4 a pixel (134 megapixels), and of one file
-RARE_BYTES = 2**26  # of one picture in TGA or QOI, whose headers promise what a few bytes can't hold
+RARE_BYTES = {"TGA": 2**26, "QOI": 2**24}  # their headers promise what few bytes can't hold; QOI takes 1 s a megapixel
 BYTES_PER_PIXEL = 4  # what Pillow needs for RGB
 NEARLY_WHITE = 240
 STRIP = 512  # rows flattened at a time
@@ -78,12 +78,12 @@ def open_picture(path: Path) -> Iterator[BinaryIO]:
     except UnreadableImage:
         raise
     except Exception as error:  # decoders raise nearly everything on broken files
-        raise UnreadableImage(_one_line(error)) from error
+        raise UnreadableImage(one_line(error)) from error
 
 
 def decode(file: BinaryIO, ending: str, short_side: int | None) -> tuple[Image.Image, tuple[int, int]]:
     """`load_with_size` of an open file; `ending` is its name's, lower case, with the dot."""
-    image = _identify(file, ending)
+    image = identify(file, ending)
     size = image.size
     if short_side and isinstance(image, JpegImagePlugin.JpegImageFile):
         image.draft("RGB", (short_side, short_side))
@@ -118,8 +118,11 @@ def _open_regular(path: Path) -> BinaryIO:
     return os.fdopen(descriptor, "rb")
 
 
-def _identify(file: BinaryIO, ending: str) -> Image.Image:
-    """What Image.open does, for our formats alone, and without its limit: that one would refuse JPEGs draft shrinks."""
+def identify(file: BinaryIO, ending: str) -> Image.Image:
+    """What Image.open does, for our formats alone, and without its limit: that one would refuse JPEGs draft shrinks.
+
+    ending : of the file's name, with its dot, in small letters; some formats are known by nothing else
+    """
     Image.preinit()
     prefix, failure = file.read(16), UnreadableImage("not a picture in a format we read")
     for name in (*FORMATS, NAMED.get(ending)):
@@ -147,7 +150,7 @@ def _check_size(image: Image.Image, size: tuple[int, int]) -> None:
     if isinstance(image, JpegImagePlugin.JpegImageFile) and "progressive" in image.info:
         largest = max(h * v for _, h, v, _ in image.layer)  # all coefficients, 2 bytes each, are held at full size
         needed = max(needed, 2 * size[0] * size[1] * sum(h * v for _, h, v, _ in image.layer) // largest)
-    limit = RARE_BYTES if image.format in ("QOI", "TGA") else MAX_BYTES
+    limit = RARE_BYTES.get(image.format, MAX_BYTES)
     if needed > limit:
         text = f"{size[0]} x {size[1]} px need {needed:,} bytes in memory, the limit is {limit:,}"
         raise UnreadableImage(text)
@@ -193,6 +196,7 @@ def _to_eight_bits(image: Image.Image) -> Image.Image:
     return Image.fromarray((values * (255 / white)).clip(0, 255).astype(np.uint8))
 
 
-def _one_line(error: Exception) -> str:
+def one_line(error: Exception) -> str:
+    """What an error says, harmless to print."""
     text = " ".join(str(error).split()) or type(error).__name__
     return "".join(c if c.isprintable() else "?" for c in text)[:200]

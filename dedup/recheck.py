@@ -11,6 +11,8 @@ from dedup.folders import Folder, NotPlain, Snapshot, is_link
 from dedup.journal import BadRecord, File, Item
 from dedup.outcome import Refused, told
 
+LONGEST = 60.0  # seconds for one keeper to be decoded, at full size
+
 
 class Decoder:
     """Tells whether a keeper can be shown, once for each content."""
@@ -75,6 +77,19 @@ def survey(root: Folder, items: Iterable[Item]) -> set[tuple[int, int]]:
 
 
 def _load(path: Path) -> None:
-    from dedup.decoding import load_image
+    """Decode a picture where a decoder that crashes or hangs does no harm."""
+    from dedup.workers import Lost, run_apart
 
-    load_image(path)
+    found = run_apart(_why_unreadable, path, LONGEST)
+    if reason := found.reason if isinstance(found, Lost) else found:
+        raise Refused(reason)
+
+
+def _why_unreadable(path: Path) -> str:
+    from dedup.decoding import UnreadableImage, load_image
+
+    try:
+        load_image(path)
+    except UnreadableImage as error:
+        return str(error)
+    return ""

@@ -8,14 +8,15 @@ import os
 import re
 import stat
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import lru_cache
-from itertools import pairwise
 from pathlib import Path
 
-from PIL import Image, UnidentifiedImageError
-from pillow_heif import HeifImageFile
+from PIL import Image
 
-from dedup.decoding import BYTES_PER_PIXEL, FORMATS, MAX_BYTES
+from dedup.decoding import BYTES_PER_PIXEL, MAX_BYTES, identify, one_line
+from dedup.workers import Lost, run_apart
 
 RAW = {
     *(".3fr", ".arw", ".cr2", ".cr3", ".crw", ".dcr", ".dng", ".erf", ".iiq", ".kdc", ".mef", ".mos", ".mrw", ".nef"),
@@ -23,7 +24,8 @@ RAW = {
 }
 COMPANIONS = RAW | {".mov", ".mp4", ".m4v", ".xmp", ".aae", ".json", ".thm", ".pp3", ".dop"}
 _TRASH = re.compile(
-    r"\.dedup-trash|\.trash(es|-\d+)?|\$recycle\.bin|recycle[rd]|[#@]recycle|\.dtrash|\.stversions", re.IGNORECASE
+    r"\.dedup-trash|\.?trash(es|-\d+)?|files_trashbin|\$recycle\.bin|recycle[rd]|[#@]recycle|\.dtrash|\.stversions",
+    re.IGNORECASE,
 )
 _MOST_FRAMES = 1000  # of an animation that is compared frame by frame
 _EXIF, _GPS, _CAPTURED, _LATITUDE = 0x8769, 0x8825, (0x9003, 0x9004), 2  # EXIF 2.32, 4.6
@@ -45,7 +47,7 @@ def why_it_stays(member_path: Path, keeper_path: Path, images_dir: Path) -> str:
             _of_one_file(member_path, keeper_path) or _companion(member_path) or _more_inside(member_path, keeper_path)
         )
     except Exception as error:  # a decoder's, on a page or in metadata that nobody looked at before
-        return f"can't be compared with its keeper in full: {type(error).__name__}"
+        return f"can't be compared with its keeper in full: {one_line(error)}"
 
 
 def _of_one_file(member_path: Path, keeper_path: Path) -> str:
@@ -88,16 +90,13 @@ def _first_word(name: str) -> str:
 def _more_inside(member_path: Path, keeper_path: Path) -> str:
     if member_path.stat().st_size == keeper_path.stat().st_size and _digest(member_path) == _digest(keeper_path):
         return ""
-    with warnings.catch_warnings(), _open(member_path) as member, _open(keeper_path) as keeper:
-        warnings.simplefilter("ignore")
-        if only := sorted(_when_and_where(member) - _when_and_where(keeper)):
+    with _opened(member_path) as member, _opened(keeper_path) as keeper:
+        if only := sorted(_besides(member) - _besides(keeper)):
             return f"has the {' and '.join(only)} that its keeper lacks"
         if getattr(member, "n_frames", 1) == 1:
             return ""
-        frames = _frames(member)
-        if all(one == other for one, other in pairwise(frames)) or frames == _frames(keeper):
-            return ""
-        return f"has {len(frames)} different frames or pages"
+    count, different, content = _frames(member_path)
+    return f"has {count} different frames or pages" if different and content != _frames(keeper_path)[2] else ""
 
 
 def _digest(path: Path) -> bytes:
@@ -105,15 +104,15 @@ def _digest(path: Path) -> bytes:
         return hashlib.file_digest(file, "blake2b").digest()
 
 
-def _open(path: Path) -> Image.Image:
-    try:
-        return Image.open(path, formats=FORMATS)
-    except UnidentifiedImageError:
-        return HeifImageFile(path.open("rb"), "")
+@contextmanager
+def _opened(path: Path) -> Iterator[Image.Image]:
+    with warnings.catch_warnings(), path.open("rb") as file:
+        warnings.simplefilter("ignore")
+        yield identify(file, path.suffix.lower())
 
 
-def _when_and_where(image: Image.Image) -> set[str]:
-    """Which of capture time and place a picture's EXIF or XMP tells."""
+def _besides(image: Image.Image) -> set[str]:
+    """What else a file tells by its EXIF or XMP: capture time, place, and that a short film lies behind the picture."""
     exif = image.getexif()
     captured, place = exif.get_ifd(_EXIF), exif.get_ifd(_GPS)
     xmp = image.info.get("xmp") or image.info.get("XML:com.adobe.xmp") or b""
@@ -123,18 +122,28 @@ def _when_and_where(image: Image.Image) -> set[str]:
         found.add("capture time")
     if place.get(_LATITUDE) or b"GPSLatitude" in xmp:
         found.add("place")
+    if b"MotionPhoto" in xmp or b"MicroVideo" in xmp:
+        found.add("film")
     return found
 
 
-def _frames(image: Image.Image) -> list[tuple[tuple[int, int], bytes]]:
-    """Size and digest of the pixels of every frame or page."""
-    count = getattr(image, "n_frames", 1)
-    if count > _MOST_FRAMES:
-        raise ValueError(f"{count} frames, more than {_MOST_FRAMES}")
-    found = []
-    for number in range(count):
-        image.seek(number)
-        if image.width * image.height * BYTES_PER_PIXEL > MAX_BYTES:
-            raise ValueError(f"frame {number} is too large")
-        found.append((image.size, hashlib.blake2b(image.convert("RGBA").tobytes()).digest()))
+def _frames(path: Path) -> tuple[int, bool, bytes]:
+    """Number of frames or pages, whether they differ, and a digest of all their pixels."""
+    found = run_apart(_read_frames, path, memory_limit=4 * MAX_BYTES)
+    if isinstance(found, Lost):
+        raise ValueError(found.reason)
     return found
+
+
+def _read_frames(path: Path) -> tuple[int, bool, bytes]:
+    with _opened(path) as image:
+        count, digests = getattr(image, "n_frames", 1), []
+        if count > _MOST_FRAMES:
+            raise ValueError(f"{count} frames, more than {_MOST_FRAMES}")
+        for number in range(count):
+            image.seek(number)
+            if image.width * image.height * BYTES_PER_PIXEL > MAX_BYTES:
+                raise ValueError(f"frame {number} is too large")
+            shown = repr(image.size).encode() + image.convert("RGBA").tobytes()
+            digests.append(hashlib.blake2b(shown).digest())
+    return count, len(set(digests)) > 1, hashlib.blake2b(b"".join(digests)).digest()

@@ -16,12 +16,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dedup.lettering import count_of, escape, format_bytes, relative_path
+from dedup.outcome import BAD_PLAN, DONE, LOCKED, SOME_REFUSED
 
 if TYPE_CHECKING:
     from dedup.clusters import Cluster
     from dedup.removal import Outcome
 
-DONE, SOME_REFUSED, BAD_PLAN, LOCKED = 0, 1, 2, 3  # exit codes of dedup.removal
 SHOWN = 10  # unreadable files that the terminal names
 
 
@@ -115,18 +115,20 @@ def refusals(outcome: Outcome) -> Iterator[str]:
         yield f"  refused: {shown(path)}: {shown(reason)}"
 
 
-def advice(outcome: Outcome, done: str, images_dir: Path) -> Iterator[str]:
-    """What to run next, after a removal call that is `done`: "moved to the trash", "put back" or "destroyed"."""
+def advice(outcome: Outcome, done: str, images_dir: Path, waiting: Sequence[str]) -> Iterator[str]:
+    """What to run next, after a removal call that is `done`: "moved to the trash", "put back" or "destroyed".
+
+    waiting : the runs that were seen to have files in the trash after it, the latest last
+    """
     if outcome.exit_code == LOCKED:
         yield "when the other run has ended, run the same command again"
-    elif outcome.exit_code == BAD_PLAN:
+    elif outcome.exit_code == BAD_PLAN and done == "moved to the trash":
         yield f"to write a new plan:\n  {command(images_dir, '--dry-run')}"
-    elif done == "put back" and not outcome.refused and outcome.exit_code == DONE:
+    elif not waiting or (done == "put back" and outcome.exit_code == DONE):
         yield f"to look for duplicates again:\n  {command(images_dir)}"
-    elif done == "put back":
-        yield f"to put back the others, once the cause is mended:\n  {command(images_dir, '--undo')}"
-    elif done == "moved to the trash" and outcome.exit_code in (DONE, SOME_REFUSED) and outcome.done:
+    elif done == "moved to the trash" and outcome.exit_code <= SOME_REFUSED and outcome.run in waiting:
         yield f"to destroy them, 30 days from now:\n  {command(images_dir, '--purge', '--older-than', '30d')}"
         yield f"to put them back:\n  {command(images_dir, '--undo')}"
     else:
-        yield f"to put back what is in the trash:\n  {command(images_dir, '--undo')}"
+        mended = ", once the cause is mended" if done == "put back" and outcome.run == waiting[-1] else ""
+        yield f"to put back what is in the trash{mended}:\n  {command(images_dir, '--undo', '--run', waiting[-1])}"

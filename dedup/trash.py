@@ -3,6 +3,7 @@
 open_trash   a folder -> its trash, locked against other runs
 new_run      a run's folder with a journal to write to
 histories    what the runs' journals tell
+waiting_runs which of them have files there, as seen now
 go_home      one file back to where it was, never over another
 """
 
@@ -14,6 +15,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from pathlib import Path
 
 from filelock import FileLock
 
@@ -109,6 +111,16 @@ def histories(trash: Folder, name: str | None = None) -> list[History]:
         except FileNotFoundError:
             raise BadRecord(f"there is no run {each}; there are: {', '.join(trash.names())}") from None
     return sorted(found, key=lambda history: (history.created, history.run))
+
+
+def waiting_runs(images_dir: Path) -> list[str]:
+    """Names of the runs that have files in the trash at this moment, the latest last; without the lock."""
+    found = []
+    for journal in Path(images_dir, TRASH).glob(f"*/{JOURNAL}"):
+        with suppress(OSError):
+            if any(name.isdecimal() for name in os.listdir(journal.parent)):
+                found.append((journal.stat().st_mtime_ns, journal.parent.name))
+    return [name for _, name in sorted(found) if _RUN_NAME.fullmatch(name)]
 
 
 def go_home(root: Folder, box: Folder, item: Item) -> None:

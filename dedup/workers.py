@@ -82,6 +82,12 @@ def _results(pool: _Pool, count: int, ahead: int) -> Iterator[Any]:
         pool.stop()
 
 
+def run_apart(function: Callable[[Any], Any], job: Any, time_limit: float = TIME_LIMIT, **options: Any) -> Any:
+    """`function(job)`, or `Lost`: as `run_jobs` for one job, in this process where another would have to be spawned."""
+    (result,) = run_jobs(function, [job], int(START_METHOD == "fork"), time_limit=time_limit, **options)
+    return result
+
+
 class _Worker:
     """One process, our end of its pipe, and what it still has to do, in order."""
 

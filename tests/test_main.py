@@ -15,6 +15,7 @@ import main
 from dedup import summary
 from dedup.config import CHECKS
 from dedup.outcome import Outcome
+from dedup.trash import waiting_runs
 from tests.conftest import PROJECT
 
 HEAVY = ("torch", "torchvision", "sklearn", "scipy", "cv2", "matplotlib", "numpy", "PIL")
@@ -203,6 +204,63 @@ def test_a_refused_item_is_code_1_with_its_reason(find, pictures, tmp_path, caps
     said = capsys.readouterr().out
     assert "refused: b.png: " in said and "0 files moved" in said
     assert (pictures / "b.png").read_bytes() == b"edited since"
+
+
+def test_the_last_line_names_what_was_seen_in_the_trash(find, pictures, tmp_path, capsys):
+    """Not what a call was meant to leave there."""
+    find()
+    plan, copy = tmp_path / "out" / "plan.jsonl", (pictures / "b.png").read_bytes()
+
+    def last(*arguments) -> str:
+        code = call(pictures, *arguments)
+        return f"{code} {capsys.readouterr().out.splitlines()[-1].strip()}"
+
+    look_again, last_run = summary.command(pictures), lambda: f"--undo --run {waiting_runs(pictures)[-1]}"
+    assert call(pictures, "--output", tmp_path / "out", "--quiet") == 0
+    (pictures / "b.png").write_bytes(b"edited since")
+    assert last("--apply", plan) == f"1 {look_again}"  # all refused: nothing to put back
+    (pictures / "b.png").write_bytes(copy)
+    assert last("--apply", plan).endswith("--undo") and len(waiting_runs(pictures)) == 1
+    assert last("--purge", "--older-than", "1d").endswith(last_run())
+    (pictures / "b.png").write_bytes(b"another")
+    assert last("--undo").endswith(last_run())
+    (pictures / "b.png").unlink()
+    assert last("--undo") == f"0 {look_again}"
+    assert last("--apply", plan).startswith("0 ")
+    assert last("--purge", "--older-than", "0d") == last("--purge", "--older-than", "0d") == f"0 {look_again}"
+    assert last("--undo") == f"1 {look_again}"
+
+
+def test_a_plan_edited_by_hand_is_applied_as_it_stands(find, pictures, tmp_path, capsys):
+    find()
+    assert call(pictures, "--output", tmp_path / "out", "--quiet") == 0
+    plan = tmp_path / "out" / "plan.jsonl"
+    header, item = plan.read_text().splitlines()
+    before = tree(pictures)
+    for edited, code in ((header, 0), (f"{header}\n{item.replace('b.png', '../b.png')}", 2), (item, 2)):
+        plan.write_text(edited + "\n")
+        assert call(pictures, "--apply", plan) == code and tree(pictures) == before
+    plan.write_text(f"{header}\n\n{item}\n")
+    assert call(pictures, "--apply", plan) == 0 and sorted(tree(pictures)) == ["a.png", "broken.jpg"]
+    capsys.readouterr()
+
+
+def test_a_plan_that_can_not_be_written_is_not_replaced_by_an_older_one(find, pictures, tmp_path, capsys, monkeypatch):
+    from dedup import removal
+
+    find()
+    assert call(pictures, "--output", tmp_path / "out", "--quiet") == 0
+    before = tree(pictures)
+
+    def full(path, data):
+        raise OSError(errno.ENOSPC, "No space left on device", str(path))
+
+    monkeypatch.setattr(removal, "_write", full)
+    for arguments in ([], ["--dry-run"], ["--delete"]):
+        capsys.readouterr()
+        assert call(pictures, "--output", tmp_path / "out", "--quiet", *arguments) == 4
+        said = capsys.readouterr()
+        assert "No space left" in said.err and "--apply" not in said.out and tree(pictures) == before
 
 
 def test_a_second_run_in_the_folder_is_code_3(find, pictures, tmp_path, capsys, monkeypatch):

@@ -1,6 +1,8 @@
 """The whole way: what is searched, what each setting reaches, and what comes out; with a tiny encoder."""
 
+import csv
 import hashlib
+import os
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -8,6 +10,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import skimage
 import torch
 from PIL import Image
 
@@ -16,8 +19,11 @@ from dedup import pipeline, removal
 from dedup.apart import remember
 from dedup.config import Config, ConfigError
 from dedup.decisions import Content
+from dedup.decoding import load_image
 from dedup.embeddings import Embeddings
 from dedup.pipeline import Result, find_duplicates, images_to_search
+from dedup.report import write_report
+from tests.test_safeguards import exif
 
 
 class Encoder(torch.nn.Module):
@@ -149,3 +155,34 @@ def test_what_was_said_to_differ_is_not_put_together(config):
     (config.output_dir / "not_duplicates.json").write_text("[]")
     with pytest.raises(ConfigError, match="not_duplicates.json"):
         find_duplicates(config, progress=False)
+
+
+def test_each_reason_is_told_in_the_table(tmp_path):
+    """From a folder of files to clusters.csv: of copies of one photo, only the plain one goes."""
+    folder, image = tmp_path / "photos", load_image(Path(skimage.data_dir, "coffee.png"))
+    folder.mkdir()
+    image.save(folder / "keeper.png")
+    image = image.reduce(2)  # so that none of its copies can stay for it
+    kinds = {"plain": {}, "dated": {"exif": exif("2020:01:02 03:04:05")}, "placed": {"exif": exif(place=True)}}
+    for name, options in {**kinds, "set": {}, "linked": {}, "film": {"xmp": b"GCamera:MotionPhoto"}}.items():
+        image.save(folder / f"{name}.jpg", quality=90, **options)
+    (folder / "set.xmp").write_bytes(b"edits")
+    os.link(folder / "linked.jpg", tmp_path / "elsewhere.jpg")
+    (folder / "$RECYCLE.BIN").mkdir()
+    image.save(folder / "$RECYCLE.BIN" / "trashed.jpg", quality=85)
+    image.save(folder / "moving.tif", save_all=True, append_images=[image.transpose(Image.Transpose.ROTATE_180)])
+    config = Config.load(configs, images_dir=str(folder), num_workers=0)
+    (cluster,) = find_duplicates(config, progress=False).clusters
+    write_report([cluster], folder, tmp_path / "out", progress=False)
+    with open(tmp_path / "out" / "clusters.csv", encoding="utf-8", newline="") as file:
+        rows = {Path(row["path"]).stem: row for row in csv.DictReader(file)}
+    assert {name for name, row in rows.items() if row["keep"] == "0"} == {"plain"}
+    assert {name: row["reason"] for name, row in rows.items() if row["reason"]} == {
+        "dated": "has the capture time that its keeper lacks",
+        "placed": "has the place that its keeper lacks",
+        "film": "has the film that its keeper lacks",
+        "set": "belongs together with set.xmp",
+        "linked": "has 1 more hard link(s): nothing would be freed",
+        "trashed": "lies in a trash folder",
+        "moving": "has 2 different frames or pages",
+    }

@@ -13,8 +13,8 @@ import pytest
 
 from tests.conftest import PROJECT
 
-TESTS = ["removal", "removal_hostile", "known_losses", "removal_races", "removal_faults"]
-MODULES = ["__init__", "decoding", "folders", "journal", "outcome", "recheck", "removal", "trash"]
+TESTS = {"safeguards": ["safeguards"], "decoding": ["hostile"]}  # by module, and for the others:
+REMOVAL_TESTS = ["removal", "removal_hostile", "known_losses", "removal_races", "removal_faults"]
 FALSE = "if False:"
 
 BUGS = {
@@ -276,6 +276,64 @@ BUGS = {
     "refused and told to be done": ("outcome", "self.refused.append((path, str(error)))", "self.done.append(path)"),
     "refusals without an exit code": ("outcome", "(SOME_REFUSED if self.refused else DONE)", "DONE"),
     "stopped and told to be done": ("outcome", "self.exit_code, self.message = STOPPED, ", "self.message = "),
+    # what is worth keeping besides its picture
+    "a file in a trash may go": (
+        "safeguards",
+        "if any(_TRASH.fullmatch(part) for part in member_path.relative_to(images_dir).parts[:-1]):",
+        FALSE,
+    ),
+    "a file in a trash is a keeper": (
+        "safeguards",
+        "if any(_TRASH.fullmatch(part) for part in keeper_path.relative_to(images_dir).parts[:-1]):",
+        FALSE,
+    ),
+    "a link may go": ("safeguards", "if not stat.S_ISREG(member.st_mode) or not stat.S_ISREG(keeper.st_mode):", FALSE),
+    "a hard link to its keeper may go": (
+        "safeguards",
+        "if (member.st_dev, member.st_ino) == (keeper.st_dev, keeper.st_ino):",
+        FALSE,
+    ),
+    "a file with other names may go": ("safeguards", 'if member.st_nlink > 1 else ""', 'if False else ""'),
+    "a member of a set may go": ("safeguards", "_companion(member_path) or ", ""),
+    "a raw file may go without its JPEG": ("safeguards", " or suffix in RAW)", ")"),
+    "a companion in capitals is none": ("safeguards", "folded = other.casefold()", "folded = other"),
+    "the only capture time may go": ("safeguards", 'found.add("capture time")', "pass"),
+    "an empty date is a date": ("safeguards", 're.search("[1-9]", str(captured.get(tag, "")))', "captured.get(tag)"),
+    "a date in XMP is none": ("safeguards", ' or b"DateTimeOriginal" in xmp', ""),
+    "the only place may go": ("safeguards", 'found.add("place")', "pass"),
+    "the only film may go": ("safeguards", 'found.add("film")', "pass"),
+    "other frames may go": ("safeguards", "if different and content", "if False and content"),
+    "the keeper's frames are not looked at": ("safeguards", " and content != _frames(keeper_path)[2]", ""),
+    "any number of frames is read": ("safeguards", "if count > _MOST_FRAMES:", FALSE),
+    "a frame of any size is read": (
+        "safeguards",
+        "if image.width * image.height * BYTES_PER_PIXEL > MAX_BYTES:",
+        FALSE,
+    ),
+    "frames are read in this very process": (
+        "safeguards",
+        "run_apart(_read_frames, path, memory_limit=4 * MAX_BYTES)",
+        "_read_frames(path)",
+    ),
+    "what can't be compared may go": (
+        *("safeguards", 'return f"can\'t be compared with its keeper in full: {one_line(error)}"'),
+        'return ""',
+    ),
+    "a keeper is decoded in this very process": (
+        "recheck",
+        "run_apart(_why_unreadable, path, LONGEST)",
+        "_why_unreadable(path)",
+    ),
+    # decoding
+    "pipes are waited for": ("decoding", ' | getattr(os, "O_NONBLOCK", 0)', ""),
+    "a file of any size is read": ("decoding", "elif status.st_size > MAX_BYTES:", "elif False:"),
+    "rare formats of any size are read": ("decoding", "RARE_BYTES.get(image.format, MAX_BYTES)", "MAX_BYTES"),
+    "programs are opened as pictures": ("decoding", "(*FORMATS, NAMED.get(ending))", '(*FORMATS, "EPS", "FITS")'),
+    "what is cut short is filled up": (
+        "decoding",
+        "    Image.preinit()\n",
+        "    Image.preinit()\n    __import__('PIL.ImageFile').ImageFile.LOAD_TRUNCATED_IMAGES = True\n",
+    ),
 }
 # Checks that another one stands behind: both would have to go before anything could happen.
 SECOND_LINES = {
@@ -286,10 +344,10 @@ SECOND_LINES = {
 
 
 def planted(folder: Path, module: str, text: str, instead: str) -> Path:
-    """A copy of the project's removal and its tests with one bug."""
+    """A copy of the project's modules and tests with one bug."""
     (folder / "dedup").mkdir(parents=True)
-    for name in MODULES:
-        shutil.copy(PROJECT / "dedup" / f"{name}.py", folder / "dedup")
+    for path in (PROJECT / "dedup").glob("*.py"):
+        shutil.copy(path, folder / "dedup")
     shutil.copytree(PROJECT / "tests", folder / "tests", ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copy(PROJECT / "pyproject.toml", folder)
     source = (folder / "dedup" / f"{module}.py").read_text(encoding="utf-8")
@@ -298,9 +356,9 @@ def planted(folder: Path, module: str, text: str, instead: str) -> Path:
     return folder
 
 
-def failing_test(folder: Path) -> str:
-    """The first test that fails in a folder; "" if none does."""
-    tests = [f"tests/test_{name}.py" for name in TESTS]
+def failing_test(folder: Path, module: str) -> str:
+    """The first test that fails in a folder, of those about a module; "" if none does."""
+    tests = [f"tests/test_{name}.py" for name in TESTS.get(module, REMOVAL_TESTS)]
     call = [
         sys.executable,
         "-B",
@@ -327,7 +385,7 @@ def failing_test(folder: Path) -> str:
 @pytest.mark.slow
 @pytest.mark.parametrize("bug", sorted(BUGS.keys() - SECOND_LINES))
 def test_a_planted_bug_is_caught(tmp_path, bug):
-    caught = failing_test(planted(tmp_path / "planted", *BUGS[bug]))
+    caught = failing_test(planted(tmp_path / "planted", *BUGS[bug]), BUGS[bug][0])
     shutil.rmtree(tmp_path)
     assert caught, f"no test notices: {bug}"
     print(f"{bug}: {caught}")

@@ -1,17 +1,19 @@
 """Plan, apply, undo, purge on a handful of files: what is done, what is refused and why, and every exit code."""
 
+import ctypes
 import errno
 import json
 import os
 import stat
 import sys
+import time
 import unicodedata
 from datetime import timedelta
 from pathlib import Path
 
 import pytest
 
-from dedup import folders, removal, trash
+from dedup import folders, recheck, removal, trash
 from tests.removal_world import TRASH, World, cluster, decodes, no_waiting, scan
 
 __all__ = ["no_waiting"]
@@ -197,6 +199,16 @@ def test_every_keeper_is_decoded(tmp_path):
 
 def test_keepers_are_decoded_by_default(world):
     assert all(reason.startswith("its keeper can't be decoded") for reason in reasons(world.apply(decodes=None)))
+    assert world.files() == world.before
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere keepers are decoded in the process itself")
+@pytest.mark.parametrize(("harm", "said"), [(ctypes.string_at, "crashed its process"), (time.sleep, "longer than 1 s")])
+def test_a_keeper_that_brings_its_decoder_down_costs_its_duplicates_alone(world, monkeypatch, harm, said):
+    monkeypatch.setattr(recheck, "_why_unreadable", lambda path: harm(60 if harm is time.sleep else 0))
+    monkeypatch.setattr(recheck, "LONGEST", 1.0)
+    outcome = world.apply(decodes=None)
+    assert outcome.exit_code == 1 and len(outcome.refused) == 2 and all(said in reason for reason in reasons(outcome))
     assert world.files() == world.before
 
 

@@ -18,22 +18,15 @@ from dedup import removal
 from tests.removal_world import World
 
 DRIVER = Path(__file__).with_name("removal_driver.py")
-CHANGING = {
-    *(
-        "write",
-        "pwrite64",
-        "fsync",
-        "fdatasync",
-        "mkdir",
-        "mkdirat",
-        "rename",
-        "renameat",
-        "renameat2",
-        "link",
-        "linkat",
-    ),
-    *("unlink", "unlinkat", "rmdir", "truncate", "ftruncate", "symlink", "symlinkat", "chmod", "fchmod", "fchmodat"),
-}
+CHANGING = set(  # all that Linux has
+    """
+    write writev pwrite64 pwritev pwritev2 fsync fdatasync sync syncfs sync_file_range msync fallocate
+    truncate ftruncate sendfile splice tee vmsplice copy_file_range mkdir mkdirat rmdir mknod mknodat creat
+    openat2 io_uring_enter rename renameat renameat2 link linkat symlink symlinkat unlink unlinkat chmod
+    fchmod fchmodat fchmodat2 chown fchown lchown fchownat utime utimes utimensat futimesat setxattr lsetxattr
+    fsetxattr removexattr lremovexattr fremovexattr mount umount2
+    """.split()
+)
 SCENARIOS = {
     "apply": ("apply", "", ()),
     "apply, every file comes back": ("apply", "edit keepers", ()),

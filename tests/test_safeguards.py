@@ -1,12 +1,18 @@
 """Why a duplicate stays: one small pair of files for each reason, and its near miss that may go."""
 
+import ctypes
 import os
+import time
 from pathlib import Path
 
+import pillow_heif
 import pytest
 from PIL import Image
 
+from dedup import safeguards, workers
 from dedup.safeguards import why_it_stays
+
+pillow_heif.register_heif_opener()
 
 EXIF_IFD, GPS_IFD = 0x8769, 0x8825
 
@@ -74,8 +80,16 @@ def test_hard_links_stay(keeper, tmp_path):
     assert why_it_stays(member, keeper, tmp_path).startswith("has 1 more hard link")
 
 
+def test_links_stay_and_are_no_keepers(keeper, tmp_path):
+    (tmp_path / "link.png").symlink_to(keeper)
+    assert "not a regular file" in why_it_stays(tmp_path / "link.png", keeper, tmp_path)
+    assert "not a regular file" in why_it_stays(keeper, tmp_path / "link.png", tmp_path)
+
+
 @pytest.mark.parametrize(
-    "folder", [".Trash-1000/files", ".dedup-trash/run", "$RECYCLE.BIN", "#recycle/x", ".stversions"]
+    "folder",
+    [".Trash-1000/files", "Trash/files", ".dedup-trash/run", "$RECYCLE.BIN", "#recycle/x", "files_trashbin/files"]
+    + [".stversions", ".Trashes/501", "RECYCLER", "@Recycle", ".dtrash"],
 )
 def test_files_in_a_trash_stay_and_are_no_keepers(keeper, tmp_path, folder):
     inside = picture(tmp_path / folder / "a.jpg")
@@ -83,7 +97,12 @@ def test_files_in_a_trash_stay_and_are_no_keepers(keeper, tmp_path, folder):
     assert why_it_stays(keeper, inside, tmp_path) == "its keeper lies in a trash folder"
 
 
-@pytest.mark.parametrize("suffix", [".jpg", ".png", ".webp", ".tif"])
+@pytest.mark.parametrize("folder", ["trashy", "my trash", "recycled paper", "bin"])
+def test_a_folder_that_sounds_like_a_trash_is_none(keeper, tmp_path, folder):
+    assert why_it_stays(picture(tmp_path / folder / "a.jpg"), keeper, tmp_path) == ""
+
+
+@pytest.mark.parametrize("suffix", [".jpg", ".png", ".webp", ".tif", ".heic", ".avif"])
 def test_the_only_file_with_time_or_place_stays(keeper, tmp_path, suffix):
     dated = picture(tmp_path / f"dated{suffix}", exif=exif("2020:01:02 03:04:05"))
     placed = picture(tmp_path / f"placed{suffix}", exif=exif(place=True))
@@ -102,7 +121,19 @@ def test_a_date_in_xmp_counts(keeper, tmp_path):
     assert why_it_stays(member, keeper, tmp_path) == "has the capture time that its keeper lacks"
 
 
-@pytest.mark.parametrize("suffix", [".gif", ".webp", ".png", ".tif"])
+@pytest.mark.parametrize("mark", ["GCamera:MotionPhoto", "Camera:MotionPhoto", "GCamera:MicroVideo"])
+def test_a_film_behind_the_picture_makes_it_stay(keeper, tmp_path, mark):
+    member = picture(tmp_path / "a.jpg", xmp=f'<x {mark}="1"/>'.encode())
+    assert why_it_stays(member, keeper, tmp_path) == "has the film that its keeper lacks"
+    assert why_it_stays(member, picture(tmp_path / "b.jpg", xmp=f'<y {mark}="1"/>'.encode()), tmp_path) == ""
+
+
+@pytest.mark.parametrize("suffix", [".tga", ".qoi", ".bmp", ".jp2", ".ppm", ".heic", ".avif"])
+def test_a_plain_copy_in_any_format_may_go(keeper, tmp_path, suffix):
+    assert why_it_stays(picture(tmp_path / f"a{suffix}"), keeper, tmp_path) == ""
+
+
+@pytest.mark.parametrize("suffix", [".gif", ".webp", ".png", ".tif", ".avif"])
 def test_other_frames_make_a_file_stay(keeper, tmp_path, suffix):
     frames = [Image.new("RGB", (8, 8), color) for color in ("red", "blue")]
     moving, same = tmp_path / f"moving{suffix}", tmp_path / f"copy{suffix}"
@@ -110,6 +141,30 @@ def test_other_frames_make_a_file_stay(keeper, tmp_path, suffix):
     frames[0].save(same, save_all=True, append_images=frames[1:], comment=b"another file", compress_level=1)
     assert why_it_stays(moving, keeper, tmp_path) == "has 2 different frames or pages"
     assert why_it_stays(moving, same, tmp_path) == ""
+
+
+def test_pictures_behind_the_first_of_a_jpeg_make_it_stay(keeper, tmp_path):
+    frames = [Image.new("RGB", (8, 8), color) for color in ("red", "blue")]
+    frames[0].save(tmp_path / "a.jpg", format="MPO", save_all=True, append_images=frames[1:])
+    assert why_it_stays(tmp_path / "a.jpg", keeper, tmp_path) == "has 2 different frames or pages"
+
+
+@pytest.mark.skipif(workers.START_METHOD != "fork", reason="elsewhere frames are decoded in the process itself")
+@pytest.mark.parametrize(("harm", "said"), [(ctypes.string_at, "crashed its process"), (time.sleep, "longer than 1 s")])
+def test_a_page_that_brings_its_decoder_down_costs_no_run(keeper, tmp_path, monkeypatch, harm, said):
+    page = Image.new("RGB", (8, 8), "blue")
+    picture(tmp_path / "a.tif", save_all=True, append_images=[page])
+    monkeypatch.setattr(safeguards, "_read_frames", lambda path: harm(60 if harm is time.sleep else 0))
+    monkeypatch.setattr(workers.run_apart, "__defaults__", (1.0,))
+    assert said in why_it_stays(tmp_path / "a.tif", keeper, tmp_path)
+
+
+@pytest.mark.parametrize(("limit", "value", "said"), [("_MOST_FRAMES", 1, "2 frames"), ("MAX_BYTES", 255, "too large")])
+def test_frames_without_end_stay(keeper, tmp_path, monkeypatch, limit, value, said):
+    member = picture(tmp_path / "a.tif", save_all=True, append_images=[Image.new("RGB", (8, 8), "blue")])
+    monkeypatch.setattr(safeguards, limit, value)
+    monkeypatch.setattr(workers, "START_METHOD", "none")  # in this process
+    assert said in why_it_stays(member, keeper, tmp_path)
 
 
 def test_pages_that_repeat_the_first_may_go(keeper, tmp_path):
