@@ -10,12 +10,11 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-import skimage
 import torch
 from PIL import Image
 
 import configs
-from dedup import pipeline, removal
+from dedup import pipeline, removal, samples
 from dedup.apart import remember
 from dedup.config import Config, ConfigError
 from dedup.decisions import Content
@@ -159,7 +158,7 @@ def test_what_was_said_to_differ_is_not_put_together(config):
 
 def test_each_reason_is_told_in_the_table(tmp_path):
     """From a folder of files to clusters.csv: of copies of one photo, only the plain one goes."""
-    folder, image = tmp_path / "photos", load_image(Path(skimage.data_dir, "coffee.png"))
+    folder, image = tmp_path / "photos", load_image(samples._installed("coffee.png"))
     folder.mkdir()
     image.save(folder / "keeper.png")
     image = image.reduce(2)  # so that none of its copies can stay for it
