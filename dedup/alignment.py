@@ -38,19 +38,18 @@ def _box_transform(box: tuple[float, float, float, float]) -> np.ndarray:
 
 
 def whole_transforms(first: Picture, second: Picture, least: float = 0.5, most: int = 3) -> list[np.ndarray]:
-    """Transforms that lay all of one picture, or its content box, on all of the other, turned and mirrored.
+    """Transforms that lay all of one picture, its content or a panel on those of the other, turned and mirrored.
 
     Only those whose squeezed squares correlate by `least` or more, the best `most`.
     """
-    views = first.squares[:, _ORDERS].astype(np.float32)  # (2, 8, GRID * GRID)
-    scores = np.einsum("atp,bp->atb", views, second.squares.astype(np.float32))  # (2, 8, 2)
+    views = first.squares[:, _ORDERS].astype(np.float32)  # (k, 8, GRID * GRID)
+    scores = views @ second.squares.astype(np.float32).T  # (k, 8, l)
     best = np.argsort(-scores, axis=None, kind="stable")[:most]
-    boxes = [(0.0, 0.0, 1.0, 1.0), None]
     found = []
     for a, t, b in zip(*np.unravel_index(best, scores.shape), strict=True):
         if scores[a, t, b] >= least:
-            from_box, to_box = boxes[a] or first.box, boxes[b] or second.box
-            found.append(_box_transform(to_box) @ TURNS[t] @ np.linalg.inv(_box_transform(from_box)))
+            from_box, to_box = _box_transform(first.views[a]), _box_transform(second.views[b])
+            found.append(to_box @ TURNS[t] @ np.linalg.inv(from_box))
     return found
 
 

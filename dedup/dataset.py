@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from dedup.decoding import UnreadableImage, load_image
+from dedup.panels import MOST
 from dedup.reading import Outcome, Reader, read_into
 
 if TYPE_CHECKING:
@@ -111,7 +112,7 @@ class ImagesDataset:
 
 
 def read_batches(
-    dataset: ImagesDataset, batch_size: int, num_workers: int, panels: bool = False
+    dataset: ImagesDataset, batch_size: int, num_workers: int, with_panels: bool = False
 ) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
     """Read all pictures of a dataset, in order.
 
@@ -122,13 +123,13 @@ def read_batches(
     ----------
     batch_size : pictures a batch, 1 or more
     num_workers : processes that decode; 0 = this one
-    panels : whether a picture on a plain page, as in a screenshot, is cut out too; it follows the whole, with its index
+    with_panels : whether the pictures of a screenshot or collage are cut out too; they follow the whole, with its index
 
     Yields
     ------
     images (batch, 3, S, S) uint8, in channels_last order; indices (batch,) int64
     """
-    reader = Reader(dataset.paths, dataset.image_resize, batch_size, num_workers, 1 + panels)
+    reader = Reader(dataset.paths, dataset.image_resize, batch_size, num_workers, 1 + MOST * with_panels)
     import torch  # while the first pictures are read
 
     with closing(iter(reader)) as batches:

@@ -26,7 +26,7 @@ class Embeddings:
     vectors : (n, d) float32, unit norm
     sizes : (n, 2) int, width and height in px of the upright picture
     failures : the other files, each with its reason
-    panels : (m, d) float32, unit norm: pictures shown on a plain page, as in screenshots
+    panels : (m, d) float32, unit norm: pictures shown within a picture: on a screenshot's page, in a collage
     panel_rows : (m,) int, rows of the files that show them
     """
 
@@ -64,9 +64,9 @@ def extract_embeddings(
     panels, owners = [np.empty((0, encoder.embedding_size), np.float32)], [np.empty(0, int)]
     bar = tqdm(total=len(paths), desc="Embedding", unit=" images", disable=not progress)
     with bar, torch.inference_mode(), _fast_arithmetic(device):
-        for images, indices in read_batches(dataset, batch_size, num_workers, panels=True):
+        for images, indices in read_batches(dataset, batch_size, num_workers, with_panels=True):
             found, rows = encoder(images.to(device)).cpu().numpy(), indices.numpy()  # (batch, d), (batch,)
-            panel = np.r_[False, rows[1:] == rows[:-1]]  # comes right after its picture
+            panel = np.r_[False, rows[1:] == rows[:-1]]  # these come right after their picture
             vectors[rows[~panel]] = found[~panel]
             seen[rows] = True
             panels.append(found[panel])

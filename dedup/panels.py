@@ -1,9 +1,9 @@
-"""A picture shown on a plain page: image in, the box of its largest panel out.
+"""Pictures shown within a picture: image in, the boxes of its panels out.
 
-image (height, width, 3) uint8 RGB  ->  (left, top, right, bottom) in px, or None
+image (height, width, 3) uint8 RGB  ->  boxes (left, top, right, bottom) in px, at most MOST
 
-A screenshot shows a picture among bars and lines of text, and looks to the encoder like any other screenshot. The
-picture in it, cut out, looks like the picture.
+A screenshot shows a picture among bars and lines of text, and looks to the encoder like any other screenshot; a collage
+looks like neither of its pictures. Each of them, cut out, looks like itself.
 """
 
 from __future__ import annotations
@@ -11,41 +11,86 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
-SIDE = 200  # px, long side on which panels are looked for
-TOLERANCE = 20  # grey levels by which a panel's colour differs from the page's
+MOST = 4  # panels of an image
+SIDE = 200  # px, long side on which pages are looked at
+TOLERANCE, FLAT = 20, 4  # grey levels by which a panel's colour differs from the page's, and by which a page may vary
 PAGE = 0.15  # least share of the image that is page
-PANEL = (0.03, 0.85)  # least and largest share of the image that is the panel
+PANEL = (0.015, 0.85)  # least and largest share of the image that is the panel
 FILLED = 0.6  # least share of the panel's box that is not page
+PLAIN = 0.6  # share of one colour from which a panel is a bar or a button
+STEP, SEAM, ALONE = 10, 0.7, 0.3  # grey levels; share of a line that steps so far, and how much less of those beside it
+OUTER = 0.2  # of a side is no place for a seam
+
+Box = tuple[int, int, int, int]
 
 
-def main_panel(image: np.ndarray) -> tuple[int, int, int, int] | None:
-    """The largest rectangle on a page of one colour; None if there is none, or the image is all one panel."""
+def panels(image: np.ndarray) -> list[Box]:
+    """The picture on a plain page, else the parts of a collage; none if the image is all one picture."""
+    panel = main_panel(image)
+    return [panel] if panel else collage_parts(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY))
+
+
+def main_panel(image: np.ndarray) -> Box | None:
+    """The largest picture on a page of one colour; None if there is none, or the image is all one panel."""
     height, width = image.shape[:2]
     scale = min(1.0, SIDE / max(height, width))
     size = max(1, round(width * scale)), max(1, round(height * scale))
     small = cv2.resize(image, size, interpolation=cv2.INTER_AREA)
-    colour = _page_colour(small)
-    differs = cv2.inRange(small, np.clip(colour - TOLERANCE, 0, 255), np.clip(colour + TOLERANCE, 0, 255)) == 0
-    differs = differs.view(np.uint8)
-    if 1 - differs.mean() < PAGE:
+    page = _commonest_colour(small)
+    if _near(small, page, FLAT).mean() < PAGE:
         return None
-    solid = cv2.morphologyEx(differs, cv2.MORPH_CLOSE, np.ones((3, 3), np.uint8))
+    differs = ~_near(small, page)
+    solid = cv2.morphologyEx(differs.astype(np.uint8), cv2.MORPH_CLOSE, np.ones((3, 3), np.uint8))
     solid = cv2.morphologyEx(solid, cv2.MORPH_OPEN, np.ones((9, 9), np.uint8))  # lines of text and rules go
-    count, _, stats, _ = cv2.connectedComponentsWithStats(solid, connectivity=4)
-    if count < 2:
-        return None
-    left, top, w, h, _ = (int(value) for value in stats[1 + stats[1:, cv2.CC_STAT_AREA].argmax()])
-    share = w * h / differs.size
-    if not PANEL[0] <= share <= PANEL[1] or differs[top : top + h, left : left + w].mean() < FILLED:
-        return None
-    right, bottom = min(round((left + w) / scale), width), min(round((top + h) / scale), height)
-    return round(left / scale), round(top / scale), right, bottom
+    _, _, stats, _ = cv2.connectedComponentsWithStats(solid, connectivity=4)
+    for left, top, w, h, _ in sorted(stats[1:].tolist(), key=lambda found: -found[cv2.CC_STAT_AREA]):
+        here = slice(top, top + h), slice(left, left + w)
+        fits = PANEL[0] <= w * h / differs.size <= PANEL[1] and differs[here].mean() >= FILLED
+        if fits and _near(small[here], _commonest_colour(small[here])).mean() < PLAIN:
+            right, bottom = min(round((left + w) / scale), width), min(round((top + h) / scale), height)
+            return round(left / scale), round(top / scale), right, bottom
+    return None
 
 
-def _page_colour(image: np.ndarray) -> np.ndarray:
-    """(3,) int, the commonest colour, by cubes of 16 levels."""
+def _commonest_colour(image: np.ndarray) -> np.ndarray:
+    """(3,) int, by cubes of 16 levels."""
     red, green, blue = (image[..., channel].astype(np.uint16) >> 4 for channel in range(3))
     cubes = red << 8 | green << 4 | blue
-    commonest = np.bincount(cubes.ravel()).argmax()
-    chosen = image[cubes == commonest]  # (k, 3)
+    chosen = image[cubes == np.bincount(cubes.ravel()).argmax()]  # (k, 3)
     return np.array([np.median(chosen[:, channel]) for channel in range(3)]).astype(int)
+
+
+def _near(image: np.ndarray, colour: np.ndarray, tolerance: int = TOLERANCE) -> np.ndarray:
+    """(height, width) bool."""
+    return cv2.inRange(image, np.clip(colour - tolerance, 0, 255), np.clip(colour + tolerance, 0, 255)) > 0
+
+
+def collage_parts(grey: np.ndarray, most: int = MOST) -> list[Box]:
+    """The parts of a picture (height, width) that is put together of several, side by side; none if it is one."""
+    cut = _seam(grey) if most > 1 else None
+    if cut is None:
+        return []
+    axis, place = cut
+    parts = []
+    for half, (left, top) in zip(
+        np.split(grey, [place], axis), ((0, 0), (axis * place, (1 - axis) * place)), strict=True
+    ):
+        inner = collage_parts(half, most // 2) or [(0, 0, half.shape[1], half.shape[0])]
+        parts += [(left + x0, top + y0, left + x1, top + y1) for x0, y0, x1, y1 in inner]
+    return parts
+
+
+def _seam(grey: np.ndarray) -> tuple[int, int] | None:
+    """Where brightness steps all along a line, and not beside it: the axis to cut, 0 or 1, and the first px after."""
+    best = None
+    for axis in (0, 1):
+        length = grey.shape[axis]
+        steps = (np.abs(np.diff(grey.astype(np.int16), axis=axis)) > STEP).mean(axis=1 - axis)  # (length - 1,)
+        first, last = round(OUTER * length), round((1 - OUTER) * length)
+        if last - first < 8:
+            continue
+        line = first + int(steps[first:last].argmax())
+        beside = np.median(np.r_[steps[max(0, line - 8) : line - 1], steps[line + 2 : line + 9]])
+        if steps[line] >= SEAM and steps[line] - beside > ALONE and (best is None or steps[line] > best[0]):
+            best = steps[line], axis, line + 1
+    return best and best[1:]

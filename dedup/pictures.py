@@ -14,11 +14,14 @@ import cv2
 import numpy as np
 
 from dedup.decoding import load_with_size
+from dedup.panels import panels
 
 THUMBNAIL = 400  # long side in px; a phone's screenshot still shows a small picture with enough keypoints
 COLOURS = 48  # long side of the small colour copy in px
-KEYPOINTS = 400
+KEYPOINTS, KEYPOINT_SIDE = 400, 240  # how many, and the long side in px of the copy that they are found on
 GRID = 32  # side of the squeezed squares that are compared first
+
+Box = tuple[float, float, float, float]
 
 _local = threading.local()  # OpenCV's detector is not safe to share between threads
 
@@ -50,13 +53,20 @@ class Picture:
     grey : (h, w) uint8, long side THUMBNAIL px or less
     colours : (h, w, 3) uint8 RGB, long side COLOURS px or less
     box : (left, top, right, bottom) in unit coordinates: the picture without its plain margins
+    panels : such boxes of pictures that it shows, as a screenshot or collage does
     """
 
     width: int
     height: int
     grey: np.ndarray = field(repr=False)
     colours: np.ndarray = field(repr=False)
-    box: tuple[float, float, float, float]
+    box: Box
+    panels: tuple[Box, ...] = ()
+
+    @property
+    def views(self) -> tuple[Box, ...]:
+        """What may be another picture as a whole: all of it, its content, its panels."""
+        return (0.0, 0.0, 1.0, 1.0), self.box, *self.panels
 
     @cached_property
     def plain(self) -> float:
@@ -76,10 +86,10 @@ class Picture:
 
     @cached_property
     def squares(self) -> np.ndarray:
-        """(2, GRID * GRID) float16, zero mean and unit norm: the whole picture and its content box, squeezed."""
+        """(k, GRID * GRID) float16, zero mean and unit norm: the picture cut to each of its views, squeezed."""
         h, w = self.grey.shape
-        left, top, right, bottom = np.round(np.multiply(self.box, (w, h, w, h))).astype(int)
-        parts = self.grey, self.grey[top : max(bottom, top + 1), left : max(right, left + 1)]
+        boxes = np.round(np.multiply(self.views, (w, h, w, h))).astype(int)  # (k, 4)
+        parts = [self.grey[y0 : max(y1, y0 + 1), x0 : max(x1, x0 + 1)] for x0, y0, x1, y1 in boxes]
         squares = np.stack([cv2.resize(part, (GRID, GRID), interpolation=cv2.INTER_AREA).ravel() for part in parts])
         squares = squares.astype(np.float32) - squares.mean(axis=1, keepdims=True)
         return (squares / np.maximum(np.linalg.norm(squares, axis=1, keepdims=True), 1e-6)).astype(np.float16)
@@ -88,10 +98,11 @@ class Picture:
     def keypoints(self) -> Keypoints:
         if not hasattr(_local, "sift"):
             _local.sift = cv2.SIFT_create(KEYPOINTS, nOctaveLayers=2, contrastThreshold=0.03)
-        found, descriptors = _local.sift.detectAndCompute(self.grey, None)
+        small = _shrink(self.grey, KEYPOINT_SIDE)
+        found, descriptors = _local.sift.detectAndCompute(small, None)
         if not found:
             return Keypoints(np.empty((0, 2), np.float32), np.empty((0, 128), np.uint8))
-        h, w = self.grey.shape
+        h, w = small.shape
         points = np.float32([point.pt for point in found]) / np.float32([w, h])
         shares = descriptors / np.maximum(descriptors.sum(axis=1, keepdims=True), 1e-6)
         return Keypoints(points, np.minimum(np.round(np.sqrt(shares) * 400), 255).astype(np.uint8))
@@ -102,7 +113,9 @@ def read_picture(path: Path) -> Picture:
     image, (width, height) = load_with_size(path, THUMBNAIL)
     small = _shrink(image, THUMBNAIL)
     grey = cv2.cvtColor(small, cv2.COLOR_RGB2GRAY)
-    return Picture(width, height, grey, _shrink(small, COLOURS), content_box(small))
+    unit = np.array(grey.shape * 2)[[1, 0, 1, 0]]
+    boxes = tuple(tuple(map(float, panel / unit)) for panel in np.reshape(panels(small), (-1, 4)))
+    return Picture(width, height, grey, _shrink(small, COLOURS), content_box(small), boxes)
 
 
 def _shrink(image, side: int) -> np.ndarray:
@@ -128,20 +141,23 @@ def content_box(image: np.ndarray, tolerance: int = 14) -> tuple[float, float, f
     (left, top, right, bottom) in unit coordinates; the whole picture if nothing but margin would be cut
     """
     height, width = image.shape[:2]
-
-    def plain(lines: np.ndarray) -> int:  # (n, length, 3) -> how many of the first lines are margin
-        colour = np.median(lines[0], axis=0)
-        near = (np.abs(lines.astype(np.int16) - colour.astype(np.int16)).max(axis=2) <= tolerance).mean(axis=1) >= 0.98
-        return len(near) if near.all() else int(near.argmin())
-
-    top, bottom = plain(image), plain(image[::-1])
+    top, bottom = _margin(image, tolerance), _margin(image[::-1], tolerance)
     if top + bottom >= height:
         return 0.0, 0.0, 1.0, 1.0
     columns = image[top : height - bottom].transpose(1, 0, 2)
-    left, right = plain(columns), plain(columns[::-1])
+    left, right = _margin(columns, tolerance), _margin(columns[::-1], tolerance)
     if left + right >= width:
         return 0.0, 0.0, 1.0, 1.0
     if left + right:  # side bars can hide plain lines above and below
         rows = image[:, left : width - right]
-        top, bottom = plain(rows), plain(rows[::-1])
+        top, bottom = _margin(rows, tolerance), _margin(rows[::-1], tolerance)
     return left / width, top / height, 1 - right / width, 1 - bottom / height
+
+
+def _margin(lines: np.ndarray, tolerance: int) -> int:
+    """How many of the first lines (n, length, 3) have the colour of the first."""
+    colour = np.median(lines[0], axis=0).astype(np.int16)
+    for number, line in enumerate(lines):
+        if np.mean(np.abs(line - colour).max(axis=1) <= tolerance) < 0.98:
+            return number
+    return len(lines)

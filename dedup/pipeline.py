@@ -24,6 +24,8 @@ from dedup.neighbors import merge_rows, radius_neighbors_graph
 if TYPE_CHECKING:
     from dedup.verification import Match
 
+PANEL_SHARE = 2 / 3  # of epsilon: a panel cut out is all of a picture, or none of it
+
 
 @dataclass(frozen=True)
 class Result:
@@ -102,11 +104,14 @@ def find_duplicates(config: Config, progress: bool = True) -> Result:
 
 
 def candidate_graph(embeddings: Embeddings, epsilon: float) -> csr_matrix:
-    """(n, n) CSR: which files lie within epsilon, as a whole or by the picture that one shows on a plain page."""
+    """(n, n) CSR: which files lie within epsilon as a whole, or closer than that by a panel that one of them shows."""
     n, panels = len(embeddings.vectors), embeddings.panels
     if not len(panels):
         return radius_neighbors_graph(embeddings.vectors, epsilon)
-    graph = radius_neighbors_graph(np.concatenate([embeddings.vectors, panels]), epsilon)
+    graph = radius_neighbors_graph(np.concatenate([embeddings.vectors, panels]), epsilon).tocoo()
+    whole = np.maximum(graph.row, graph.col) < n
+    kept = whole | (graph.data <= PANEL_SHARE * epsilon)
+    graph = csr_matrix((graph.data[kept], (graph.row[kept], graph.col[kept])), shape=graph.shape)
     return merge_rows(graph, np.r_[np.arange(n), embeddings.panel_rows], n)
 
 

@@ -21,7 +21,7 @@ import numpy as np
 from PIL import Image
 
 from dedup.decoding import MAX_BYTES, NAMED, UnreadableImage, decode, open_picture
-from dedup.panels import main_panel
+from dedup.panels import panels
 from dedup.workers import Lost, run_jobs
 
 AHEAD = 128  # pictures decoded, or a batch, while the encoder is at work
@@ -67,7 +67,7 @@ class Reader:
     side : S in px; the whole picture is squeezed into the square
     batch_size : files a batch, 1 or more
     num_workers : processes that decode; 0 = this one
-    views : 2 if a picture on a plain page, as in a screenshot, is cut out too; it follows the whole
+    views : 1, and room for so many pictures of a screenshot or collage, cut out; they follow the whole
     known : contents that need no decoding: their files are stamped, and give no squares
 
     Attributes
@@ -127,7 +127,7 @@ def _read_job(ring, views: int, side: int, known: Container[bytes], job: tuple[i
 
 
 def read_into(pixels: np.ndarray, path: Path, known: Container[bytes] = frozenset()) -> Outcome:
-    """Fill (views, S, S, 3) uint8 with the picture and, where asked for and there, its panel."""
+    """Fill (views, S, S, 3) uint8 with the picture and, as far as there is room, its panels."""
     side, stamp = pixels.shape[1], None
     ending = path.suffix.lower()
     try:
@@ -141,10 +141,10 @@ def read_into(pixels: np.ndarray, path: Path, known: Container[bytes] = frozense
     except UnreadableImage as error:
         return Outcome(reason=str(error), stamp=stamp)
     pixels[0] = np.asarray(image.resize((side, side), Image.Resampling.BILINEAR))
-    panel = main_panel(np.asarray(image)) if len(pixels) > 1 else None
-    if panel is not None:
-        pixels[1] = np.asarray(image.resize((side, side), Image.Resampling.BILINEAR, box=panel))
-    return Outcome(size, 1 + (panel is not None), stamp=stamp)
+    boxes = panels(np.asarray(image))[: len(pixels) - 1] if len(pixels) > 1 else []
+    for view, box in enumerate(boxes, start=1):
+        pixels[view] = np.asarray(image.resize((side, side), Image.Resampling.BILINEAR, box=box))
+    return Outcome(size, 1 + len(boxes), stamp=stamp)
 
 
 def _stamp(file: BinaryIO, ending: str) -> Stamp:

@@ -34,6 +34,8 @@ JOINING = ("identical", "same_pixels", "copy", "crop")
 FORKS = sys.platform == "linux"  # a forked process has the pictures already; elsewhere they would have to be sent
 WORTH_FORKING = 48  # pairs
 FEW = 8  # files of a group that may have lost its way to a larger one
+LARGE = 4  # what a failed pair counts between two groups of more than FEW, which had many ways to find each other
+AT_ONCE = 4  # pairs of two groups that are compared in one round, after two rounds of one
 TRIES = 20  # pairs compared between two groups, none of which joined them, after which the rest is left
 
 
@@ -97,12 +99,13 @@ class Verifier:
         order = np.lexsort((upper.col, upper.row, upper.data))
         candidates = [(int(upper.row[k]), int(upper.col[k]), float(upper.data[k])) for k in order]
         self._read(sorted({k for i, j, _ in candidates for k in (i, j)}))
-        waiting = candidates
+        waiting, rounds = candidates, 0
         edges: list[tuple[int, int, float]] = []
         with tqdm(total=len(waiting), desc="Confirming", unit=" pairs", disable=not self.progress) as bar:
             while waiting:
                 groups = self._groups(edges)
-                now, later = self._choose(waiting, groups)
+                rounds += 1
+                now, later = self._choose(waiting, groups, at_once=1 if rounds <= 2 else AT_ONCE)
                 self.match_many(now)
                 edges += [pair for pair in now if (m := self.matches.get(pair[:2])) and m.kind in JOINING]
                 bar.update(len(waiting) - len(later))
@@ -136,24 +139,28 @@ class Verifier:
         rows, columns = [i for i, _, _ in edges], [j for _, j, _ in edges]
         return connected_components(csr_matrix((np.ones(len(edges), bool), (rows, columns)), shape=(n, n)))[1]
 
-    def _choose(self, waiting: list, groups: np.ndarray) -> tuple[list, list]:
+    def _choose(self, waiting: list, groups: np.ndarray, at_once: int) -> tuple[list, list]:
         """The pairs to compare next, and those to look at again afterwards.
 
-        Pairs are chosen as if each would join its groups, so that n files of one picture cost little more than n pairs.
+        Pairs are chosen as if each would join its groups, so that n files of one picture cost little more than n pairs;
+        of two groups that did not join at first, `at_once` pairs, so that there are few rounds.
         """
         tries: Counter = Counter()
         sizes = np.bincount(groups)
         for i, j in self._compared:
             contained = (match := self.matches.get((i, j))) is not None and match.kind == "contains"
             settled = contained and min(sizes[groups[i]], sizes[groups[j]]) == 1  # it comes with the other's cluster
-            tries[_ordered(groups[i], groups[j])] += TRIES if settled else 1
-        hopeful = DisjointSet(set(groups.tolist()))
+            large = min(sizes[groups[i]], sizes[groups[j]]) > FEW
+            tries[_ordered(groups[i], groups[j])] += TRIES if settled else LARGE if large else 1
+        hopeful, chosen = DisjointSet(set(groups.tolist())), Counter()
         now, later = [], []
         for i, j, distance in waiting:
-            a, b = int(groups[i]), int(groups[j])
-            if a == b or tries[_ordered(a, b)] >= TRIES:
+            both = _ordered(int(groups[i]), int(groups[j]))
+            if both[0] == both[1] or tries[both] >= TRIES:
                 continue
-            (now if hopeful.merge(a, b) else later).append((i, j, distance))
+            take = hopeful.merge(*both) or 0 < chosen[both] < at_once
+            chosen[both] += take
+            (now if take else later).append((i, j, distance))
         return now, later
 
     def _graph(self, edges: list[tuple[int, int, float]], graph: csr_matrix) -> csr_matrix:
@@ -226,7 +233,7 @@ def match_pictures(first: Picture, second: Picture, distance: float = 0.0) -> Ma
     for transform in _transforms(first, second):
         frame = lay(first, second, transform)
         overlay = compare(first, second, frame)
-        if overlay.agreement < 0.4:
+        if overlay.agreement < 0.5:
             continue
         if overlay.detail < 0.95:
             finer = refine(frame)

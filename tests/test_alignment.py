@@ -89,6 +89,18 @@ def test_the_whole_picture_is_recognised_in_every_turn(picture, turn):
     assert np.ptp(outline(best), axis=0) == pytest.approx([1 - 40 / turned.width, 1 - 40 / turned.height], abs=0.02)
 
 
+def test_a_picture_is_recognised_as_a_panel_of_a_page_and_of_a_collage(picture):
+    image = photo()
+    page = Image.new("RGB", (image.width * 2, image.height * 3), "white")
+    page.paste(image, (60, 100))
+    collage = Image.new("RGB", (image.width * 2, image.height), "black")
+    collage.paste(image, (image.width, 0))
+    for outer, corner in ((page, (60, 100)), (collage, (image.width, 0))):
+        place = outline(whole_transforms(picture(image), picture(outer))[0]) * outer.size
+        assert place[0] == pytest.approx(corner, abs=6)
+        assert place[2] == pytest.approx(np.add(corner, image.size), abs=6)
+
+
 def test_descriptors_can_be_mirrored_afterwards(picture):
     image = photo()
     own, mirrored = picture(image).keypoints, picture(ImageOps.mirror(image)).keypoints
