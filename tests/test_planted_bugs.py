@@ -381,6 +381,8 @@ def failing_test(folder: Path, module: str) -> str:
         result = subprocess.run(call, cwd=folder, capture_output=True, text=True, env=environment, timeout=300)
     except subprocess.TimeoutExpired:
         return "it never ends"
+    if result.returncode < 0:
+        return f"the tests themselves end by signal {-result.returncode}"
     assert result.returncode in (0, 1), result.stdout[-2000:]
     failed = [line for line in result.stdout.splitlines() if line.startswith(("FAILED", "ERROR"))]
     return failed[0] if result.returncode else ""

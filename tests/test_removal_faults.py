@@ -68,6 +68,7 @@ def test_every_call_fails_once(tmp_path, monkeypatch, name, error):
     world = prepared(tmp_path / "counted", name)
     with failing(0, error) as calls:
         CALLS[name](world)
+    print(f"{name}, {error}: {calls.count} calls")
     assert calls.count >= (4 if error == "KILL" else 30)
     for number in range(1, calls.count + 1):
         world = prepared(tmp_path / str(number), name)
