@@ -13,6 +13,7 @@ from tests.conftest import PROJECT
 
 OWN = {"benchmarks", "configs", "dedup", "main", "tests"}
 MODULES = {
+    "axe_playwright_python": "axe-playwright-python",
     "cv2": "opencv-python",
     "PIL": "pillow",
     "pillow_heif": "pillow-heif",

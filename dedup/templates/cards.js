@@ -13,8 +13,8 @@ let current = null; // {cluster, file}: where the keys act
 function make(tag, attributes = {}, ...children) {
   const element = document.createElement(tag);
   for (const [name, value] of Object.entries(attributes)) {
-    if (value === true) element.setAttribute(name, "");
-    else if (value !== false && value !== null) element.setAttribute(name, value);
+    const isBare = value === true && !name.startsWith("aria-");
+    if (value !== null && (value !== false || name.startsWith("aria-"))) element.setAttribute(name, isBare ? "" : value);
   }
   element.append(...children);
   return element;

@@ -51,7 +51,7 @@ function choose() {
   });
   const first = (cluster) => found.clusters[cluster].files[0].path;
   const orders = {
-    freed: (a, b) => sumOf(b).bytes - sumOf(a).bytes || a - b,
+    freed: (a, b) => a - b, // as they come
     files: (a, b) => found.clusters[b].files.length - found.clusters[a].files.length || a - b,
     name: (a, b) => first(a).localeCompare(first(b)) || a - b,
   };
