@@ -255,7 +255,7 @@ def test_hostile_names_are_text(visit, tmp_path):
 
 
 def test_five_thousand_clusters_stay_quick(browser, tmp_path):
-    """In the page's own computing time, which a busy machine does not lengthen: 2 s to the first view, 200 ms a frame."""
+    """In computing time of the page, which a busy machine does not lengthen: 2 s to the first view, 0.2 s a frame."""
     names = [[f"folder {number % 40}/picture {number} {place}.jpg" for place in range(3)] for number in range(5000)]
     path = write_made_up(tmp_path, made_up(names), thumbnails=60)
     page = browser.new_context(viewport={"width": 1280, "height": 900}).new_page()
