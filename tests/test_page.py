@@ -4,11 +4,17 @@ import json
 import shutil
 from itertools import pairwise
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
+from PIL import Image
 
+import configs
 import main
-from dedup.page import render
+from dedup.clusters import Cluster, Member
+from dedup.config import Config
+from dedup.judgement import Match
+from dedup.page import page_data, render
 from tests.browser import Visit, browser, made_up, visit, write_made_up
 from tests.conftest import PROJECT
 
@@ -162,7 +168,16 @@ def test_blink_lays_a_part_on_its_original(sample, run):
     assert stage.locator("img.keeper").evaluate("image => image.offsetWidth") == 512
     sample.press("Escape")
     assert not page.locator("#compare").is_visible()
-    assert page.evaluate("document.activeElement.className") == "photo"
+    page.wait_for_function("document.activeElement.className === 'photo'")
+
+
+def test_blink_turns_with_the_keeper(sample, run):
+    """The whole beside the part that is kept: laid on it, it reaches beyond."""
+    cluster, part = place_of(run[1], "astronaut_crop")
+    sample.cell(cluster, part).locator(".photo").click()
+    sample.cell(cluster, 0).locator("[data-act=compare]").click()
+    boxes = {role: sample.page.locator(f"#stage img.{role}").bounding_box() for role in ("keeper", "member")}
+    assert boxes["member"]["width"] > boxes["keeper"]["width"] and boxes["member"]["x"] < boxes["keeper"]["x"]
 
 
 def brightness(png: bytes) -> float:
@@ -219,6 +234,31 @@ def test_a_worse_keeper_is_refused_when_applied(visit, run, tmp_path, capsys):
     said = capsys.readouterr().out
     assert all("refused: " + path in said for path in wanted)
     assert all((folder / path).exists() for path in wanted)
+
+
+@pytest.mark.parametrize("keeper", [0, 1])
+def test_what_is_known_of_a_pair_is_told_from_its_member(tmp_path, keeper):
+    """The second file is the right half of the first: whichever is kept, the pair is seen from the other."""
+    paths = [tmp_path / "whole.png", tmp_path / "half.png"]
+    for path in paths:
+        Image.new("RGB", (8, 8)).save(path)
+    right_half = (2, 0, -1, 0, 1, 0, 0, 0, 1)  # from the whole to its half
+    match = Match("crop", 0.1, 0.5, 1.0, transform=right_half)
+    shared = {"width": 8, "height": 8, "bytes": 1, "distance": 0.1}
+    kept = Member(paths[keeper], kind="keeper", coverage=1.0, removable=False, reason="", **shared)
+    coverage, reason = (1.0, "") if keeper == 0 else (0.5, "half")
+    other = Member(paths[1 - keeper], kind="crop", coverage=coverage, removable=not reason, reason=reason, **shared)
+    embeddings = SimpleNamespace(paths=paths, failures={})
+    found = SimpleNamespace(
+        clusters=[Cluster(1, kept, (other,))], embeddings=embeddings, matches={(0, 1): match}, epsilon=0.1
+    )
+    config = Config.load(configs, images_dir=tmp_path, output_dir=tmp_path / "out")
+    [pair] = page_data(config, found, {})["clusters"][0]["pairs"]
+    half_to_whole = [0.5, 0, 0.5, 0, 1, 0, 0, 0, 1]
+    if keeper == 0:
+        assert pair == [1, 0, "crop", 0.1, 1.0, 0.5, "", "50 % of it is not in the kept file", half_to_whole]
+    else:
+        assert pair == [1, 0, "crop", 0.1, 0.5, 1.0, "half", "", list(right_half)]
 
 
 HOSTILE = [

@@ -1,0 +1,52 @@
+"""Thumbnails: one for each content, made once, taken away when nothing needs it."""
+
+import hashlib
+import shutil
+
+import pytest
+from PIL import Image
+
+from dedup.thumbnails import SIDE, thumbnail_path, write_thumbnails
+
+
+@pytest.fixture
+def pictures(tmp_path):
+    """A wide picture, its exact copy, a small one turned upright by its metadata, and a broken file."""
+    folder = tmp_path / "pictures"
+    folder.mkdir()
+    Image.linear_gradient("L").resize((1200, 300)).save(folder / "wide.png")
+    shutil.copy(folder / "wide.png", folder / "again.png")
+    turned = Image.Exif()
+    turned[0x0112] = 6
+    Image.new("RGB", (60, 40), "red").save(folder / "small.jpg", exif=turned)
+    (folder / "broken.jpg").write_bytes(b"no picture")
+    return [folder / name for name in ("wide.png", "again.png", "small.jpg", "broken.jpg")]
+
+
+@pytest.mark.parametrize("num_workers", [0, 2])
+def test_one_for_each_content(pictures, tmp_path, num_workers):
+    found = write_thumbnails(pictures, tmp_path / "out", num_workers, progress=False)
+    wide, again, small, broken = pictures
+    assert found.keys() == {wide, again, small}
+    assert found[wide] == found[again] == hashlib.blake2b(wide.read_bytes(), digest_size=32).hexdigest()
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {f"{digest}.jpg" for digest in found.values()}
+    assert Image.open(thumbnail_path(tmp_path / "out", found[wide])).size == (SIDE, SIDE // 4)
+    assert Image.open(thumbnail_path(tmp_path / "out", found[small])).size == (40, 60)
+
+
+def test_made_once_and_taken_away(pictures, tmp_path):
+    folder = tmp_path / "out"
+    found = write_thumbnails(pictures, folder, progress=False)
+    wide, _, small, _ = pictures
+    kept = thumbnail_path(folder, found[wide])
+    kept.write_bytes(b"made before")
+    (folder / "mine.jpg").write_bytes(b"mine")
+    write_thumbnails([wide], folder, progress=False)
+    assert kept.read_bytes() == b"made before"
+    assert {path.name for path in folder.iterdir()} == {kept.name, "mine.jpg"}
+    assert small.exists()
+
+
+def test_nothing_to_show_makes_an_empty_folder(tmp_path):
+    assert write_thumbnails([], tmp_path / "out", 2, progress=False) == {}
+    assert list((tmp_path / "out").iterdir()) == []
