@@ -85,6 +85,7 @@ def page_data(config: Config, result: Result, digests: Mapping[Path, str], comma
                     for member in (cluster.keeper, *cluster.members)
                 ],
                 "pairs": known,
+                "why": getattr(cluster, "why", ""),
             }
             for cluster, known in zip(shown, pairs, strict=True)
         ],

@@ -89,8 +89,8 @@ function pairOf(cluster, i, j) {
 
 // What becomes of a file: {fate: keeper, goes, check or stays; kind, distance, coverage, reason, transform}.
 function verdict(cluster, file, keeper, stays) {
-  const {files} = found.clusters[cluster];
-  if (file === keeper) return {fate: "keeper", kind: "keeper", reason: files[file].why_kept ?? ""};
+  const {files, why = ""} = found.clusters[cluster];
+  if (file === keeper) return {fate: "keeper", kind: "keeper", reason: file === 0 ? why : "as you chose"};
   const pair = pairOf(cluster, file, keeper) ?? {kind: "", why: null};
   const say = (fate, reason) => ({...pair, fate, reason});
   if (stays.includes(file)) return say("stays", "you keep it too");
