@@ -5,6 +5,9 @@ images_dir, Truth  ->  Report: a Score by finder, a curve by distance, the ratio
 
 from __future__ import annotations
 
+import shutil
+import subprocess
+import sys
 import time
 from collections.abc import Mapping
 from dataclasses import asdict, replace
@@ -23,6 +26,7 @@ from dedup.evaluation import PairCurve, Truth, grouping_of, pair_curve, score_gr
 from dedup.pipeline import Result, candidate_graph, find_duplicates
 from dedup.verification import Verifier
 
+PROJECT = Path(__file__).resolve().parent.parent
 CANDIDATE_BITS = 16  # unequal bits of 64: as generous with candidates as the encoder is
 POINTS = 201  # of a curve, when written
 OURS, ALONE = "this project", "encoder alone"
@@ -36,14 +40,16 @@ def settings(images_dir: Path, output_dir: Path, **overrides: object) -> Config:
 def measure_finding(images_dir: Path, truth: Truth, output_dir: Path, progress: bool = True) -> dict:
     """Everything that is measured on a folder with a truth; plain values, as JSON takes them."""
     config = settings(images_dir, output_dir)
-    result, with_confirmation = timed(config, progress)
-    unconfirmed, without = timed(replace(config, verify=False), progress)
+    result, unconfirmed = (find_duplicates(replace(config, verify=verify), progress) for verify in (True, False))
+    times = [
+        whole_run(images_dir, output_dir / name, *words) for name, *words in (("with",), ("without", "--no-verify"))
+    ]
     hashes = read_hashes([images_dir / path for path in truth.paths], config.num_workers, progress)
     scores = {OURS: score_result(result, truth), ALONE: score_result(unconfirmed, truth)}
     scores |= {f"{h.peer.name}, {h.peer.threshold} bits": score_graph(h.graph(), truth) for h in hashes}
     scores |= ablations(result, truth, hashes[0], progress)
     rows = rows_of(result, truth)
-    views = views_of(result.embeddings)[rows]  # (n, 2, d)
+    views = views_of(result.embeddings)[rows]  # (n, k, d)
     curves = {ALONE: pair_curve(views, truth.groups), f"{ALONE}, one view": pair_curve(views[:, 0], truth.groups)}
     curves |= {h.peer.name: pair_curve(h.vectors, truth.groups) for h in hashes}
     return {
@@ -52,15 +58,19 @@ def measure_finding(images_dir: Path, truth: Truth, output_dir: Path, progress: 
         "epsilon": result.epsilon,
         "candidates": (result.graph.nnz - len(truth.paths)) // 2,
         "compared": len(result.matches),
-        "time_ratio": round(with_confirmation / without, 2),
+        "time_ratio": round(times[0] / times[1], 2),
         "scores": scores,
         "curves": {name: written(curve) for name, curve in curves.items()},
     }
 
 
-def timed(config: Config, progress: bool) -> tuple[Result, float]:
+def whole_run(images_dir: Path, output_dir: Path, *options: str) -> float:
+    """Seconds that main.py takes for a folder it has not seen, pages and all."""
+    shutil.rmtree(output_dir, ignore_errors=True)
+    words = [sys.executable, PROJECT / "main.py", images_dir, "--output", output_dir, "--quiet", *options]
     began = time.monotonic()
-    return find_duplicates(config, progress), time.monotonic() - began
+    subprocess.run(words, check=True, stdout=subprocess.DEVNULL)
+    return time.monotonic() - began
 
 
 def score_result(result: Result, truth: Truth) -> Mapping:
@@ -82,9 +92,11 @@ def rows_of(result: Result, truth: Truth) -> np.ndarray:
 
 
 def views_of(embeddings: Embeddings) -> np.ndarray:
-    """(n, 2, d): every file as a whole, and the picture it shows on a plain page, where it shows one."""
-    views = np.repeat(embeddings.vectors[:, None], 2, axis=1)
-    views[embeddings.panel_rows, 1] = embeddings.panels.reshape(-1, views.shape[2])
+    """(n, k, d): every file as a whole, and the pictures that it shows on a page or in a collage, if any."""
+    rows = embeddings.panel_rows
+    places = np.arange(len(rows)) - np.searchsorted(rows, rows)  # 0, 1, ... for each file's panels
+    views = np.repeat(embeddings.vectors[:, None], 2 + places.max(initial=-1), axis=1)
+    views[rows, 1 + places] = embeddings.panels.reshape(-1, views.shape[2])
     return views
 
 

@@ -156,7 +156,7 @@ class Verifier:
         now, later = [], []
         for i, j, distance in waiting:
             both = _ordered(int(groups[i]), int(groups[j]))
-            if both[0] == both[1] or tries[both] >= TRIES:
+            if both[0] == both[1] or tries[both] + chosen[both] >= TRIES:
                 continue
             take = hopeful.merge(*both) or 0 < chosen[both] < at_once
             chosen[both] += take
