@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from dedup.frames import Frame, chroma, lay, outline, refine, stretch
+from dedup.frames import SIDE, Frame, chroma, lay, outline, refine, stretch
 from dedup.overlay import Overlay, worst_detail
 from dedup.pictures import Picture
 
@@ -139,6 +139,18 @@ def other_hue(first: np.ndarray, second: np.ndarray, most: float) -> bool:
     return bool(together < 0.5 or abs(np.degrees(np.angle(product))) > most)
 
 
+def repainted(first: np.ndarray, second: np.ndarray, frame: Frame) -> bool:
+    """Whether only one drawing has colours, and is lighter or darker than the other: more than made grey.
+
+    first, second : (k,) complex a + ib (CIELAB) at the same places
+    """
+    strengths = sorted(float(np.abs(colours).mean()) if len(colours) else 0.0 for colours in (first, second))
+    if strengths[1] < 12 or strengths[0] > strengths[1] / 4:
+        return False
+    apart = cv2.absdiff(frame.base, frame.other)[frame.mask]
+    return bool(apart.mean() > 24)
+
+
 def _resolution(first: Picture, second: Picture, transform: np.ndarray) -> tuple[float, float]:
     """px of the first for each px of the second, and the other way round; of the first's two sides the lower ratio."""
     corners = outline(transform) * np.float32([second.width, second.height])
@@ -159,7 +171,8 @@ def _same_words(first: Picture, second: Picture, frame: Frame) -> bool:
 
     Compression and lost resolution weaken details all over; another word does so where it stands.
     """
-    closer = lay(first, second, frame.first_to_second, CLOSER)
+    there = min(max(first.grey.shape), max(second.grey.shape))  # px; more would show nothing more
+    closer = lay(first, second, frame.first_to_second, min(max(there, SIDE), CLOSER))
     for laid in (closer, refine(closer)):
         worst, usual = worst_detail(laid)
         if worst >= SAME_WORDS or (usual >= 0.8 and 1 - worst <= UNEVEN * (1 - usual)):
@@ -179,9 +192,12 @@ def judge(first: Picture, second: Picture, frame: Frame, overlay: Overlay, dista
     colours = chroma(first, second, frame, overlay.apart)
     shares = overlay.first_share, overlay.second_share
     inner, outer = shares if frame.base_is_first else shares[::-1]
-    two_crops = min(shares) >= 0.7 and overlay.detail >= 0.98 and turn < 1  # cut differently from one picture
+    # Cut differently from one picture; turned, no two shots of one scene would fit so well.
+    one_source = overlay.detail >= 0.98 if turn < 1 else turn > 5 and overlay.detail >= 0.97 <= overlay.detail_usual
+    two_crops = min(shares) >= 0.7 and one_source
     other_words = drawn and not _same_words(first, second, frame)
-    if other_words or not (inner >= 0.9 or two_crops) or other_hue(*colours, most=25 if graphic else 45):
+    other_colours = other_hue(*colours, most=25 if graphic else 45) or (graphic and repainted(*colours, frame))
+    if other_words or other_colours or not (inner >= 0.9 or two_crops):
         kind = "similar"
     elif outer >= COVERS or (outer >= 0.88 and edge >= 0.9):
         kind = "copy"

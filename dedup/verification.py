@@ -114,7 +114,7 @@ class Verifier:
         return self._graph(edges, graph)
 
     def _through_hubs(self, edges: list, candidates: list) -> list[tuple[int, int, float]]:
-        """Edges found by comparing files left alone or in few with the best connected file of each group they are near.
+        """Edges found by comparing best connected files: of two groups, and files left in few with those of a group.
 
         A hard copy may be near only to other hard copies of a picture, and show its original all the same.
         """
@@ -126,7 +126,10 @@ class Verifier:
         settled = {(k, int(groups[m - k])) for pair in self.matches if (m := sum(pair)) for k in pair}
         wanted: dict[tuple[int, int], float] = {}
         for i, j, distance in candidates:
-            for k, near in ((i, int(groups[j])), (j, int(groups[i]))):
+            a, b = int(groups[i]), int(groups[j])
+            if a != b and a in hubs and b in hubs:
+                wanted.setdefault((hubs[a], hubs[b]), distance)
+            for k, near in ((i, b), (j, a)):
                 if sizes[groups[k]] <= FEW and sizes[groups[k]] < sizes[near] and (k, near) not in settled:
                     wanted.setdefault((k, hubs[near]), distance)
         pairs = [(min(pair), max(pair), distance) for pair, distance in wanted.items()]
