@@ -89,7 +89,7 @@ def find_duplicates(config: Config, progress: bool = True) -> Result:
     _return_memory()
     graph = candidate_graph(embeddings, epsilon)
     verifier = _verifier(embeddings.paths, config, progress)
-    confirmed = verifier.verify(graph) if verifier else graph
+    confirmed = verifier.verify(graph, embeddings.vectors) if verifier else graph
     if different:
         confirmed, kept = keep_apart(confirmed, verifier.matches if verifier else {}, embeddings.paths, different)
         if verifier:

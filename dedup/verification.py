@@ -10,33 +10,26 @@ from __future__ import annotations
 
 import filecmp
 import sys
-from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
 import cv2
 import numpy as np
-from scipy.cluster.hierarchy import DisjointSet
 from scipy.sparse import csr_matrix, triu
-from scipy.sparse.csgraph import connected_components
 from threadpoolctl import threadpool_limits
 from tqdm import tqdm
 
 from dedup.alignment import keypoint_transforms, whole_transforms
 from dedup.dataset import load_image
 from dedup.frames import lay, refine
+from dedup.joining import edges_graph, join
 from dedup.judgement import Match, judge
 from dedup.overlay import compare
 from dedup.pictures import Picture, read_picture
 from dedup.workers import Lost, run_jobs
 
-JOINING = ("identical", "same_pixels", "copy", "crop")
 FORKS = sys.platform == "linux"  # a forked process has the pictures already; elsewhere they would have to be sent
 WORTH_FORKING = 48  # pairs
-FEW = 8  # files of a group that may have lost its way to a larger one
-LARGE = 4  # what a failed pair counts between two groups of more than FEW, which had many ways to find each other
-AT_ONCE = 4  # pairs of two groups that are compared in one round, after two rounds of one
-TRIES = 20  # pairs compared between two groups, none of which joined them, after which the rest is left
 
 
 class Verifier:
@@ -50,13 +43,14 @@ class Verifier:
 
     Attributes
     ----------
-    matches : Match of pairs (i, j), i < j, compared so far; refuted pairs are absent
+    compared : pairs (i, j), i < j, so far
+    matches : Match of these pairs; refuted ones are absent
     """
 
     def __init__(self, paths: Sequence[Path], num_workers: int, progress: bool = True):
         self.paths, self.num_workers, self.progress = list(paths), num_workers, progress
         self.matches: dict[tuple[int, int], Match] = {}
-        self._compared: set[tuple[int, int]] = set()
+        self.compared: set[tuple[int, int]] = set()
         self._pictures: dict[int, Picture | None] = {}
         cv2.setNumThreads(1)  # OpenCV's own threads do not survive a fork
 
@@ -68,12 +62,12 @@ class Verifier:
     def match_many(self, pairs: Sequence[tuple[int, int, float]]) -> None:
         """Compare pairs (i, j, cosine distance) that have not been compared yet."""
         pairs = [(min(i, j), max(i, j), d) for i, j, d in pairs if i != j]
-        pairs = [pair for pair in dict.fromkeys(pairs) if pair[:2] not in self._compared]
+        pairs = [pair for pair in dict.fromkeys(pairs) if pair[:2] not in self.compared]
         self._read(sorted({k for i, j, _ in pairs for k in (i, j)}))
         workers = self.num_workers if FORKS and len(pairs) >= WORTH_FORKING else 0
         with threadpool_limits(1):
             for (i, j, _), match in zip(pairs, run_jobs(self._compare, pairs, workers), strict=True):
-                self._compared.add((i, j))
+                self.compared.add((i, j))
                 if isinstance(match, Match):
                     self.matches[i, j] = match
 
@@ -81,105 +75,25 @@ class Verifier:
         """Free the memory that pictures take; matches stay, and what is compared later is read again."""
         self._pictures.clear()
 
-    def verify(self, graph: csr_matrix) -> csr_matrix:
-        """Keep the edges of a neighbour graph that join files showing one picture, up to `crop`.
-
-        Nearest pairs come first. A pair whose files are joined already through others is not compared, nor one between
-        two groups of files of which TRIES pairs did not join them: the groups come out the same, with far fewer pairs.
+    def verify(self, graph: csr_matrix, vectors: np.ndarray | None = None) -> csr_matrix:
+        """Keep the edges of a neighbour graph that join files showing one picture, up to `crop`; see dedup.joining.
 
         Parameters
         ----------
         graph : (n, n) CSR, symmetric, cosine distances
+        vectors : (n, d) float32, unit norm; with them, files left in few are tried with what is near them beyond the
+            graph as well
 
         Returns
         -------
-        (n, n) CSR, symmetric; distances, diagonal and explicit zeros included
+        (n, n) CSR, symmetric; distances, diagonal and explicit zeros included. A file that is joined by what lies
+        beyond the graph has an edge of the graph's largest distance
         """
         upper = triu(graph, k=1).tocoo()
         order = np.lexsort((upper.col, upper.row, upper.data))
         candidates = [(int(upper.row[k]), int(upper.col[k]), float(upper.data[k])) for k in order]
         self._read(sorted({k for i, j, _ in candidates for k in (i, j)}))
-        waiting, rounds = candidates, 0
-        edges: list[tuple[int, int, float]] = []
-        with tqdm(total=len(waiting), desc="Confirming", unit=" pairs", disable=not self.progress) as bar:
-            while waiting:
-                groups = self._groups(edges)
-                rounds += 1
-                now, later = self._choose(waiting, groups, at_once=1 if rounds <= 2 else AT_ONCE)
-                self.match_many(now)
-                edges += [pair for pair in now if (m := self.matches.get(pair[:2])) and m.kind in JOINING]
-                bar.update(len(waiting) - len(later))
-                waiting = later
-        edges += self._through_hubs(edges, candidates)
-        return self._graph(edges, graph)
-
-    def _through_hubs(self, edges: list, candidates: list) -> list[tuple[int, int, float]]:
-        """Edges found by comparing best connected files: of two groups, and files left in few with those of a group.
-
-        A hard copy may be near only to other hard copies of a picture, and show its original all the same.
-        """
-        groups, degrees = self._groups(edges), Counter(k for edge in edges for k in edge[:2])
-        sizes = np.bincount(groups)
-        hubs: dict[int, int] = {}
-        for k in sorted(degrees, key=lambda k: (-degrees[k], k)):
-            hubs.setdefault(int(groups[k]), k)
-        settled = {(k, int(groups[m - k])) for pair in self.matches if (m := sum(pair)) for k in pair}
-        wanted: dict[tuple[int, int], float] = {}
-        for i, j, distance in candidates:
-            a, b = int(groups[i]), int(groups[j])
-            if a != b and a in hubs and b in hubs:
-                wanted.setdefault((hubs[a], hubs[b]), distance)
-            for k, near in ((i, b), (j, a)):
-                if sizes[groups[k]] <= FEW and sizes[groups[k]] < sizes[near] and (k, near) not in settled:
-                    wanted.setdefault((k, hubs[near]), distance)
-        pairs = [(min(pair), max(pair), distance) for pair, distance in wanted.items()]
-        self.match_many(pairs)
-        return [pair for pair in pairs if (m := self.matches.get(pair[:2])) and m.kind in JOINING]
-
-    def _groups(self, edges: list[tuple[int, int, float]]) -> np.ndarray:
-        """(n,) int, equal for files that edges join."""
-        n = len(self.paths)
-        rows, columns = [i for i, _, _ in edges], [j for _, j, _ in edges]
-        return connected_components(csr_matrix((np.ones(len(edges), bool), (rows, columns)), shape=(n, n)))[1]
-
-    def _choose(self, waiting: list, groups: np.ndarray, at_once: int) -> tuple[list, list]:
-        """The pairs to compare next, and those to look at again afterwards.
-
-        Pairs are chosen as if each would join its groups, so that n files of one picture cost little more than n pairs;
-        of two groups that did not join at first, `at_once` pairs, so that there are few rounds.
-        """
-        tries: Counter = Counter()
-        sizes = np.bincount(groups)
-        for i, j in self._compared:
-            contained = (match := self.matches.get((i, j))) is not None and match.kind == "contains"
-            settled = contained and min(sizes[groups[i]], sizes[groups[j]]) == 1  # it comes with the other's cluster
-            large = min(sizes[groups[i]], sizes[groups[j]]) > FEW
-            tries[_ordered(groups[i], groups[j])] += TRIES if settled else LARGE if large else 1
-        hopeful, chosen = DisjointSet(set(groups.tolist())), Counter()
-        now, later = [], []
-        for i, j, distance in waiting:
-            both = _ordered(int(groups[i]), int(groups[j]))
-            if both[0] == both[1] or tries[both] + chosen[both] >= TRIES:
-                continue
-            take = hopeful.merge(*both) or 0 < chosen[both] < at_once
-            chosen[both] += take
-            (now if take else later).append((i, j, distance))
-        return now, later
-
-    def _graph(self, edges: list[tuple[int, int, float]], graph: csr_matrix) -> csr_matrix:
-        n = graph.shape[0]
-        rows, columns = np.array([e[:2] for e in edges], int).reshape(-1, 2).T
-        distances = np.array([e[2] for e in edges], np.float32)
-        diagonal = np.arange(n)
-        confirmed = csr_matrix(
-            (
-                np.r_[distances, distances, np.zeros(n, np.float32)],
-                (np.r_[rows, columns, diagonal], np.r_[columns, rows, diagonal]),
-            ),
-            shape=(n, n),
-        )
-        confirmed.sort_indices()
-        return confirmed
+        return edges_graph(join(self, candidates, vectors), graph.shape[0])
 
     def _read(self, indices: Sequence[int]) -> None:
         """Read the pictures that are not in memory yet."""
@@ -200,10 +114,6 @@ class Verifier:
         return _same_data(first, second, self.paths[i], self.paths[j], distance) or match_pictures(
             first, second, distance
         )
-
-
-def _ordered(a: int, b: int) -> tuple[int, int]:
-    return (a, b) if a < b else (b, a)
 
 
 def _read_job(path: Path) -> Picture | None:

@@ -9,8 +9,9 @@ import pytest
 from PIL import Image, ImageDraw, ImageEnhance, ImageFilter, ImageFont, ImageOps
 
 from dedup import samples
+from dedup.joining import JOINING
 from dedup.pictures import read_picture
-from dedup.verification import JOINING, match_pictures
+from dedup.verification import match_pictures
 
 PHOTOS = "chelsea.png astronaut.png coffee.png china.jpg flower.jpg coins.png".split()
 SIDE = 360

@@ -68,6 +68,17 @@ def test_mistakes_are_listed_by_file():
     assert mistakes(truth, np.full(6, -1)) == [("a", "b", "missed"), ("a", "c", "missed"), ("d", "e", "missed")]
 
 
+def test_groups_that_hold_one_picture_count_as_one(tmp_path, monkeypatch):
+    table = tmp_path / "same_picture.csv"
+    table.write_text("path,other,why\na,d,one photo\n", encoding="utf-8")
+    monkeypatch.setattr(pictures, "SAME_PICTURE", table)
+    truth = Truth(list("abcde"), np.array([0, 0, 1, 1, 2]), ["x"] * 5, ["original", "real"] * 2 + ["original"])
+    merged = pictures.with_one_group_each(truth)
+    assert merged.groups.tolist() == [0, 0, 0, 0, 2]
+    assert merged.levels == ["original", "real", "real", "real", "original"], "one original each"
+    assert truth.groups.tolist() == [0, 0, 1, 1, 2], "left as it is"
+
+
 def test_only_pairs_that_were_seen_to_be_right_count_as_right(tmp_path, monkeypatch):
     table = tmp_path / "looked_at.csv"
     table.write_text("set,path,other,verdict,why\ncamera,a.jpg,b.jpg,right,turned\n", encoding="utf-8")

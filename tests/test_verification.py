@@ -10,8 +10,9 @@ from PIL import Image, ImageOps
 from scipy.sparse import csr_matrix
 from scipy.sparse.csgraph import connected_components
 
-from dedup import samples, verification
-from dedup.verification import JOINING, Verifier
+from dedup import joining, samples, verification
+from dedup.joining import JOINING
+from dedup.verification import Verifier
 from tests.confirmation_pictures import collage, cut, photo
 
 
@@ -81,7 +82,7 @@ def test_leaving_pairs_out_changes_no_group(album, verified):
     rows, columns = np.transpose(edges)
     graph = csr_matrix((np.ones(len(edges)), (rows, columns)), shape=(len(album),) * 2)
     assert components(graph) == components(verified[1])
-    assert len(verified[0]._compared) < len(exhaustive._compared)
+    assert len(verified[0].compared) < len(exhaustive.compared)
     for pair, found in verified[0].matches.items():
         assert replace(found, distance=0) == replace(exhaustive.matches[pair], distance=0)
 
@@ -143,6 +144,30 @@ def test_blank_twins_are_found_by_their_bytes_alone(tmp_path):
     }
 
 
+def two_groups(count, distance):
+    """Files 0, 1 and 2, 3 are candidates of each other; the two groups lie beyond the graph, `distance` apart."""
+    near = [(0, 1), (2, 3)]
+    rows, columns = np.array(near + [(j, i) for i, j in near]).T
+    graph = csr_matrix((np.full(4, 0.2, np.float32), (rows, columns)), shape=(count, count))
+    vectors = np.zeros((count, 4), np.float32)
+    vectors[:2, 0] = 1
+    vectors[2:, :2] = 1 - distance, np.sqrt(1 - (1 - distance) ** 2)
+    return graph, vectors
+
+
+@pytest.mark.parametrize(("distance", "found"), [(0.3, 1), (0.33, 2)])
+def test_groups_are_tried_with_their_nearest_beyond_the_graph(tmp_path, distance, found):
+    paths = [tmp_path / f"{number}.png" for number in range(4)]
+    for number, path in enumerate(paths):
+        samples._scale(photo("chelsea.png", 200), 1 - number / 10).save(path)
+    graph, vectors = two_groups(4, distance)
+    verifier = Verifier(paths, num_workers=0, progress=False)
+    confirmed = verifier.verify(graph, vectors)
+    assert len(components(confirmed)) == found, f"reaches {joining.BEYOND} times as far as the graph"
+    assert confirmed.max() == np.float32(0.2), "so that DBSCAN takes what was found beyond"
+    assert len(components(verifier.verify(graph))) == 2, "with candidates alone"
+
+
 def test_distance_zero_stays_an_edge(twins):
     zeros = csr_matrix((np.zeros(4, np.float32), ([0, 0, 1, 1], [0, 1, 0, 1])), shape=(2, 2))
     confirmed = Verifier(twins[:2], num_workers=0, progress=False).verify(zeros)
@@ -152,7 +177,7 @@ def test_distance_zero_stays_an_edge(twins):
 def test_no_candidates_no_edges(twins):
     diagonal = csr_matrix((np.zeros(5, np.float32), (range(5), range(5))), shape=(5, 5))
     verifier = Verifier(twins, num_workers=0, progress=False)
-    assert verifier.verify(diagonal).nnz == 5 and verifier._compared == set() == set(verifier._pictures)
+    assert verifier.verify(diagonal).nnz == 5 and verifier.compared == set() == set(verifier._pictures)
 
 
 def test_a_match_is_asked_for_in_any_order_and_compared_once(twins, monkeypatch):
@@ -171,7 +196,7 @@ def test_a_file_that_went_missing_matches_nothing(twins):
 
 
 def test_two_groups_that_do_not_join_are_left_after_some_tries(tmp_path, monkeypatch):
-    monkeypatch.setattr(verification, "TRIES", 3)
+    monkeypatch.setattr(joining, "TRIES", 3)
     compared = []
 
     def same_letter(first, second, path, other, distance):

@@ -1,0 +1,140 @@
+"""Which pairs are worth comparing: candidates in, the edges that join files showing one picture out.
+
+candidates [(i, j, distance)], nearest first  ->  edges [(i, j, distance)] that were confirmed
+
+A pair whose files are joined already through others is not compared, nor one between two groups of files of which TRIES
+pairs did not join them: the groups come out the same, with far fewer pairs.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+from scipy.cluster.hierarchy import DisjointSet
+from scipy.sparse import csr_matrix
+from scipy.sparse.csgraph import connected_components
+from tqdm import tqdm
+
+if TYPE_CHECKING:
+    from dedup.verification import Verifier
+
+JOINING = ("identical", "same_pixels", "copy", "crop")  # kinds of match; a screenshot joins nothing to its picture
+TRIES = 20  # pairs compared between two groups, none of which joined them, after which the rest is left
+FEW = 8  # files of a group that may have lost its way to a larger one
+LARGE = 4  # what a failed pair counts between two groups of more than FEW, which had many ways to find each other
+AT_ONCE = 4  # pairs of two groups that are compared in one round, after two rounds of one
+HUBS, BEYOND = 3, 1.6  # nearest groups tried at the end, and how far beyond the farthest candidate they may lie
+
+Edge = tuple[int, int, float]  # rows i < j, cosine distance
+
+
+def join(verifier: Verifier, candidates: Sequence[Edge], vectors: np.ndarray | None) -> list[Edge]:
+    """Compare candidates, nearest first, in rounds, as far as that can change the groups.
+
+    vectors : (n, d) float32, unit norm; None = compare candidates alone
+    """
+    waiting, rounds, n = list(candidates), 0, len(verifier.paths)
+    edges: list[Edge] = []
+    with tqdm(total=len(waiting), desc="Confirming", unit=" pairs", disable=not verifier.progress) as bar:
+        while waiting:
+            rounds += 1
+            now, later = _choose(verifier, waiting, _groups(edges, n), at_once=1 if rounds <= 2 else AT_ONCE)
+            edges += _confirmed(verifier, now)
+            bar.update(len(waiting) - len(later))
+            waiting = later
+    return edges + _confirmed(verifier, _through_hubs(verifier, edges, candidates, vectors))
+
+
+def edges_graph(edges: Sequence[Edge], n: int) -> csr_matrix:
+    """Edges as (n, n) CSR, symmetric, with explicit zeros and the diagonal."""
+    rows, columns = np.array([edge[:2] for edge in edges], int).reshape(-1, 2).T
+    distances, diagonal = np.array([edge[2] for edge in edges], np.float32), np.arange(n)
+    values = np.r_[distances, distances, np.zeros(n, np.float32)]
+    graph = csr_matrix((values, (np.r_[rows, columns, diagonal], np.r_[columns, rows, diagonal])), shape=(n, n))
+    graph.sort_indices()
+    return graph
+
+
+def _confirmed(verifier: Verifier, pairs: list[Edge]) -> list[Edge]:
+    verifier.match_many(pairs)
+    return [pair for pair in pairs if (match := verifier.matches.get(pair[:2])) and match.kind in JOINING]
+
+
+def _groups(edges: Sequence[Edge], n: int) -> np.ndarray:
+    """(n,) int, equal for files that edges join."""
+    return connected_components(edges_graph(edges, n) if edges else csr_matrix((n, n)))[1]
+
+
+def _ordered(a: int, b: int) -> tuple[int, int]:
+    return (a, b) if a < b else (b, a)
+
+
+def _choose(verifier: Verifier, waiting: list[Edge], groups: np.ndarray, at_once: int) -> tuple[list, list]:
+    """The pairs to compare next, and those to look at again afterwards.
+
+    Pairs are chosen as if each would join its groups, so that n files of one picture cost little more than n pairs;
+    of two groups that did not join at first, `at_once` pairs, so that there are few rounds.
+    """
+    tries: Counter = Counter()
+    sizes, groups = np.bincount(groups).tolist(), groups.tolist()
+    for i, j in verifier.compared:
+        both, fewer = _ordered(groups[i], groups[j]), min(sizes[groups[i]], sizes[groups[j]])
+        contained = (match := verifier.matches.get((i, j))) is not None and match.kind == "contains"
+        settled = contained and fewer == 1  # it comes with the other's cluster
+        tries[both] += TRIES if settled else LARGE if fewer > FEW else 1
+    hopeful, chosen = DisjointSet(set(groups)), Counter()
+    now, later = [], []
+    for i, j, distance in waiting:
+        both = _ordered(groups[i], groups[j])
+        if both[0] == both[1] or tries[both] + chosen[both] >= TRIES:
+            continue
+        take = hopeful.merge(*both) or 0 < chosen[both] < at_once
+        chosen[both] += take
+        (now if take else later).append((i, j, distance))
+    return now, later
+
+
+def _through_hubs(
+    verifier: Verifier, edges: Sequence[Edge], candidates: Sequence[Edge], vectors: np.ndarray | None
+) -> list[Edge]:
+    """Pairs of best connected files, the hubs: of two groups, and of a group and a file that was left in few.
+
+    A hard copy may be near only to other hard copies of a picture, and show its original all the same.
+    """
+    groups, degrees = _groups(edges, len(verifier.paths)), Counter(k for edge in edges for k in edge[:2])
+    sizes, groups = np.bincount(groups).tolist(), groups.tolist()
+    hubs: dict[int, int] = {}
+    for k in sorted(degrees, key=lambda k: (-degrees[k], k)):
+        hubs.setdefault(groups[k], k)
+    settled = {(k, groups[m - k]) for pair in verifier.matches if (m := sum(pair)) for k in pair}
+    wanted: dict[tuple[int, int], float] = {}
+    for i, j, distance in candidates:
+        a, b = groups[i], groups[j]
+        if a != b and a in hubs and b in hubs:
+            wanted.setdefault(_ordered(hubs[a], hubs[b]), distance)
+        for k, near in ((i, b), (j, a)):
+            if sizes[groups[k]] <= FEW and sizes[groups[k]] < sizes[near] and (k, near) not in settled:
+                wanted.setdefault(_ordered(k, hubs[near]), distance)
+    if vectors is not None and hubs:
+        farthest = candidates[-1][2]
+        lost = [k for k in sorted({k for edge in candidates for k in edge[:2]}) if sizes[groups[k]] <= FEW]
+        tried = np.union1d(lost, list(hubs.values())).astype(int)
+        for k, hub, _ in _nearest(vectors, tried, np.array(list(hubs.values())), BEYOND * farthest):
+            if groups[k] != groups[hub] and (k, groups[hub]) not in settled:
+                wanted.setdefault(_ordered(k, hub), farthest)
+    return [(*pair, distance) for pair, distance in wanted.items()]
+
+
+def _nearest(vectors: np.ndarray, rows: np.ndarray, hubs: np.ndarray, limit: float) -> Iterator[Edge]:
+    """The HUBS hubs nearest to each of some rows, those within a cosine distance."""
+    targets = vectors[hubs]
+    for start in range(0, len(rows), 1024):
+        block = rows[start : start + 1024]
+        distances = 1 - vectors[block] @ targets.T  # (<= 1024, len(hubs))
+        distances[block[:, None] == hubs[None]] = np.inf  # itself
+        order = np.argsort(distances, axis=1, kind="stable")[:, :HUBS]
+        for k, columns, near in zip(block, order, np.take_along_axis(distances, order, axis=1), strict=True):
+            yield from ((int(k), int(hubs[c]), float(d)) for c, d in zip(columns, near, strict=True) if d <= limit)
