@@ -121,6 +121,7 @@ def _matched(
 ) -> Iterator[tuple[Removal, str, str]]:
     """Each removal with the kind of its match, and what its keeper does not show of it."""
     from dedup.members import seen_by, what_is_missing
+    from dedup.traces import shows_no_more
     from dedup.verification import Verifier
 
     files = sorted({file.parts for each in removals for file in each})
@@ -142,4 +143,7 @@ def _matched(
                 elif match is None:
                     yield each, "", "not confirmed to show the same picture as the kept file"
                 else:
-                    yield each, match.kind, what_is_missing(seen_by(match, is_first=drop < keep))
+                    view = seen_by(match, is_first=drop < keep)
+                    if shows_no_more(verifier.paths[drop], verifier.paths[keep], view.resolution, match.transform):
+                        view = view._replace(resolution=1.0)
+                    yield each, match.kind, what_is_missing(view)

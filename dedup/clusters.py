@@ -14,7 +14,9 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 from scipy.sparse import csr_matrix
 
-from dedup.members import COVERED, Member, Pairs
+from dedup.keepers import better_equal, better_keeper, choose_keeper, keeper_candidates, why_kept
+from dedup.members import Member
+from dedup.pairs import Pairs
 
 if TYPE_CHECKING:
     from dedup.embeddings import Embeddings
@@ -22,19 +24,22 @@ if TYPE_CHECKING:
 
 __all__ = ["Cluster", "Member", "build_clusters", "choose_keeper", "cluster_labels"]
 
-BY_SIZE, BY_PLACE, BY_MATCHES = 1, 2, 1  # how many of each are tried as the keeper
-ALMOST = 0.1  # share of a cluster's files that may stay for the sake of a better keeper
-UNMARKED = 0.01  # share of a picture under marks that may be by chance
-SAME_PLACE = 0.01  # difference of mean cosine distances that says nothing
+
+ROUNDS = 2  # in which a better keeper is looked for, each among the equals of the last one
 
 
 @dataclass(frozen=True)
 class Cluster:
-    """Files that show one picture. members : all but the keeper, the removable ones first, then by distance and path"""
+    """Files that show one picture.
+
+    members : all but the keeper, the removable ones first, then by distance and path
+    why : what decided for the keeper, against the file that came nearest to it
+    """
 
     number: int
     keeper: Member
     members: tuple[Member, ...]
+    why: str = ""
 
     @property
     def freed(self) -> int:
@@ -97,54 +102,25 @@ def build_clusters(
     pairs = Pairs(embeddings, verifier, images_dir, epsilon)
     groups = _groups(labels, verifier.matches if verifier else {})
     candidates = [keeper_candidates(pairs, group.rows) for group in groups]
-    pairs.match_all(
-        (row, keeper)
-        for group, keepers in zip(groups, candidates, strict=True)
-        for keeper in keepers
-        for row in (*group.rows, *group.containers)
-    )
-    built = [_build(pairs, group, keepers) for group, keepers in zip(groups, candidates, strict=True)]
+    _match_with(pairs, groups, candidates)
+    chosen = [choose_keeper(pairs, group.rows, keepers) for group, keepers in zip(groups, candidates, strict=True)]
+    for _ in range(ROUNDS):
+        better = [better_equal(pairs, group.rows, keeper) for group, keeper in zip(groups, chosen, strict=True)]
+        _match_with(pairs, groups, [[keeper] for keeper in better])
+        chosen = [better_keeper(pairs, group.rows, *two) for group, *two in zip(groups, better, chosen, strict=True)]
+    built = [_build(pairs, group, keeper) for group, keeper in zip(groups, chosen, strict=True)]
     built.sort(key=lambda cluster: (-cluster.freed, cluster.keeper.path))
     return [replace(cluster, number=number) for number, cluster in enumerate(built, start=1)]
 
 
-def keeper_candidates(pairs: Pairs, rows: Sequence[int]) -> list[int]:
-    """The few rows that are worth trying as the keeper.
-
-    The largest, those nearest to all others, and the one that covers most others among the pairs matched so far.
-    """
-    means = dict(zip(rows, pairs.mean_distances(rows).tolist(), strict=True))
-    middle = min(means.values())
-    by_place = sorted(
-        rows, key=lambda row: (int((means[row] - middle) / SAME_PLACE), -pairs.pixels(row), *pairs.by_quality(row))
+def _match_with(pairs: Pairs, groups: Sequence[_Group], keepers: Sequence[Sequence[int]]) -> None:
+    """Match every file of each group with each of its would-be keepers."""
+    pairs.match_all(
+        (row, keeper)
+        for group, some in zip(groups, keepers, strict=True)
+        for keeper in some
+        for row in (*group.rows, *group.containers)
     )
-    twins = {row: (means[row], pairs.pixels(row), pairs.file(row)[0]) for row in rows}  # equal for copies of one file
-    first = {twins[row]: row for row in reversed(by_place)}
-    by_place.sort(key=lambda row: first[twins[row]] != row)
-    by_size = sorted(by_place, key=lambda row: -pairs.pixels(row))
-    by_matches = sorted(by_place, key=lambda row: -pairs.covered_by[row])
-    return sorted({*by_size[:BY_SIZE], *by_place[:BY_PLACE], *by_matches[:BY_MATCHES]})
-
-
-def choose_keeper(pairs: Pairs, rows: Sequence[int], candidates: Sequence[int]) -> int:
-    """The candidate that lets most other rows go, or nearly most: few too many is better than the original too few.
-
-    Of several, one that no other shows at a higher resolution (a larger canvas is none) or without marks that it
-    carries; then one in the middle of the cluster, since each edit departs from the original; then the least
-    compressed, the oldest, and the first by path.
-    """
-    going = {keeper: sum(pairs.member(row, keeper).removable for row in rows) for keeper in candidates}
-    left = [keeper for keeper in candidates if going[keeper] >= max(going.values()) - ALMOST * len(rows)]
-    left = [keeper for keeper in left if not any(_is_worse(pairs, keeper, other) for other in left)] or left
-    means = dict(zip(rows, pairs.mean_distances(rows), strict=True))
-    middle = min(means[keeper] for keeper in left)
-    left = [keeper for keeper in left if means[keeper] <= middle + SAME_PLACE]
-    return min(left, key=pairs.by_quality)
-
-
-def _is_worse(pairs: Pairs, keeper: int, other: int) -> bool:
-    view = pairs.view(keeper, other) if other != keeper else None
-    return view is not None and (view.resolution > 1 / COVERED or view.marks > view.hidden + UNMARKED)
 
 
 class _Group(NamedTuple):
@@ -194,8 +170,7 @@ def _root(container: int, parts: Mapping[int, tuple[int, float]]) -> int:
     return way[-1]
 
 
-def _build(pairs: Pairs, group: _Group, candidates: Sequence[int]) -> Cluster:
-    keeper = choose_keeper(pairs, group.rows, candidates)
+def _build(pairs: Pairs, group: _Group, keeper: int) -> Cluster:
     members = [pairs.member(row, keeper) for row in group.rows if row != keeper]
     for row, share in group.containers.items():
         member = pairs.member(row, keeper)
@@ -204,4 +179,4 @@ def _build(pairs: Pairs, group: _Group, candidates: Sequence[int]) -> Cluster:
             member = replace(member, kind="contains", coverage=share, removable=False, reason=reason)
         members.append(member)
     members.sort(key=lambda member: (not member.removable, member.distance, member.path))
-    return Cluster(0, pairs.member(keeper, keeper), tuple(members))
+    return Cluster(0, pairs.member(keeper, keeper), tuple(members), why_kept(pairs, group.rows, keeper))

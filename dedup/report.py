@@ -35,7 +35,7 @@ __all__ = [
     "write_similar",
 ]
 
-COLUMNS = ("path", "cluster", "keep", "kind", "distance", "coverage", "width", "height", "bytes", "reason")
+COLUMNS = ("path", "cluster", "keep", "kind", "distance", "coverage", "width", "height", "bytes", "reason", "why")
 PAGE_HEIGHT, PAGE_PICTURES = 2200, 32  # keeps a page of photos under 2 MB
 MAX_PAGES = 50
 _PAGE_NAME = re.compile(r"clusters_\d{3,}\.png")
@@ -147,6 +147,7 @@ def _row(cluster: Cluster, member: Member, images_dir: Path) -> tuple:
         member.height,
         member.bytes,
         escape(member.reason),
+        escape(cluster.why) if member is cluster.keeper else "",
     )
 
 

@@ -90,8 +90,8 @@ def _first_word(name: str) -> str:
 def _more_inside(member_path: Path, keeper_path: Path) -> str:
     if member_path.stat().st_size == keeper_path.stat().st_size and _digest(member_path) == _digest(keeper_path):
         return ""
-    with _opened(member_path) as member, _opened(keeper_path) as keeper:
-        if only := sorted(_besides(member) - _besides(keeper)):
+    with open_header(member_path) as member, open_header(keeper_path) as keeper:
+        if only := sorted(besides(member) - besides(keeper)):
             return f"has the {' and '.join(only)} that its keeper lacks"
         if getattr(member, "n_frames", 1) == 1:
             return ""
@@ -105,13 +105,13 @@ def _digest(path: Path) -> bytes:
 
 
 @contextmanager
-def _opened(path: Path) -> Iterator[Image.Image]:
+def open_header(path: Path) -> Iterator[Image.Image]:
     with warnings.catch_warnings(), path.open("rb") as file:
         warnings.simplefilter("ignore")
         yield identify(file, path.suffix.lower())
 
 
-def _besides(image: Image.Image) -> set[str]:
+def besides(image: Image.Image) -> set[str]:
     """What else a file tells by its EXIF or XMP: capture time, place, and that a short film lies behind the picture."""
     exif = image.getexif()
     captured, place = exif.get_ifd(_EXIF), exif.get_ifd(_GPS)
@@ -136,7 +136,7 @@ def _frames(path: Path) -> tuple[int, bool, bytes]:
 
 
 def _read_frames(path: Path) -> tuple[int, bool, bytes]:
-    with _opened(path) as image:
+    with open_header(path) as image:
         count, digests = getattr(image, "n_frames", 1), []
         if count > _MOST_FRAMES:
             raise ValueError(f"{count} frames, more than {_MOST_FRAMES}")

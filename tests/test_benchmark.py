@@ -4,6 +4,7 @@ import csv
 import json
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ from PIL import Image
 from benchmarks import pictures
 from benchmarks.finding import written
 from benchmarks.goals import Goal, finder_table, goal_table, goals, unproven
+from benchmarks.keepers import keepers
 from benchmarks.peers import PEERS, Hashes, Peer, hashes_of, read_hashes
 from benchmarks.pictures import mistakes
 from dedup.evaluation import Truth, pair_curve
@@ -150,3 +152,13 @@ def test_a_small_benchmark_as_a_process(data_dir, tmp_path):
     found = json.loads((tmp_path / "r.json").read_text(encoding="utf-8"))["synthetic"]
     assert found["files"] == 2 * 34 + 5 and found["scores"]["this project"]["recall_by_level"]["exact"] == 1
     assert (tmp_path / "benchmark_curves.png").stat().st_size > 1000
+
+
+def test_a_cluster_without_its_original_does_not_count(tmp_path):
+    def cluster(*names):
+        keeper, *members = (SimpleNamespace(path=tmp_path / name) for name in names)
+        return SimpleNamespace(keeper=keeper, members=members, why="older")
+
+    levels = {"a.jpg": "original", "b.jpg": "exact", "c.jpg": "easy", "d.jpg": "hard"}
+    clusters = [cluster("c.jpg", "a.jpg"), cluster("c.jpg", "d.jpg"), cluster("b.jpg", "d.jpg")]
+    assert keepers(clusters, tmp_path, levels) == [("c.jpg", "older"), ("b.jpg", "older")]

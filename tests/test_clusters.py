@@ -12,6 +12,8 @@ from scipy.sparse import csr_matrix
 
 from dedup.clusters import build_clusters, cluster_labels
 from dedup.embeddings import Embeddings
+from dedup.verification import Verifier as RealVerifier
+from tests.test_traces import photo
 
 
 def graph_of(count, edges):
@@ -115,12 +117,13 @@ SIZE = (40, 30)
 
 @pytest.fixture
 def pair(tmp_path):
-    """`a`, the sharper and less compressed one and so the keeper, and `b`, with the match that is asked for."""
+    """`a`, the sharper and older one and so the keeper, and `b`, with the match that is asked for."""
 
     def build(**match):
         folder = Folder(tmp_path, a=((80, 60), 0.0), b=(SIZE, 0.1))
         with (tmp_path / "a.png").open("ab") as file:
             file.write(bytes(10_000))
+        os.utime(tmp_path / "a.png", (10**8, 10**8))
         match = {"second_resolution": 0.5, "first_resolution": 2.0, **match}
         (cluster,) = folder.build({("a", "b"): Match(**match)})
         (member,) = cluster.members
@@ -206,7 +209,7 @@ def test_what_has_no_marks_is_kept(tmp_path):
     assert cluster.members[0].reason == "has marks of its own over 10 % of it"
 
 
-def test_the_middle_is_kept_then_the_less_compressed_then_the_older_then_the_first(tmp_path):
+def test_the_middle_is_kept_then_the_older_then_the_first(tmp_path):
     files = {name: (SIZE, angle) for name, angle in {"a": -0.4, "b": 0.0, "c": 0.4}.items()}
     alike = {pair: Match() for pair in (("a", "b"), ("a", "c"), ("b", "c"))}
     assert Folder(tmp_path, **files).build(alike)[0].keeper.path.stem == "b"
@@ -215,10 +218,10 @@ def test_the_middle_is_kept_then_the_less_compressed_then_the_older_then_the_fir
     two = {("a", "b"): Match()}
     assert twins.build(two)[0].keeper.path.stem == "a"
     os.utime(tmp_path / "b.png", (10**8, 10**8))
-    assert twins.build(two)[0].keeper.path.stem == "b"
+    assert (twins.build(two)[0].keeper.path.stem, twins.build(two)[0].why) == ("b", "older by 10,416 days")
     with (tmp_path / "a.png").open("ab") as file:
-        file.write(bytes(1000))
-    assert twins.build(two)[0].keeper.path.stem == "a"
+        file.write(bytes(1000))  # more bytes are no less compression where nothing was lost
+    assert twins.build(two)[0].keeper.path.stem == "b"
 
 
 def test_a_chained_member_stays(tmp_path):
@@ -313,11 +316,11 @@ def test_what_frees_most_comes_first(tmp_path):
     matches = {("a", "b"): Match(), ("c", "d"): Match(), ("e", "f"): Match()}
     same = {pair: replace(match, kind="identical") for pair, match in matches.items()}
     clusters = folder.build(same, labels=[0, 0, 1, 1, 2, 2])
-    assert names_of(clusters) == [["a", "b"], ["d", "c"], ["e", "f"]]
+    assert names_of(clusters) == [["c", "d"], ["a", "b"], ["e", "f"]]
     assert [cluster.number for cluster in clusters] == [1, 2, 3]
     for name in "ef":
         with (tmp_path / f"{name}.png").open("ab") as file:
-            file.write(bytes(300))
+            file.write(bytes(600))
     assert names_of(folder.build(same, labels=[0, 0, 1, 1, 2, 2]))[0] == ["e", "f"]
 
 
@@ -354,3 +357,80 @@ def test_no_clusters(tmp_path):
     assert Folder(tmp_path, a=(SIZE, 0.0), b=(SIZE, 1.0)).build({}, labels=[-1, -1]) == []
     nothing = Embeddings([], np.empty((0, 2), np.float32), np.empty((0, 2), int), {})
     assert build_clusters(nothing, np.empty(0, int), None, Path(tmp_path), 0.1) == []
+
+
+def jpegs(path, **qualities):
+    """JPEGs of one photo, each saved from the one before; a PNG where the quality is None."""
+    image = photo()
+    for name, quality in qualities.items():
+        file = path / f"{name}.{'jpg' if quality else 'png'}"
+        image.save(file, **({"quality": quality} if quality else {}))
+        os.utime(file, (10**9, 10**9))
+        image = Image.open(file).convert("RGB")
+
+
+def cluster_of_files(path, vectors=None):
+    """The one cluster of a folder's files, confirmed by the real verifier."""
+    paths = sorted(path.iterdir())
+    sizes = np.array([Image.open(file).size for file in paths])
+    vectors = np.tile(np.float32([1, 0]), (len(paths), 1)) if vectors is None else vectors
+    verifier = RealVerifier(paths, 0, progress=False)
+    (cluster,) = build_clusters(Embeddings(paths, vectors, sizes, {}), np.zeros(len(paths), int), verifier, path)
+    return cluster
+
+
+@pytest.mark.parametrize("second", [98, None])
+def test_what_was_saved_again_in_more_bytes_goes(tmp_path, second):
+    jpegs(tmp_path, z=60, a=second)
+    cluster = cluster_of_files(tmp_path)
+    (member,) = cluster.members
+    assert (cluster.keeper.path.name, cluster.why) == ("z.jpg", "the other was saved again from it")
+    assert member.removable and member.bytes > 1.5 * cluster.keeper.bytes
+
+
+def test_of_two_compressions_the_finer_is_kept(tmp_path):
+    jpegs(tmp_path, z=92, a=60)
+    cluster = cluster_of_files(tmp_path)
+    assert (cluster.keeper.path.name, cluster.why) == ("z.jpg", "less compressed")
+
+
+@pytest.mark.parametrize("times", [2, 4])
+def test_an_enlarged_picture_goes_for_what_it_was_made_from(tmp_path, times):
+    jpegs(tmp_path, z=85)
+    small = Image.open(tmp_path / "z.jpg").convert("RGB")
+    small.resize((times * small.width, times * small.height), Image.Resampling.BICUBIC).save(tmp_path / "a.jpg")
+    cluster = cluster_of_files(tmp_path)
+    assert (cluster.keeper.path.name, cluster.why) == ("z.jpg", "the larger one is an enlargement")
+    assert cluster.members[0].removable
+
+
+def test_what_was_made_small_goes_for_the_larger(tmp_path):
+    jpegs(tmp_path, z=85)
+    large = Image.open(tmp_path / "z.jpg").convert("RGB")
+    large.resize((large.width // 2, large.height // 2), Image.Resampling.LANCZOS).save(tmp_path / "a.jpg", quality=95)
+    cluster = cluster_of_files(tmp_path)
+    assert (cluster.keeper.path.name, cluster.why) == ("z.jpg", "4.0x the pixels")
+    assert cluster.members[0].removable
+
+
+def test_what_tells_more_is_kept_though_it_is_younger(tmp_path):
+    exif = Image.Exif()
+    exif[0x0110] = "Box Brownie"
+    jpegs(tmp_path, a=85)
+    photo().save(tmp_path / "z.jpg", quality=85, exif=exif)
+    cluster = cluster_of_files(tmp_path)
+    assert (cluster.keeper.path.name, cluster.why) == ("z.jpg", "has the camera")
+
+
+def test_the_older_of_twins_is_kept_whatever_else_is_in_the_cluster(tmp_path):
+    """Their vectors may differ in the last digits, as those of files in different batches do."""
+    jpegs(tmp_path, b=90, e=40)
+    for name, age in {"a": 3, "c": 1, "d": 2}.items():
+        (tmp_path / f"{name}.jpg").write_bytes((tmp_path / "b.jpg").read_bytes())
+        os.utime(tmp_path / f"{name}.jpg", (10**8 + 86_400 * age,) * 2)
+    angles = np.array([0, 1e-7, 2e-7, 1e-7, 1e-3])
+    cluster = cluster_of_files(tmp_path, np.c_[np.cos(angles), np.sin(angles)].astype(np.float32))
+    assert (cluster.keeper.path.name, cluster.why) == ("c.jpg", "less compressed")
+    assert all(member.removable for member in cluster.members)
+    (tmp_path / "e.jpg").unlink()
+    assert cluster_of_files(tmp_path).why == "older by 2 days"

@@ -39,6 +39,7 @@ class Cluster:
     number: int
     keeper: Member
     members: tuple[Member, ...]
+    why: str = ""
 
 
 def cluster_of(names, images_dir, number=1, **settings):
@@ -127,12 +128,12 @@ def test_the_table_has_the_keeper_first_and_a_row_a_file(tmp_path):
     keeper = Member(tmp_path / "a.jpg", 800, 600, 9000, 0.0, "keeper", 1.0, False)
     goes = Member(tmp_path / "sub" / "b.jpg", 400, 300, 3000, -1e-9, "crop", 0.99951, True)
     stays = Member(tmp_path / "=c.jpg", 900, 300, 5000, 0.25, "contains", 0.5, False, "it shows, more")
-    table = clusters_table([Cluster(7, keeper, (goes, stays))], tmp_path)
+    table = clusters_table([Cluster(7, keeper, (goes, stays), "4.0x the pixels")], tmp_path)
     assert table == (
-        "path,cluster,keep,kind,distance,coverage,width,height,bytes,reason\n"
-        "a.jpg,7,1,keeper,0.0000,1.000,800,600,9000,\n"
-        "sub/b.jpg,7,0,crop,0.0000,1.000,400,300,3000,\n"
-        '\\x3dc.jpg,7,1,contains,0.2500,0.500,900,300,5000,"it shows, more"\n'
+        "path,cluster,keep,kind,distance,coverage,width,height,bytes,reason,why\n"
+        "a.jpg,7,1,keeper,0.0000,1.000,800,600,9000,,4.0x the pixels\n"
+        "sub/b.jpg,7,0,crop,0.0000,1.000,400,300,3000,,\n"
+        '\\x3dc.jpg,7,1,contains,0.2500,0.500,900,300,5000,"it shows, more",\n'
     )
 
 

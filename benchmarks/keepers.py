@@ -1,0 +1,58 @@
+"""Measure which file is kept where the best is known: an original beside its edits.
+
+    python -m benchmarks.keepers FOLDER
+
+FOLDER holds images/ and truth.csv (path, group, edit, level), as made for `make benchmark`. A cluster counts if an
+original or its exact copy is in it; it is right if one of them is its keeper.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+from benchmarks.finding import settings
+from dedup.evaluation import Truth
+from dedup.pipeline import find_duplicates
+
+BEST = ("original", "exact")
+GOAL = 0.99
+
+
+def keepers(clusters: Iterable, images_dir: Path, levels: Mapping[str, str]) -> list[tuple[str, str]]:
+    """The keeper's path and what decided for it, of every cluster that holds an original.
+
+    Parameters
+    ----------
+    levels : of each file, by its path relative to images_dir
+    """
+    found = []
+    for cluster in clusters:
+        files = [file.path.relative_to(images_dir).as_posix() for file in (cluster.keeper, *cluster.members)]
+        if any(levels[file] in BEST for file in files):
+            found.append((files[0], cluster.why))
+    return found
+
+
+def main(arguments: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("folder", type=Path)
+    folder = parser.parse_args(arguments).folder
+    truth = Truth.read(folder / "truth.csv")
+    result = find_duplicates(settings(folder / "images", folder / "output"))
+    levels = dict(zip(truth.paths, truth.levels, strict=True))
+    found = keepers(result.clusters, folder / "images", levels)
+    wrong = [(path, why) for path, why in found if levels[path] not in BEST]
+    for path, why in wrong:
+        print(f"{path} ({truth.edits[truth.paths.index(path)]}): {why}")
+    for why, times in Counter(why for _, why in found).most_common():
+        print(f"{times:5}  {why}")
+    print(f"{len(found) - len(wrong)} of {len(found)} clusters keep the original")
+    return int(len(found) - len(wrong) < GOAL * len(found))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,168 @@
+"""Which of two files that show one picture should stay, and what decides: two rows in, a Verdict out.
+
+In this order: what a file shows, its pixels where both show the same, a folder that is preferred, the proportions and
+the place of most others (each edit departs from the original), compression, metadata, age, path.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import timedelta
+from typing import NamedTuple
+
+from dedup.members import COVERED, FADED, UNMARKED, View
+from dedup.pairs import Pairs
+
+SAME_PLACE = 0.01  # difference of mean cosine distances that says nothing
+SAME_SHAPE, CLEAR = 1.03, 0.1  # ratio of proportions that is no stretching; share of votes that is no chance
+A_TINGE = 1.0  # mean chroma (CIELAB) of a picture that is not quite grey
+NO_CHANCE = 1.1  # ratio of quantisation steps, or of bits per pixel, that is no chance
+# what decides, in order
+SHOWS, COLOURS, CLEAN, PIXELS, FOLDER, SHAPE, PLACE, COMPRESSION, METADATA, VOTES, AGE, NAME = range(12)
+NEAREST, FINER, SOURCE = "nearest to the others", "less compressed", "the other was saved again from it"
+
+
+class Verdict(NamedTuple):
+    """One of two files is better. rank : of the criterion that decided, the later the more alike they are"""
+
+    rank: int
+    better: int
+    why: str
+
+
+def compare(pairs: Pairs, one: int, other: int, rows: Sequence[int]) -> Verdict:
+    """Say which of two of the rows, which show the same, should stay, and what decides."""
+    return (
+        by_sight(pairs, one, other)
+        or _by_folder(pairs, one, other)
+        or _by_shape(pairs, one, other, rows)
+        or _by_place(pairs, one, other, rows)
+        or _by_making(pairs, one, other)
+        or _by_metadata(pairs, one, other)
+        or _by_votes(pairs, one, other, rows)
+        or _by_compression(pairs, one, other)
+        or _by_age(pairs, one, other)
+    )
+
+
+def by_share(view: View | None, keeper: int, row: int) -> Verdict | None:
+    """What only one of two files shows all of."""
+    if view is None or view.kind == "similar" or view.coverage < COVERED or view.shown >= COVERED:
+        return None
+    return Verdict(SHOWS, keeper, f"shows {_times(1 / max(view.shown, 0.01))} as much")
+
+
+def by_sight(pairs: Pairs, one: int, other: int) -> Verdict | None:
+    """Colours, marks or pixels; pixels where the larger is the one in grey or with marks."""
+    view = pairs.view(one, other)
+    if view is None:
+        return None
+    ratios = {other: view.resolution, one: pairs.view(other, one).resolution}
+    larger = next((row for row, ratio in ratios.items() if ratio > 1 / COVERED), None)
+    if larger is not None and pairs.is_enlarged(larger, one + other - larger):
+        return Verdict(PIXELS, one + other - larger, "the larger one is an enlargement")
+    verdict = _by_colours(view, one, other) or _by_marks(view, one, other)
+    if larger is None or (verdict and verdict.better == larger):
+        return verdict
+    return Verdict(PIXELS, larger, f"{_times(ratios[larger] ** 2)} the pixels")
+
+
+def _by_colours(view: View, one: int, other: int) -> Verdict | None:
+    chromas = {one: view.chroma, other: view.kept_chroma}
+    grey, coloured = sorted(chromas, key=chromas.get)
+    is_lost = chromas[coloured] > A_TINGE and chromas[grey] < FADED * chromas[coloured]
+    return Verdict(COLOURS, coloured, "has colours") if is_lost else None
+
+
+def _by_marks(view: View, one: int, other: int) -> Verdict | None:
+    if abs(view.marks - view.hidden) <= UNMARKED:
+        return None
+    return Verdict(CLEAN, other if view.marks > view.hidden else one, "has no marks on it")
+
+
+def _by_folder(pairs: Pairs, one: int, other: int) -> Verdict | None:
+    first, second = pairs.preferred(one), pairs.preferred(other)
+    return None if bool(first) == bool(second) else Verdict(FOLDER, one if first else other, first or second)
+
+
+def _by_shape(pairs: Pairs, one: int, other: int, rows: Sequence[int]) -> Verdict | None:
+    """A stretched copy is one that has other proportions than most files."""
+    shapes = {row: pairs.sizes[row, 0] / max(pairs.sizes[row, 1], 1) for row in rows}
+    like = {row: sum(_are_near(shapes[row], shape, SAME_SHAPE) for shape in shapes.values()) for row in (one, other)}
+    if _are_near(shapes[one], shapes[other], SAME_SHAPE) or like[one] == like[other]:
+        return None
+    return Verdict(SHAPE, max(like, key=like.get), "not stretched, as most are")
+
+
+def _by_place(pairs: Pairs, one: int, other: int, rows: Sequence[int]) -> Verdict | None:
+    means = pairs.means(rows)
+    if abs(means[one] - means[other]) <= SAME_PLACE:
+        return None
+    return Verdict(PLACE, min(one, other, key=means.get), NEAREST)
+
+
+def _by_votes(pairs: Pairs, one: int, other: int, rows: Sequence[int]) -> Verdict | None:
+    """The one that more files are near to, each edit being one of its own."""
+    made = {pairs.how_made(one, other), pairs.how_made(other, one)}
+    if "alike" in made:
+        return None
+    votes, clear = pairs.votes(one, other, rows), 0.0 if "edited" in made else CLEAR
+    return Verdict(VOTES, one if votes > 0 else other, NEAREST) if abs(votes) > clear else None
+
+
+def _by_making(pairs: Pairs, one: int, other: int) -> Verdict | None:
+    """Compression, where it is all that sets two files apart."""
+    view, first, second = pairs.view(one, other), pairs.details(one), pairs.details(other)
+    finer, coarser = (
+        (one, other) if (not first.lossless, first.step) < (not second.lossless, second.step) else (other, one)
+    )
+    if view and view.kind == "same_pixels" and first.lossless != second.lossless:
+        return Verdict(COMPRESSION, coarser, SOURCE)  # what can hold all was made from what can not
+    if not (first.lossless or second.lossless or (first.step and second.step)):
+        return _by_bits(one, other, first.bits / max(second.bits, 1e-6))
+    made = pairs.how_made(finer, coarser)
+    verdicts = {"saved again": Verdict(COMPRESSION, coarser, SOURCE), "compressed": Verdict(COMPRESSION, finer, FINER)}
+    return verdicts.get(made)
+
+
+def _by_compression(pairs: Pairs, one: int, other: int) -> Verdict | None:
+    """Compression as far as headers tell."""
+    first, second = pairs.details(one), pairs.details(other)
+    if first.lossless != second.lossless:
+        return Verdict(COMPRESSION, one if first.lossless else other, "saved without loss")
+    if _are_near(first.step, second.step, NO_CHANCE):
+        return None
+    return Verdict(COMPRESSION, one if first.step < second.step else other, FINER)
+
+
+def _by_bits(one: int, other: int, ratio: float) -> Verdict | None:
+    if _are_near(ratio, 1, NO_CHANCE):
+        return None
+    more = max(ratio, 1 / max(ratio, 0.01))
+    return Verdict(COMPRESSION, one if ratio > 1 else other, f"{_times(more)} the bits per pixel")
+
+
+def _by_metadata(pairs: Pairs, one: int, other: int) -> Verdict | None:
+    first, second = pairs.details(one).metadata, pairs.details(other).metadata
+    if len(first) == len(second):
+        return None
+    better, more = (one, first - second) if len(first) > len(second) else (other, second - first)
+    return Verdict(METADATA, better, f"has the {' and '.join(sorted(more))}")
+
+
+def _by_age(pairs: Pairs, one: int, other: int) -> Verdict:
+    ages = {row: pairs.file(row)[1] for row in (one, other)}
+    older, younger = sorted(ages, key=lambda row: (ages[row], row))
+    apart = ages[younger] - ages[older]
+    if not apart:
+        return Verdict(NAME, older, "first by name")
+    days = timedelta(microseconds=apart // 1000).days
+    return Verdict(AGE, older, f"older by {days:,} day{'s' * (days != 1)}" if days else "older")
+
+
+def _are_near(first: float, second: float, ratio: float) -> bool:
+    return max(first, second) <= ratio * min(first, second)
+
+
+def _times(ratio: float) -> str:
+    return f"{ratio:.1f}x" if ratio < 9.95 else f"{ratio:.0f}x"

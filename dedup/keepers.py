@@ -1,0 +1,115 @@
+"""Which file of a cluster stays: rows and their matches in, the keeper and what decided for it out."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from itertools import combinations
+
+from dedup.criteria import NEAREST, SAME_PLACE, by_share, by_sight, compare
+from dedup.members import COVERED, UNMARKED
+from dedup.pairs import Pairs
+
+BY_SIZE, BY_PLACE, BY_MATCHES = 1, 2, 1  # how many of each are tried as the keeper
+ALMOST = 0.1  # share of a cluster's files that may stay for the sake of a better keeper
+EQUAL = 0.02  # cosine distance up to which a file that shows the same may be the keeper's better
+EQUALS = 12  # files that are held against the keeper, beside those with its very bytes
+ROUNDS = 3  # after which three files are each better than the next
+
+
+def keeper_candidates(pairs: Pairs, rows: Sequence[int]) -> list[int]:
+    """The few rows that are worth trying as the keeper.
+
+    The largest, those nearest to all others, the one that covers most others among the pairs matched so far, and the
+    best of those that are preferred.
+    """
+    means = pairs.means(rows)
+    middle = min(means.values())
+    by_place = sorted(
+        rows, key=lambda row: (int((means[row] - middle) / SAME_PLACE), -pairs.pixels(row), *pairs.by_quality(row))
+    )
+    twins = {row: (means[row], pairs.pixels(row), pairs.file(row)[0]) for row in rows}  # equal for copies of one file
+    first = {twins[row]: row for row in reversed(by_place)}
+    by_place.sort(key=lambda row: first[twins[row]] != row)
+    by_size = sorted(by_place, key=lambda row: -pairs.pixels(row))
+    by_matches = sorted(by_place, key=lambda row: -pairs.covered_by[row])
+    preferred = [row for row in by_size if pairs.preferred(row)]
+    return sorted({*by_size[:BY_SIZE], *by_place[:BY_PLACE], *by_matches[:BY_MATCHES], *preferred[:BY_SIZE]})
+
+
+def choose_keeper(pairs: Pairs, rows: Sequence[int], candidates: Sequence[int]) -> int:
+    """The candidate that lets most other rows go, or nearly most: few too many is better than the original too few.
+
+    Of several, the one that no other is better than.
+    """
+    going = {keeper: _going(pairs, rows, keeper) for keeper in candidates}
+    left = [keeper for keeper in candidates if going[keeper] >= max(going.values()) - ALMOST * len(rows)]
+    left = [keeper for keeper in left if not any(_shows_better(pairs, other, keeper) for other in left)] or left
+    best = left[0]
+    for other in left[1:]:
+        best = compare(pairs, best, other, rows).better
+    return best
+
+
+def better_equal(pairs: Pairs, rows: Sequence[int], keeper: int) -> int:
+    """Of the files that show just what the keeper shows, the best. Every row is matched with the keeper already."""
+    equals, best = list(_equals(pairs, rows, keeper)), keeper
+    for _ in range(ROUNDS):
+        before = best
+        for row in (keeper, *equals):
+            best = compare(pairs, best, row, rows).better if row != best else best
+        if best == before:
+            break
+    else:  # of three, each may be better than the next
+        wins = Counter(compare(pairs, *two, rows).better for two in combinations((keeper, *equals), 2))
+        best = max((keeper, *equals), key=lambda row: wins[row])
+    for row in equals if best != keeper else ():
+        pairs.is_enlarged(row, best)  # then it may go for the best
+    return best
+
+
+def better_keeper(pairs: Pairs, rows: Sequence[int], better: int, chosen: int) -> int:
+    """The one that is better in itself, if it lets nearly as many other rows go; else the one chosen before."""
+    lost = 0 if better == chosen else _going(pairs, rows, chosen) - _going(pairs, rows, better)
+    return better if lost <= ALMOST * len(rows) else chosen
+
+
+def why_kept(pairs: Pairs, rows: Sequence[int], keeper: int) -> str:
+    """What decided for the keeper, against the file that came nearest to it and is not the same, byte for byte."""
+    equals = set(_equals(pairs, rows, keeper))
+    verdicts = []
+    for row in (row for row in rows if row != keeper):
+        view = pairs.view(row, keeper)
+        verdict = compare(pairs, keeper, row, rows) if row in equals else by_share(view, keeper, row)
+        verdict = verdict or by_sight(pairs, keeper, row)
+        if verdict is not None and verdict.better == keeper:
+            verdicts.append((view.kind != "identical", verdict.rank, verdict.why))
+    if verdicts:
+        return max(verdicts, key=lambda verdict: verdict[:2])[2]
+    return "lets most others go" if _going(pairs, rows, keeper) else NEAREST
+
+
+def _going(pairs: Pairs, rows: Sequence[int], keeper: int) -> int:
+    return sum(pairs.member(row, keeper).removable for row in rows)
+
+
+def _equals(pairs: Pairs, rows: Sequence[int], keeper: int) -> Iterator[int]:
+    """Rows that may be better than the keeper although it covers them: all copies of its bytes, and the nearest few."""
+    found = []
+    for row in rows:
+        view = pairs.view(row, keeper) if row != keeper else None
+        if view is None or view.kind == "similar" or not pairs.file(row)[0]:
+            continue
+        if min(view.coverage, view.shown) >= COVERED and max(view.marks, view.hidden) <= UNMARKED:
+            far = pairs.distance(row, keeper) > EQUAL and not pairs.preferred(row)
+            if view.kind == "identical" or not far:
+                found.append((view.kind != "identical", not pairs.preferred(row), pairs.distance(row, keeper), row))
+    found.sort()
+    twins = sum(not differs for differs, *_ in found)
+    return (row for *_, row in found[: twins + EQUALS])
+
+
+def _shows_better(pairs: Pairs, other: int, keeper: int) -> bool:
+    """Whether `other` shows the keeper's picture without its marks or at a higher resolution."""
+    verdict = by_sight(pairs, keeper, other) if other != keeper else None
+    return verdict is not None and verdict.better == other

@@ -1,0 +1,147 @@
+"""Pairs of files by row number: embeddings and a verifier in, Member, View, Details and traces out, each found once."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from dedup.members import Member, View, seen_by, what_is_missing
+from dedup.quality import Details, read_details
+from dedup.safeguards import why_it_stays
+from dedup.traces import how_made, is_laid_alike, read_plane, shows_no_more
+
+if TYPE_CHECKING:
+    from dedup.embeddings import Embeddings
+    from dedup.verification import Match, Verifier
+
+AS_NEAR = 1e-4  # difference of cosine distances that says nothing
+
+
+class Pairs:
+    """Files and pairs of files by row number of the embeddings; each is looked at once."""
+
+    def __init__(self, embeddings: Embeddings, verifier: Verifier | None, images_dir: Path, epsilon: float | None):
+        self.paths, self.vectors, self.sizes = embeddings.paths, embeddings.vectors, embeddings.sizes
+        self.verifier, self.images_dir, self.epsilon = verifier, images_dir, epsilon
+        self._files: dict[int, tuple[int, int]] = {}
+        self._members: dict[tuple[int, int], Member] = {}
+        self._details: dict[int, Details] = {}
+        self._enlarged: dict[tuple[int, int], bool] = {}
+        self._made: dict[tuple[int, int], str] = {}
+
+    @cached_property
+    def covered_by(self) -> Counter[int]:
+        """How many others a row shows all of, among the pairs matched so far."""
+        matches = self.verifier.matches.items() if self.verifier else ()
+        firsts = (first for (first, second), match in matches if not what_is_missing(seen_by(match, is_first=False)))
+        seconds = (second for (first, second), match in matches if not what_is_missing(seen_by(match, is_first=True)))
+        return Counter((*firsts, *seconds))
+
+    def match_all(self, pairs: Iterable[tuple[int, int]]) -> None:
+        """Match many pairs of rows at once, in parallel."""
+        if self.verifier:
+            wanted = sorted({(min(pair), max(pair)) for pair in pairs if pair[0] != pair[1]})
+            self.verifier.match_many([(i, j, self.distance(i, j)) for i, j in wanted])
+
+    def distance(self, i: int, j: int) -> float:
+        """Cosine distance in [0, 2]."""
+        product = float(self.vectors[i].astype(np.float64) @ self.vectors[j].astype(np.float64))
+        return round(min(max(1 - product, 0.0), 2.0), 6)
+
+    def means(self, rows: Sequence[int]) -> dict[int, float]:
+        """Mean cosine distance of each row to the others."""
+        vectors = self.vectors[list(rows)].astype(np.float64)
+        found = np.round(1 - (vectors @ vectors.sum(axis=0) - 1) / max(len(rows) - 1, 1), 6)
+        return dict(zip(rows, found.tolist(), strict=True))
+
+    def votes(self, one: int, other: int, rows: Sequence[int]) -> float:
+        """How many more of the rows are nearer to `one` than to `other`, as a share of the rows, -1 to 1."""
+        vectors = self.vectors[[row for row in rows if row not in (one, other)]].astype(np.float64)
+        nearer = vectors @ (self.vectors[one].astype(np.float64) - self.vectors[other])  # (rows,)
+        return float(np.sign(np.where(np.abs(nearer) > AS_NEAR, nearer, 0)).mean()) if len(nearer) else 0.0
+
+    def pixels(self, row: int) -> int:
+        return int(self.sizes[row].prod())
+
+    def by_quality(self, row: int) -> tuple[float, int, int]:
+        """To sort by: the least compressed first, then the oldest, then by path."""
+        size, modified = self.file(row)
+        return -size / max(self.pixels(row), 1), modified, row
+
+    def file(self, row: int) -> tuple[int, int]:
+        """Bytes and time of the last change in ns; zeros once it is gone."""
+        if row not in self._files:
+            try:
+                status = os.stat(self.paths[row])
+                self._files[row] = status.st_size, status.st_mtime_ns
+            except OSError:
+                self._files[row] = 0, 0
+        return self._files[row]
+
+    def preferred(self, row: int) -> str:
+        """Why a file should stay rather than one that shows the same; empty if there is no such reason."""
+        return ""
+
+    def details(self, row: int) -> Details:
+        """What its header tells, read once."""
+        if row not in self._details:
+            self._details[row] = read_details(self.paths[row])
+        return self._details[row]
+
+    def is_enlarged(self, larger: int, smaller: int) -> bool:
+        """Whether the larger of two matched files shows no more detail than the smaller; then it may go for it."""
+        view, match = self.view(smaller, larger), self._match(smaller, larger)
+        if (larger, smaller) not in self._enlarged:
+            paths = self.paths[larger], self.paths[smaller]
+            known = view is not None and match is not None
+            found = known and shows_no_more(*paths, 1 / max(view.resolution, 1e-6), match.transform)
+            self._enlarged[larger, smaller] = found
+            self._members.pop((larger, smaller), None)
+        return self._enlarged[larger, smaller]
+
+    def how_made(self, finer: int, coarser: int) -> str:
+        """How the less compressed of two matched files was made from the other: `traces.how_made`, or nothing."""
+        if (finer, coarser) not in self._made:
+            match, same_size = self._match(finer, coarser), (self.sizes[finer] == self.sizes[coarser]).all()
+            self._made[finer, coarser] = ""
+            if same_size and match is not None and is_laid_alike(match.transform) and self.details(coarser).step:
+                planes = read_plane(self.paths[finer]), read_plane(self.paths[coarser])
+                self._made[finer, coarser] = "" if None in planes else how_made(*planes)
+        return self._made[finer, coarser]
+
+    def _match(self, one: int, other: int) -> Match | None:
+        return self.verifier.matches.get((min(one, other), max(one, other))) if self.verifier else None
+
+    def view(self, row: int, keeper: int) -> View | None:
+        """The match of a row with its keeper, None if they have none; of pairs that were matched already."""
+        if self.verifier:
+            match = self._match(row, keeper)
+            view = match and seen_by(match, row < keeper)
+            return view._replace(resolution=1.0) if view and self._enlarged.get((row, keeper)) else view
+        if self.distance(row, keeper) > self.epsilon + 1e-6:
+            return None
+        resolution = (self.pixels(keeper) / max(self.pixels(row), 1)) ** 0.5
+        return View("near", 1.0, 1.0, resolution, 0.0, 0.0)
+
+    def member(self, row: int, keeper: int) -> Member:
+        """A row as a member of its keeper's cluster."""
+        if (row, keeper) not in self._members:
+            self._members[row, keeper] = self._compared(row, keeper)
+        return self._members[row, keeper]
+
+    def _compared(self, row: int, keeper: int) -> Member:
+        width, height = map(int, self.sizes[row])
+        seen = Member(self.paths[row], width, height, self.file(row)[0], 0.0, "keeper", 1.0, False, "")
+        if row == keeper:
+            return seen
+        view = self.view(row, keeper) or View("indirect", 0.0, 0.0, 0.0, 0.0, 0.0)
+        reason = what_is_missing(view) or why_it_stays(self.paths[row], self.paths[keeper], self.images_dir)
+        found = {"distance": self.distance(row, keeper), "kind": view.kind, "coverage": view.coverage}
+        return replace(seen, removable=not reason, reason=reason, **found)

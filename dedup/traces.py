@@ -1,0 +1,179 @@
+"""Traces of how a file was made: two decoded pictures in, whether one was enlarged or saved again from the other out.
+
+Plane, Plane  ->  `how_made`, by what quantisation leaves of the coefficients;  `enlarged`, by the finest detail
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import lru_cache
+from pathlib import Path
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+from PIL import Image
+
+from dedup.decoding import ORIENTATION, load_image
+from dedup.quality import ZIGZAG, luminance_table
+from dedup.safeguards import open_header
+
+SIDE = 1024  # px of a picture that are looked at for traces, along each side
+ALIKE = 0.02  # largest change in a transform of unit coordinates that moves nothing
+ROUNDED = 2.0  # least step of a DCT coefficient that colour conversion and rounding to 8 bits leave to be seen
+LEAST_OF_BLOCK, LEAST_BLOCKS = 4, 50  # coefficients of a block, and such blocks, that tell how a picture was made
+TOLD = 0.92  # chance up to which the two can be told apart
+EDITED = 0.075  # share of coefficients that are farther apart than two quantisations bring them
+RECOLOURED = 0.1  # change of the mean chroma that compression does not explain
+ENLARGED_FROM = 1.8  # px for each px of the source, from which an enlargement can be told from a sharper picture
+NOTHING_NEW = 0.12  # energy of what a picture twice as large adds, as a share of the smaller one's finest, that is none
+ENLARGING = (cv2.INTER_NEAREST, cv2.INTER_NEAREST_EXACT, cv2.INTER_LINEAR, cv2.INTER_CUBIC, cv2.INTER_LANCZOS4)
+
+
+class Plane(NamedTuple):
+    """The luminance of a picture that is stored upright, and a JPEG's luminance table.
+
+    grey : (h, w) uint8
+    chroma : mean distance of its colours from grey, in levels
+    table : (8, 8) float32, zeros where there is none
+    """
+
+    grey: np.ndarray
+    chroma: float
+    table: np.ndarray
+
+
+@lru_cache(maxsize=4)
+def read_plane(path: Path) -> Plane | None:
+    """Decode a picture's luminance; None where it can't be read, or is turned on being shown."""
+    try:
+        with open_header(path) as image:
+            if image.getexif().get(ORIENTATION, 1) != 1:
+                return None
+            table = luminance_table(image)
+        luminance, *colours = load_image(path).convert("YCbCr").split()
+    except Exception:
+        return None
+    return Plane(np.asarray(luminance), _chroma(colours), table)
+
+
+def is_laid_alike(transform: Sequence[float] | None) -> bool:
+    """Whether a match's transform leaves a picture where it was, neither turned nor cut."""
+    return transform is not None and bool(np.abs(np.reshape(transform, (3, 3)) - np.eye(3)).max() < ALIKE)
+
+
+def shows_no_more(path: Path, source: Path, resolution: float, transform: Sequence[float] | None) -> bool:
+    """Whether a file that has more px than another shows no more detail: it was enlarged from it.
+
+    resolution : px of the source for each px of the file; transform : of their match
+    """
+    if resolution > 1 / ENLARGED_FROM or not is_laid_alike(transform):
+        return False
+    planes = read_plane(path), read_plane(source)
+    return None not in planes and enlarged(*planes)
+
+
+def how_made(copy: Plane, source: Plane) -> str:
+    """How `copy`, saved finer or without loss, may have been made from `source`, a JPEG of the same size.
+
+    What was saved again from the source has just the coefficients that the source's become on the copy's own steps.
+    Where the source was saved from the copy, or both from a third, that is so by chance alone, the rarer the finer
+    the copy's steps. The median over blocks leaves captions aside.
+
+    Returns
+    -------
+    `saved again`; `compressed`, if the source was, from the copy or from what both come from; `alike`, if their steps
+    are too near to tell; `edited`, if they differ by more than compression; nothing where that can't be told
+    """
+    first, second = (_coefficients(plane.grey[:SIDE, :SIDE]) for plane in (source, copy))  # (blocks, 8, 8)
+    away, foretold, chance, kept, foreseen = np.zeros((5, len(first)))
+    for place in (place for place in ZIGZAG if source.table[place] > 0):
+        step, own = source.table[place], max(copy.table[place], ROUNDED)
+        before, after = first[(..., *place)], second[(..., *place)]
+        here = np.abs(before) > step / 2  # what was quantised to zero may have lost less than a step
+        away += here * (np.abs(after - before) > (step + copy.table[place]) / 2 + ROUNDED)
+        sharp = here & (np.abs(before / own % 1 - 0.5) > ROUNDED / 3 / own) if copy.table[place] else here
+        expected = np.rint(before / own) * own if copy.table[place] else before
+        foretold += sharp * (np.abs(after - expected) < own / 2)
+        chance += sharp * min(own / step, 1)
+        kept += here
+        foreseen += sharp
+    told = np.minimum(kept, foreseen) >= LEAST_OF_BLOCK
+    if told.sum() < LEAST_BLOCKS:
+        return ""
+    recoloured = abs(copy.chroma - source.chroma) > RECOLOURED * max(copy.chroma, source.chroma, 10)
+    if recoloured or away.sum() > EDITED * kept.sum():
+        return "edited"
+    share, by_chance = (float(np.median(values[told] / foreseen[told])) for values in (foretold, chance))
+    if by_chance >= TOLD:
+        return "alike"
+    return "saved again" if share > (1 + by_chance) / 2 else "compressed"
+
+
+def enlarged(large: Plane, small: Plane) -> bool:
+    """Whether `large` shows no detail that `small`, the same picture in fewer px, does not.
+
+    The smaller one is enlarged in every usual way and compressed as the larger one is. Of what then differs, only what
+    is finer than the smaller one's px counts; it is held against the finest detail that the smaller one has itself.
+    """
+    height, width = large.grey.shape
+    scale = min(width / small.grey.shape[1], height / small.grey.shape[0])
+    if scale < ENLARGED_FROM:
+        return False
+    top, left = ((side - SIDE) // 16 * 8 if side > SIDE else 0 for side in (height, width))
+    window = np.s_[top : top + SIDE, left : left + SIDE]
+    real = large.grey[window].astype(np.float32)
+    made = (_compressed(cv2.resize(small.grey, (width, height), interpolation=way)[window], large) for way in ENLARGING)
+    beyond = min(_energy(_finer_than(real - each, scale)) for each in made)
+    sharp = small.grey[:SIDE, :SIDE].astype(np.float32)
+    own = _energy(sharp - _through(sharp, scale))
+    return beyond < NOTHING_NEW * (2 / scale) ** 1.5 * own  # the finer, the less there is in any photo
+
+
+def _through(grey: np.ndarray, scale: float) -> np.ndarray:
+    """A picture made small and large again."""
+    height, width = grey.shape
+    size = max(2, round(width / scale)), max(2, round(height / scale))
+    small = cv2.resize(grey, size, interpolation=cv2.INTER_AREA)
+    return cv2.resize(small, (width, height), interpolation=cv2.INTER_CUBIC)
+
+
+def _compressed(grey: np.ndarray, like: Plane) -> np.ndarray:
+    """A picture after the quantisation of another one's file."""
+    grey = grey.astype(np.float32)
+    if not like.table.any():
+        return grey
+    height, width = (side // 8 * 8 for side in grey.shape)
+    steps = np.maximum(like.table, 1)
+    whole = grey.copy()
+    blocks = np.rint(_coefficients(grey) / steps) * steps
+    whole[:height, :width] = np.clip(_from_coefficients(blocks, height, width), 0, 255)
+    return whole
+
+
+def _finer_than(difference: np.ndarray, scale: float) -> np.ndarray:
+    return difference - cv2.GaussianBlur(difference, (0, 0), scale / 2)
+
+
+def _energy(values: np.ndarray) -> float:
+    return float(np.mean(np.square(values, dtype=np.float64))) if values.size else 0.0
+
+
+_WAVES = [[np.cos((2 * x + 1) * u * np.pi / 16) for x in range(8)] for u in range(8)]
+_DCT = np.array(_WAVES) * np.array([0.125**0.5] + [0.5] * 7)[:, None]  # orthonormal
+
+
+def _coefficients(grey: np.ndarray) -> np.ndarray:
+    """Discrete cosine transform of each whole block, (blocks, 8, 8), as a JPEG quantises it."""
+    height, width = (side // 8 for side in grey.shape)
+    blocks = grey[: 8 * height, : 8 * width].reshape(height, 8, width, 8).swapaxes(1, 2).reshape(-1, 8, 8) - 128.0
+    return _DCT @ blocks @ _DCT.T
+
+
+def _from_coefficients(blocks: np.ndarray, height: int, width: int) -> np.ndarray:
+    grey = (_DCT.T @ blocks @ _DCT + 128).reshape(height // 8, width // 8, 8, 8)
+    return grey.swapaxes(1, 2).reshape(height, width)
+
+
+def _chroma(colours: list[Image.Image]) -> float:
+    return float(np.mean([np.abs(np.asarray(each, np.int16) - 128).mean() for each in colours]))

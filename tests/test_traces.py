@@ -1,0 +1,113 @@
+"""Traces: pictures enlarged, saved again, edited and compressed, each told from the others and from its contrary."""
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from dedup.quality import read_details
+from dedup.traces import enlarged, how_made, is_laid_alike, read_plane, shows_no_more
+
+FILTERS = ("NEAREST", "BILINEAR", "BICUBIC", "LANCZOS")
+WHOLE = (1.0, 0, 0, 0, 1, 0, 0, 0, 1)
+
+
+def photo(seed=0, size=(256, 192)):
+    """Noise with a photo's spectrum: as much at every scale."""
+    rng = np.random.default_rng(seed)
+    frequency = np.hypot(*np.meshgrid(np.fft.fftfreq(size[0]), np.fft.fftfreq(size[1])))
+    spectrum = np.fft.fft2(rng.normal(size=(size[1], size[0]))) / np.maximum(frequency, 1 / max(size))
+    pixels = np.fft.ifft2(spectrum).real
+    pixels = 128 + 40 * (pixels - pixels.mean()) / pixels.std()
+    return Image.fromarray(np.stack([pixels, 0.9 * pixels, 0.7 * pixels], axis=-1).clip(0, 255).astype(np.uint8))
+
+
+@pytest.fixture
+def save(tmp_path):
+    """Save a picture, as JPEG of a quality or as PNG; its path."""
+
+    def save(image, name, quality=None, **options):
+        path = tmp_path / f"{name}.{'jpg' if quality else 'png'}"
+        image.save(path, **({"quality": quality} if quality else {}), **options)
+        return path
+
+    return save
+
+
+def opened(path):
+    return Image.open(path).convert("RGB")
+
+
+@pytest.mark.parametrize("times", [2, 4])
+@pytest.mark.parametrize("way", FILTERS)
+@pytest.mark.parametrize("quality", [60, 75, 90, None])
+def test_an_enlarged_picture_is_known(save, times, way, quality):
+    small = save(photo(), "small", 85)
+    size = tuple(times * side for side in opened(small).size)
+    large = save(opened(small).resize(size, Image.Resampling[way]), "large", quality)
+    assert enlarged(read_plane(large), read_plane(small))
+    assert shows_no_more(large, small, 1 / times, WHOLE)
+
+
+@pytest.mark.parametrize("times", [2, 4])
+@pytest.mark.parametrize("way", ["BOX", "BICUBIC", "LANCZOS"])
+@pytest.mark.parametrize("quality", [60, 75, 90, None])
+def test_a_sharper_picture_is_no_enlargement(save, times, way, quality):
+    large = save(photo(), "large", quality)
+    size = tuple(side // times for side in opened(large).size)
+    small = save(opened(large).resize(size, Image.Resampling[way]), "small", 85)
+    assert not enlarged(read_plane(large), read_plane(small))
+
+
+def test_what_is_hardly_larger_or_laid_otherwise_is_not_looked_at(save):
+    small = save(photo(), "small")
+    large = save(opened(small).resize((512, 384)), "large")
+    assert shows_no_more(large, small, 0.5, WHOLE)
+    assert not shows_no_more(large, small, 0.6, WHOLE)
+    assert not shows_no_more(large, small, 0.5, (-1.0, 0, 1, 0, 1, 0, 0, 0, 1))
+    assert not shows_no_more(large, small, 0.5, None)
+    assert is_laid_alike((1.0, 0, 0.01, 0, 1, 0, 0, 0, 1)) and not is_laid_alike((1.0, 0, 0.03, 0, 1, 0, 0, 0, 1))
+
+
+@pytest.mark.parametrize(("first", "second"), [(60, 98), (60, 75), (75, 90), (85, 95), (85, None)])
+def test_a_file_that_was_saved_again_is_known_by_its_coefficients(save, first, second):
+    source = save(photo(), "source", first)
+    copy = save(opened(source), "copy", second)
+    earlier = save(photo(), "earlier", second)
+    assert how_made(read_plane(copy), read_plane(source)) == "saved again"
+    assert how_made(read_plane(earlier), read_plane(source)) == "compressed"
+    assert how_made(read_plane(source), read_plane(save(opened(earlier), "later", first))) in ("alike", "saved again")
+
+
+def test_a_caption_leaves_the_traces_of_saving_and_a_change_all_over_does_not(save):
+    source = save(photo(), "source", 60)
+    captioned = opened(source)
+    captioned.paste("white", (16, 150, 100, 162))
+    brighter = opened(source).point(lambda level: 1.3 * level)
+    assert how_made(read_plane(save(captioned, "captioned", 90)), read_plane(source)) == "saved again"
+    assert how_made(read_plane(save(brighter, "brighter", 90)), read_plane(source)) == "edited"
+
+
+def test_flat_pictures_tell_nothing(save):
+    flat = save(Image.new("RGB", (256, 192), "teal"), "flat", 60)
+    assert how_made(read_plane(save(opened(flat), "again", 98)), read_plane(flat)) == ""
+
+
+def test_a_header_tells_of_loss_and_metadata(save, tmp_path):
+    exif = Image.Exif()
+    exif[0x0110] = "Box Brownie"
+    lossy, finer = (read_details(save(photo(), f"q{q}", q, exif=exif, icc_profile=b"profile")) for q in (60, 90))
+    assert lossy.step > 2 * finer.step > 0 and not lossy.lossless and lossy.bits < finer.bits
+    assert lossy.metadata == {"camera", "colour profile"}
+    lossless = read_details(save(photo(), "lossless"))
+    assert lossless.lossless and lossless.step == 0 and not lossless.metadata
+    photo().save(tmp_path / "a.webp", quality=80)
+    photo().save(tmp_path / "b.webp", lossless=True)
+    assert [read_details(tmp_path / f"{name}.webp").lossless for name in "ab"] == [False, True]
+    assert read_details(tmp_path / "missing.jpg").bits == 0
+
+
+def test_a_picture_that_is_turned_when_shown_has_no_plane(save):
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    assert read_plane(save(photo(), "turned", 90, exif=exif)) is None
+    assert read_plane(save(photo(), "upright", 90)) is not None
