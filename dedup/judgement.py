@@ -8,15 +8,18 @@ import cv2
 import numpy as np
 
 from dedup.frames import SIDE, Frame, chroma, lay, outline, refine, stretch
-from dedup.overlay import Overlay, worst_detail
+from dedup.overlay import Overlay, detail_by_block
 from dedup.pictures import Picture
 
 LEAST_BLOCKS = 12  # textured blocks of 225; with fewer a picture is blank to us
 GRAPHIC = 0.3  # share of one grey level from which a picture is a drawing, text or a cut-out, not a photo
 LITTLE_TEXTURE, TURNED_TEXTURE = 0.42, 0.6  # share of textured blocks; of a part that is turned as well
+FEW_COLOURS = 0.95  # share of the commonest grey levels from which it is one as well
 DRAWN = 0.8  # share of the commonest grey levels from which one word or digit may make another picture
 CLOSER = 384  # side of the frame in px in which drawings and pages are told apart
 SAME_WORDS, UNEVEN = 0.65, 25  # correlation of details there; how far it may drop, as a multiple of the usual loss
+OUTLIERS = 3  # blocks that compression may spoil
+UNTOUCHED, SAME_DIGIT = 0.98, 0.8  # usual correlation where nothing was compressed, and the lowest then of any block
 COVERS = 0.945  # share of a picture with which the other shows all of it, but for an edge cut or a frame added
 
 
@@ -174,7 +177,11 @@ def _same_words(first: Picture, second: Picture, frame: Frame) -> bool:
     there = min(max(first.grey.shape), max(second.grey.shape))  # px; more would show nothing more
     closer = lay(first, second, frame.first_to_second, min(max(there, SIDE), CLOSER))
     for laid in (closer, refine(closer)):
-        worst, usual = worst_detail(laid)
+        likeness = detail_by_block(laid)
+        usual = float(np.median(likeness)) if len(likeness) else 0.0
+        if usual >= UNTOUCHED and likeness[0] < SAME_DIGIT:
+            continue
+        worst = likeness[min(OUTLIERS, len(likeness) - 1)] if len(likeness) else 0.0
         if worst >= SAME_WORDS or (usual >= 0.8 and 1 - worst <= UNEVEN * (1 - usual)):
             return True
     return False
@@ -185,17 +192,17 @@ def judge(first: Picture, second: Picture, frame: Frame, overlay: Overlay, dista
     base, other = (first, second) if frame.base_is_first else (second, first)
     edge, breaks = framed(other, outline(frame.transform))
     turn = _turn(base, other, frame.transform)
-    graphic = min(first.plain, second.plain) >= GRAPHIC
+    is_drawn = min(first.drawn, second.drawn) >= DRAWN
+    graphic = min(first.plain, second.plain) >= GRAPHIC or min(first.drawn, second.drawn) >= FEW_COLOURS
     if not confirmed(overlay, graphic, edge, breaks, turn):
         return None
-    drawn = graphic and min(first.drawn, second.drawn) >= DRAWN
     colours = chroma(first, second, frame, overlay.apart)
     shares = overlay.first_share, overlay.second_share
     inner, outer = shares if frame.base_is_first else shares[::-1]
     # Cut differently from one picture; turned, no two shots of one scene would fit so well.
     one_source = overlay.detail >= 0.98 if turn < 1 else turn > 5 and overlay.detail >= 0.97 <= overlay.detail_usual
     two_crops = min(shares) >= 0.7 and one_source
-    other_words = drawn and not _same_words(first, second, frame)
+    other_words = graphic and is_drawn and not _same_words(first, second, frame)
     other_colours = other_hue(*colours, most=25 if graphic else 45) or (graphic and repainted(*colours, frame))
     if other_words or other_colours or not (inner >= 0.9 or two_crops):
         kind = "similar"

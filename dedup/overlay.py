@@ -112,8 +112,8 @@ def _details(fine: list[np.ndarray], inside: np.ndarray, least: float) -> tuple[
     return inside & (detailed[0] | detailed[1]), likeness
 
 
-def worst_detail(frame: Frame, outliers: int = 3, margin: float = 0.012) -> tuple[float, float]:
-    """Correlation of strong fine detail where it is lowest, a few blocks aside, and its median.
+def detail_by_block(frame: Frame, margin: float = 0.012) -> np.ndarray:
+    """Correlation of strong fine detail in each block that has any, lowest first, (blocks,).
 
     frame : with more px than the one for `compare`, so that single words and digits show
     margin : share of the side along the edges of the overlap that is left out, as neither picture ends to the pixel
@@ -125,8 +125,7 @@ def worst_detail(frame: Frame, outliers: int = 3, margin: float = 0.012) -> tupl
     _, textured, agrees = _texture(frame, inside)
     fine = [_fine(image) for image in _evenly_sharp(frame, textured & agrees)]
     detailed, likeness = _details(fine, inside, least=0.8)
-    lowest = np.sort(likeness[detailed])
-    return (float(lowest[min(outliers, len(lowest) - 1)]), float(np.median(lowest))) if len(lowest) else (0.0, 0.0)
+    return np.sort(likeness[detailed])
 
 
 def compare(first: Picture, second: Picture, frame: Frame) -> Overlay:
