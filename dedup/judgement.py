@@ -18,6 +18,7 @@ FEW_COLOURS = 0.95  # share of the commonest grey levels from which it is one as
 DRAWN = 0.8  # share of the commonest grey levels from which one word or digit may make another picture
 CLOSER = 384  # side of the frame in px in which drawings and pages are told apart
 SAME_WORDS, UNEVEN = 0.65, 25  # correlation of details there; how far it may drop, as a multiple of the usual loss
+TINY = 48  # px, long side below which a picture shows too little to be let off anything
 OUTLIERS = 3  # blocks that compression may spoil
 UNTOUCHED, SAME_DIGIT = 0.98, 0.8  # usual correlation where nothing was compressed, and the lowest then of any block
 COVERS = 0.945  # share of a picture with which the other shows all of it, but for an edge cut or a frame added
@@ -194,6 +195,7 @@ def judge(first: Picture, second: Picture, frame: Frame, overlay: Overlay, dista
     turn = _turn(base, other, frame.transform)
     is_drawn = min(first.drawn, second.drawn) >= DRAWN
     graphic = min(first.plain, second.plain) >= GRAPHIC or min(first.drawn, second.drawn) >= FEW_COLOURS
+    graphic |= min(max(first.grey.shape), max(second.grey.shape)) < TINY
     if not confirmed(overlay, graphic, edge, breaks, turn):
         return None
     colours = chroma(first, second, frame, overlay.apart)
