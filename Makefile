@@ -3,7 +3,7 @@ VENV := .venv
 BIN := $(VENV)/$(if $(filter Windows_NT,$(OS)),Scripts,bin)
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-safety notebooks format train benchmark
+.PHONY: help install demo test test-safety notebooks format train benchmark bench
 
 help: ## list what can be done
 	@grep -hE '^[a-z-]+:.*## ' Makefile | sed -E 's/^([a-z-]+):.*## (.*)/\1|\2/' | awk -F'|' '{ printf "make %-12s %s\n", $$1, $$2 }'
@@ -51,3 +51,6 @@ train: install ## train the default encoder on the photos of DEDUP_DATA (hours o
 
 benchmark: $(VENV)/.installed-bench ## measure on the pictures of DEDUP_DATA, beside other tools (minutes), and draw it
 	$(BIN)/python -m benchmarks.benchmark
+
+bench: $(VENV)/.installed-bench ## measure time and memory beside other programs, on the pictures of DEDUP_DATA (an hour)
+	$(BIN)/python -m benchmarks.speed

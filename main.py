@@ -63,6 +63,7 @@ def build_parser() -> argparse.ArgumentParser:
     add("--num-workers", type=int, metavar="N", help="processes that read images")
     add("--no-verify", dest="verify", action="store_false", help="trust the encoder: no check by geometry")
     add("--calibrate", type=float, metavar="P", default=None, help="only find the epsilon of this precision, as 0.99")
+    add("--ray", metavar="ADDRESS", default=None, help="read and embed on a Ray cluster; see docs/scale.md")
     add("--quiet", action="store_true", default=False, help="no progress bars")
     group = parser.add_argument_group("removal", "one of --delete, --dry-run, --apply, --undo, --purge")
     one = group.add_mutually_exclusive_group()
@@ -103,6 +104,12 @@ def main(arguments: list[str] | None = None) -> int:
         return run(options)
     except ConfigError as error:
         return fail(str(error), BAD_USAGE)
+    except ModuleNotFoundError as error:
+        if error.name not in ("ray", "pyarrow"):
+            raise
+        return fail("--ray needs packages of its own: pip install -r requirements-ray.txt", BAD_USAGE)
+    except ConnectionError as error:
+        return fail(f"no Ray cluster at {options.ray}: {error}", BAD_USAGE)
     except KeyboardInterrupt:
         return fail("interrupted; what was moved, if anything, comes back with --undo", INTERRUPTED)
     except BrokenPipeError:  # the reader of our output has seen enough
@@ -114,7 +121,12 @@ def main(arguments: list[str] | None = None) -> int:
 
 def run(options: argparse.Namespace) -> int:
     """Do the one thing that was asked for; the exit code."""
+    source = str(getattr(options, "images_dir", ""))
+    if "://" in source:
+        del options.images_dir
     config = Config.load(configs, **{name: value for name, value in vars(options).items() if name in CHECKS})
+    if "://" in source:
+        return search_bucket(source, config, options)
     if not config.images_dir.is_dir():
         what = "is a file, not a folder" if config.images_dir.exists() else "does not exist"
         raise ConfigError(f"images_dir {config.images_dir} {what}; give the folder that holds the pictures")
@@ -125,19 +137,43 @@ def run(options: argparse.Namespace) -> int:
     return search(config, options)
 
 
-def search(config: Config, options: argparse.Namespace) -> int:
-    """Find, report, plan and, if asked, move."""
+def make_output(config: Config) -> None:
     try:
         config.output_dir.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise ConfigError(f"output_dir {config.output_dir} can't be made: {error.strerror}; choose another") from error
+
+
+def search_bucket(source: str, config: Config, options: argparse.Namespace) -> int:
+    """Find in a bucket, on a Ray cluster; nothing in it is ever moved."""
+    if not options.ray or config.delete_files or any(vars(options).get(name) for name in REMOVALS):
+        raise ConfigError(f"{source} can only be searched, with --ray ADDRESS; nothing in a bucket is moved")
+    make_output(config)
+    from dedup import distributed, summary
+    from dedup.checkpoints import EncoderError
+
+    try:
+        embeddings, labels = distributed.cluster_bucket(source, config, options.ray, progress=not options.quiet)
+    except EncoderError as error:
+        raise ConfigError(str(error)) from error
+    unreadable, written = config.output_dir / "unreadable.csv", config.output_dir / "clusters.csv"
+    summary.write_unreadable(embeddings.failures, Path(), unreadable)
+    say(summary.reading(len(embeddings.paths), embeddings.failures, Path(), unreadable))
+    in_clusters = f"{labels.max(initial=-1) + 1} clusters of {(labels >= 0).sum()} files, not confirmed"
+    say([in_clusters, f"listed in {summary.shown(summary.near(written))}"])
+    return 0
+
+
+def search(config: Config, options: argparse.Namespace) -> int:
+    """Find, report, plan and, if asked, move."""
+    make_output(config)
     from dedup import page, removal, report, summary
     from dedup.checkpoints import EncoderError
     from dedup.pipeline import find_duplicates
 
     began, progress, folder = time.time(), not options.quiet, config.images_dir
     try:
-        result = find_duplicates(config, progress=progress)
+        result = find_duplicates(config, progress=progress, ray=options.ray)
     except EncoderError as error:
         raise ConfigError(str(error)) from error
     paths, failures = result.embeddings.paths, result.embeddings.failures

@@ -131,13 +131,18 @@ def multiplies_bytes_fast() -> bool:
 
 def _near_pairs(coarse: _Coarse, epsilon: float, block: int, progress: bool) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Rows and columns, above the diagonal, of pairs that may be within epsilon, by tile; all that are, are there."""
-    n = len(coarse.rows)
+    import torch
+
+    n, whole = len(coarse.rows), coarse.rows.dtype == torch.int8
+    room = torch.empty(min(n, block) ** 2, dtype=torch.int32 if whole else torch.float32)  # for each tile in turn
     corners = [(top, left) for top in range(0, n, block) for left in range(top, n, block)]
     for top, left in tqdm(corners, "Comparing", unit=" tiles", disable=not progress, delay=3):
-        yield _sieve(coarse, epsilon, slice(top, top + block), slice(left, left + block))
+        yield _sieve(coarse, epsilon, slice(top, top + block), slice(left, left + block), room)
 
 
-def _sieve(coarse: _Coarse, epsilon: float, top: slice, left: slice) -> tuple[np.ndarray, np.ndarray]:
+def _sieve(
+    coarse: _Coarse, epsilon: float, top: slice, left: slice, room: torch.Tensor
+) -> tuple[np.ndarray, np.ndarray]:
     """The pairs of one tile that may be within epsilon.
 
     With u = a + e and v = b + f, a and b coarse: u.v = a.b + e.b + u.f, so |u.v - a.b| <= |e| (1 + |f|) + |f|.
@@ -147,10 +152,12 @@ def _sieve(coarse: _Coarse, epsilon: float, top: slice, left: slice) -> tuple[np
     first, second = coarse.rows[top], coarse.rows[left]
     error, other = float(coarse.errors[top].max()), float(coarse.errors[left].max())
     least = (1 - epsilon - 2 * ROUNDING - error * (1 + other) - other) / coarse.step**2
+    products = room[: len(first) * len(second)].view(len(first), len(second))  # (<= block, <= block)
     if first.dtype == torch.int8:
-        products, least = torch._int_mm(first, second.T), max(math.floor(least), torch.iinfo(torch.int32).min)
+        torch._int_mm(first, second.T, out=products)
+        least = max(math.floor(least), torch.iinfo(torch.int32).min)
     else:
-        products = first @ second.T  # (<= block, <= block)
+        torch.mm(first, second.T, out=products)
     hit = torch.nonzero(products.amax(dim=1) >= least)[:, 0]  # few rows have a neighbour in a tile
     near = torch.nonzero(products[hit] >= least)
     rows, columns = hit[near[:, 0]] + top.start, near[:, 1] + left.start

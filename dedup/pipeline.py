@@ -61,13 +61,14 @@ class Result:
         return [(first, second, distance) for distance, first, second in pairs]
 
 
-def find_duplicates(config: Config, progress: bool = True) -> Result:
+def find_duplicates(config: Config, progress: bool = True, ray: str | None = None) -> Result:
     """Find the duplicates in config.images_dir. Reads alone: writes and moves nothing.
 
     Parameters
     ----------
     config : what lies below its output_dir is left out where that lies inside images_dir
     progress : show bars on stderr
+    ray : address of the Ray cluster that reads and embeds; None = this machine
 
     Raises
     ------
@@ -81,13 +82,18 @@ def find_duplicates(config: Config, progress: bool = True) -> Result:
     encoder = load_encoder(config.encoder, config.embedding_size)
     own_epsilon = encoder.epsilon if config.verify else encoder.strict_epsilon
     epsilon = own_epsilon if config.epsilon is None else config.epsilon
-    device = choose_device()
-    embeddings = extract_embeddings(
-        encoder, paths, config.image_resize, config.batch_size, config.num_workers, device, progress
-    )
+    device = "a Ray cluster" if ray else choose_device()
+    if ray:
+        from dedup.distributed import embed_folder
+
+        embeddings = embed_folder(encoder, paths, config, ray, progress)
+    else:
+        embeddings = extract_embeddings(
+            encoder, paths, config.image_resize, config.batch_size, config.num_workers, device, progress
+        )
     del encoder
     _return_memory()
-    graph = candidate_graph(embeddings, epsilon)
+    graph = candidate_graph(embeddings, epsilon, progress)
     verifier = _verifier(embeddings.paths, config, progress)
     confirmed = verifier.verify(graph, embeddings.vectors) if verifier else graph
     if different:
@@ -103,12 +109,12 @@ def find_duplicates(config: Config, progress: bool = True) -> Result:
     return Result(config, embeddings, graph, labels, matches, clusters, epsilon, str(device))
 
 
-def candidate_graph(embeddings: Embeddings, epsilon: float) -> csr_matrix:
+def candidate_graph(embeddings: Embeddings, epsilon: float, progress: bool = False) -> csr_matrix:
     """(n, n) CSR: which files lie within epsilon as a whole, or closer than that by a panel that one of them shows."""
     n, panels = len(embeddings.vectors), embeddings.panels
     if not len(panels):
-        return radius_neighbors_graph(embeddings.vectors, epsilon)
-    graph = radius_neighbors_graph(np.concatenate([embeddings.vectors, panels]), epsilon).tocoo()
+        return radius_neighbors_graph(embeddings.vectors, epsilon, progress=progress)
+    graph = radius_neighbors_graph(np.concatenate([embeddings.vectors, panels]), epsilon, progress=progress).tocoo()
     whole = np.maximum(graph.row, graph.col) < n
     kept = whole | (graph.data <= PANEL_SHARE * epsilon)
     graph = csr_matrix((graph.data[kept], (graph.row[kept], graph.col[kept])), shape=graph.shape)

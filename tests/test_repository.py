@@ -15,12 +15,14 @@ OWN = {"benchmarks", "configs", "dedup", "main", "tests"}
 MODULES = {
     "axe_playwright_python": "axe-playwright-python",
     "cv2": "opencv-python",
+    "faiss": "faiss-cpu",
     "PIL": "pillow",
     "pillow_heif": "pillow-heif",
     "sklearn": "scikit-learn",
     "yaml": "pyyaml",
 }
-NOT_IMPORTED = {"jupyter", "ruff", "scikit-image"}  # two programs, and photos that are read as files
+# Two programs, photos that are read as files, and what Ray imports.
+NOT_IMPORTED = {"jupyter", "ruff", "scikit-image", "pandas", "fsspec"}
 LINE = re.compile(r"([a-z0-9-]+)==([0-9][0-9a-z.]*)  # (\w.{5,})")
 
 
@@ -60,9 +62,11 @@ def test_what_is_imported_is_required_and_the_other_way_round():
     run, development = set(requirements("requirements.txt")), set(requirements("requirements-dev.txt"))
     used = packages(imported("*.py", "dedup/**/*.py"))
     tested = packages(imported("tests/**/*.py"))
-    assert used <= run
-    assert tested <= run | development
-    assert run | development <= used | tested | NOT_IMPORTED
+    spread = set(requirements("requirements-ray.txt"))
+    assert used <= run | spread
+    assert {"ray", "pyarrow"} <= spread & used and not spread & run, "an extra that only --ray asks for"
+    assert tested <= run | development | spread
+    assert run | development | spread <= used | tested | NOT_IMPORTED
 
 
 def test_what_benchmarks_import_is_required():

@@ -1,0 +1,87 @@
+"""`make bench`: processes are timed and watched, folders made, vectors drawn, rows shown, kept and drawn."""
+
+import json
+import sys
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from benchmarks import speed
+from benchmarks.folders import growing_folder, web_folder
+from benchmarks.processes import Failed, run
+from benchmarks.rows import ROWS, Bench, Row
+from benchmarks.vectors import EPSILON, make_vectors, share_found
+from dedup.neighbors import radius_neighbors_graph
+
+CHILD = """import subprocess, sys, time; held = bytearray(60_000_000)
+subprocess.run([sys.executable, "-c", "import time; held = bytearray(60_000_000); time.sleep(1)"])"""
+
+
+def test_a_process_is_timed_and_its_failure_told():
+    done = run([sys.executable, "-c", "print('hello')"])
+    assert done.output == "hello\n" and 0 < done.seconds < 60 and done.peak == 0
+    with pytest.raises(Failed, match="no such thing"):
+        run([sys.executable, "-c", "import sys; sys.exit('no such thing')"])
+    with pytest.raises(Failed, match="nowhere"):
+        run(["/nowhere/program"])
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="memory of a family of processes is read from /proc")
+def test_memory_of_children_counts():
+    assert 120e6 < run([sys.executable, "-c", CHILD], watch=True).peak < 250e6
+
+
+def test_folders_hold_what_is_asked_for_and_are_made_once(tmp_path):
+    for part in ("dev/photos", "train"):
+        (tmp_path / part).mkdir(parents=True)
+        for name in "ab":
+            Image.effect_noise((200, 100), 50).convert("RGB").save(tmp_path / part / f"{name}.jpg")
+    web = web_folder(tmp_path, tmp_path / "build", 5)
+    first = {path.name: path.read_bytes() for path in web.iterdir()}
+    assert sorted(first) == [f"{number:05}.jpg" for number in range(5)] and len(set(first.values())) == 5
+    assert first["00000.jpg"] == (tmp_path / "dev/photos/a.jpg").read_bytes()
+    (web / "00003.jpg").unlink()
+    web_folder(tmp_path, tmp_path / "build", 5)
+    assert {path.name: path.read_bytes() for path in web.iterdir()} == first, "the same again"
+    growing = growing_folder(tmp_path, tmp_path / "build", 20)
+    assert len({path.read_bytes() for path in growing.iterdir()}) == 20
+
+
+def test_vectors_have_a_quarter_of_duplicates_on_both_sides_of_epsilon():
+    vectors = make_vectors(2000)
+    assert np.allclose(np.linalg.norm(vectors, axis=1), 1, atol=1e-6)
+    graph = radius_neighbors_graph(vectors, EPSILON)
+    edges = (graph.nnz - 2000) // 2
+    assert 400 < edges < 500, "four of five of 500, and copies of one original"
+    assert share_found(vectors, graph) == 1
+    assert share_found(vectors, radius_neighbors_graph(vectors, 0.2)) < 0.95
+
+
+def test_rows_are_shown_kept_and_drawn(tmp_path, monkeypatch, capsys):
+    def good(bench: Bench):
+        yield Row("fast", 1.0, 4.0, 0.25, 0.3)
+        yield Row("many", 9.0, 1.0, 9.0, 11.0, "9 s", {1000: 1.0, 10_000: 9.0})
+
+    def bad(bench: Bench):
+        raise Failed("it is not there")
+        yield
+
+    (tmp_path / "dev" / "photos").mkdir(parents=True)
+    monkeypatch.setenv("DEDUP_DATA", str(tmp_path))
+    monkeypatch.setitem(ROWS, "web", good)
+    monkeypatch.setitem(ROWS, "memory", bad)
+    places = ["--build", str(tmp_path / "build"), "--results", str(tmp_path / "results")]
+    assert speed.main(["--only", "web", *places]) == 0
+    assert "| fast | 1.0 s | 4.0 s | 0.25 | <= 0.3 | met |" in capsys.readouterr().out
+    assert speed.main(["--only", "memory", *places]) == 1
+    assert "could not be measured: it is not there" in capsys.readouterr().out
+    kept = json.loads((tmp_path / "results" / "speed.json").read_text())["rows"]
+    assert set(kept) == {"fast", "many", "memory"} and kept["fast"]["machine"]["cores"]
+    assert (tmp_path / "results" / "growth.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_a_row_over_its_goal_is_not_met():
+    lines = speed.table([Row("slow", 5e9, 1e9, 5.0, 1.0, "why"), Row("peer gone", 2.0, None, None, 0.6, "no network")])
+    assert lines[2] == "| slow | 5.00 GB | 1.00 GB | 5.00 | <= 1 | NOT MET; why |"
+    assert lines[3] == "| peer gone | 2.0 s | - | - | <= 0.6 | no network |"
