@@ -79,7 +79,7 @@ def build_clusters(
     """Choose a keeper for every cluster, and say of every other member whether it may go and why not.
 
     A member may go if its own match with the keeper is confirmed, the keeper shows all of it at no lower resolution,
-    neither is hidden under marks, and `dedup.safeguards.why_it_stays` has nothing against it.
+    neither is hidden under marks, and `dedup.safeguards.why_it_stays` and a closer look have nothing against it.
 
     Parameters
     ----------
@@ -108,6 +108,7 @@ def build_clusters(
         better = [better_equal(pairs, group.rows, keeper) for group, keeper in zip(groups, chosen, strict=True)]
         _match_with(pairs, groups, [[keeper] for keeper in better])
         chosen = [better_keeper(pairs, group.rows, *two) for group, *two in zip(groups, better, chosen, strict=True)]
+    pairs.look_closer((row, keeper) for group, keeper in zip(groups, chosen, strict=True) for row in group.rows)
     built = [_build(pairs, group, keeper) for group, keeper in zip(groups, chosen, strict=True)]
     built.sort(key=lambda cluster: (-cluster.freed, cluster.keeper.path))
     return [replace(cluster, number=number) for number, cluster in enumerate(built, start=1)]

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from dedup.lastlook import why_they_stay
 from dedup.members import Member, View, seen_by, what_is_missing
 from dedup.quality import Details, read_details
 from dedup.safeguards import why_it_stays
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from dedup.embeddings import Embeddings
     from dedup.verification import Match, Verifier
 
+LOOKED_AT = ("copy", "crop")  # once more, closely, before they may go
 AS_NEAR = 1e-4  # difference of cosine distances that says nothing
 
 
@@ -135,6 +137,22 @@ class Pairs:
         if (row, keeper) not in self._members:
             self._members[row, keeper] = self._compared(row, keeper)
         return self._members[row, keeper]
+
+    def look_closer(self, pairs: Iterable[tuple[int, int]]) -> None:
+        """Have those rows stay that a closer look finds to show more than their keeper; pairs are (row, keeper)."""
+        found = self.verifier.matches if self.verifier else {}
+        going = [(row, keeper) for row, keeper in pairs if row != keeper and self.member(row, keeper).removable]
+        matches = [found.get((min(pair), max(pair))) for pair in going]
+        jobs = {
+            (row, keeper): (self.paths[row], self.paths[keeper], match.transform, row < keeper)
+            for (row, keeper), match in zip(going, matches, strict=True)
+            if match and match.kind in LOOKED_AT and match.transform
+        }
+        if not jobs:
+            return
+        for pair, reason in zip(jobs, why_they_stay(list(jobs.values()), self.verifier.num_workers), strict=True):
+            if reason:
+                self._members[pair] = replace(self._members[pair], removable=False, reason=reason)
 
     def _compared(self, row: int, keeper: int) -> Member:
         width, height = map(int, self.sizes[row])

@@ -1,0 +1,123 @@
+"""A last, closer look before a file may go: it, its keeper and their match in, whether it shows more out.
+
+Confirmation compares small copies, on which an object moved by its own width, or another word on a page, can pass for
+a trace of compression. Here both are laid on each other with four times as many pixels and more. Compression, blur and
+tone change a picture evenly; what somebody changed by hand differs where it stands and nowhere else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from functools import lru_cache
+from pathlib import Path
+
+import cv2
+import numpy as np
+from threadpoolctl import threadpool_limits
+
+from dedup.decoding import load_with_size, one_line
+from dedup.frames import Frame, lay, refine
+from dedup.pictures import Picture
+from dedup.workers import START_METHOD, Lost, run_jobs
+
+Job = tuple[
+    Path, Path, tuple[float, ...], bool
+]  # member, keeper, the match's transform, whether the member is its first
+
+SIDE, DRAWN_SIDE = 800, 1600  # longest side looked at in px, of photos and of drawings or pages
+DRAWN = 0.3  # share of one grey level from which a picture is a drawing or a page
+WINDOW = 20  # px, of the places that are compared
+NOISE = 36.0  # variance in squared grey levels that tells nothing
+UNLIKE = 0.5  # correlation below which a place shows something else
+FAINT = (
+    0.25  # variance there, as a share of the keeper's, below which it shows nothing of its own: burnt out, painted over
+)
+MANY = 48  # pairs that are worth processes of their own
+LEAST = 0.3  # size of such a place, as a share of a window
+
+
+def why_they_stay(jobs: Sequence[Job], num_workers: int) -> Iterator[str]:
+    """Look at each member and its keeper; the reason why the member stays, "" if it may go."""
+    cv2.setNumThreads(1)  # OpenCV's own threads do not survive a fork
+    with threadpool_limits(1):
+        for found in run_jobs(_why_it_stays, jobs, num_workers if START_METHOD == "fork" and len(jobs) >= MANY else 0):
+            yield f"can't be looked at closely: {found.reason}" if isinstance(found, Lost) else found
+
+
+def _why_it_stays(job: Job) -> str:
+    member, keeper, transform, is_first = job
+    to_keeper = np.reshape(transform, (3, 3))
+    try:
+        more = shows_more(member, keeper, to_keeper if is_first else np.linalg.inv(to_keeper))
+    except Exception as error:  # a decoder's, or of a transform that lays nothing on anything
+        return f"can't be looked at closely: {one_line(error)}"
+    return "shows at one place what the kept file does not" if more else ""
+
+
+def shows_more(member: Path, keeper: Path, transform: np.ndarray) -> bool:
+    """Tell whether a file that was confirmed to be a copy shows at some place what its keeper does not show there.
+
+    Parameters
+    ----------
+    transform : (3, 3), unit coordinates of the member -> unit coordinates of the keeper
+
+    Raises
+    ------
+    UnreadableImage : one of them can't be read any more
+    """
+    pictures = [_read(path, SIDE, path.stat().st_mtime_ns) for path in (member, keeper)]
+    if min(picture.plain for picture in pictures) >= DRAWN:
+        pictures = [_read(path, DRAWN_SIDE, path.stat().st_mtime_ns) for path in (member, keeper)]
+    side = min(max(picture.grey.shape) for picture in pictures)
+    if not _has_more(lay(*pictures, transform, side)):
+        return False
+    finer = refine(lay(*pictures, transform, min(side, SIDE // 3)))  # laid on each other by a pixel of a small copy
+    return _has_more(lay(*pictures, finer.first_to_second, side))
+
+
+@lru_cache(maxsize=4)  # the keeper comes again with each of its members
+def _read(path: Path, side: int, mtime_ns: int) -> Picture:
+    """A file's grey picture; `mtime_ns`, its own, makes a change be seen."""
+    image, (width, height) = load_with_size(path, side * 7 // 10)
+    grey = np.asarray(image.convert("L"))
+    scale = side / max(grey.shape)
+    if scale < 1:
+        size = [max(1, round(length * scale)) for length in grey.shape[::-1]]
+        grey = cv2.resize(grey, size, interpolation=cv2.INTER_AREA)
+    return Picture(width, height, grey, np.zeros((1, 1, 3), np.uint8), (0.0, 0.0, 1.0, 1.0))
+
+
+def _has_more(frame: Frame) -> bool:
+    """Whether the first shows anything, at a place of some size, that does not correlate with the second."""
+    edges = {"borderType": cv2.BORDER_CONSTANT, "borderValue": 0}
+    inner = cv2.erode(frame.mask.astype(np.uint8), np.ones((2 * WINDOW + 1, 2 * WINDOW + 1), np.uint8), **edges)
+    if not inner.any():
+        return False
+    images = _evenly_sharp(frame) if frame.base_is_first else _evenly_sharp(frame)[::-1]
+    own, kept = (cv2.GaussianBlur(image, (0, 0), 1) for image in images)
+    spread = np.maximum(_means(own * own) - _means(own) ** 2, 0) + NOISE
+    spread_kept = np.maximum(_means(kept * kept) - _means(kept) ** 2, 0) + NOISE
+    likeness = (_means(own * kept) - _means(own) * _means(kept) + NOISE) / np.sqrt(spread * spread_kept)
+    differs = (likeness < UNLIKE) & (spread > FAINT * spread_kept) & (inner > 0)
+    places = cv2.connectedComponentsWithStats(differs.astype(np.uint8))[2]
+    return bool((places[1:, cv2.CC_STAT_AREA] >= LEAST * WINDOW**2).any())
+
+
+def _means(image: np.ndarray) -> np.ndarray:
+    return cv2.blur(image, (WINDOW, WINDOW))
+
+
+def _evenly_sharp(frame: Frame) -> list[np.ndarray]:
+    """Both pictures as float32, the sharper one blurred until it has as much fine detail in all as the other."""
+    images = [image.astype(np.float32) for image in (frame.base, frame.other)]
+    energies = [_detail(image, frame.mask) for image in images]
+    sharper, least = int(energies[1] > energies[0]), min(energies)
+    if energies[sharper] > 1.2 * least:
+        whole = images[sharper]
+        blurred = [whole, *(cv2.GaussianBlur(whole, (0, 0), sigma) for sigma in (0.7, 1.1, 1.6, 2.2, 3, 4))]
+        images[sharper] = min(blurred, key=lambda image: abs(np.log(_detail(image, frame.mask) / least)))
+    return images
+
+
+def _detail(image: np.ndarray, mask: np.ndarray) -> float:
+    return float(((image - cv2.GaussianBlur(image, (0, 0), 2))[mask] ** 2).mean()) + 1e-3
