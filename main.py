@@ -19,6 +19,7 @@ from dedup.config import CHECKS, Config, ConfigError
 
 BAD_USAGE, STOPPED, INTERRUPTED = 2, 4, 130
 REMOVALS = ("delete_files", "dry_run", "apply", "undo", "purge")
+INTERRUPTION = "interrupted; what was moved, if anything, comes back with --undo"
 EPILOG = """\
 examples:
   python main.py photos                           find duplicates, write grids and a plan; nothing is moved
@@ -62,6 +63,7 @@ def build_parser() -> argparse.ArgumentParser:
     add("--image-resize", type=int, metavar="PX", help="side of the encoder's square input")
     add("--num-workers", type=int, metavar="N", help="processes that read images")
     add("--no-verify", dest="verify", action="store_false", help="trust the encoder: no check by geometry")
+    add("--no-cache", dest="cache", action="store_false", help="neither use nor keep what earlier runs found out")
     add("--calibrate", type=float, metavar="P", default=None, help="only find the epsilon of this precision, as 0.99")
     add("--ray", metavar="ADDRESS", default=None, help="read and embed on a Ray cluster; see docs/scale.md")
     add("--quiet", action="store_true", default=False, help="no progress bars")
@@ -110,8 +112,8 @@ def main(arguments: list[str] | None = None) -> int:
         return fail("--ray needs packages of its own: pip install -r requirements-ray.txt", BAD_USAGE)
     except ConnectionError as error:
         return fail(f"no Ray cluster at {options.ray}: {error}", BAD_USAGE)
-    except KeyboardInterrupt:
-        return fail("interrupted; what was moved, if anything, comes back with --undo", INTERRUPTED)
+    except KeyboardInterrupt as why:
+        return fail(f"interrupted; {why}" if str(why) else INTERRUPTION, INTERRUPTED)
     except BrokenPipeError:  # the reader of our output has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return STOPPED

@@ -14,19 +14,15 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from dedup.resnet import BLOCKS
+
 WEIGHTS_DIR = Path(__file__).parent / "weights"
 # Stated, not calibrated, and on the careful side: pooled ImageNet features lie close together, so only near-exact
 # copies are nearer than this.
 IMAGENET_EPSILON = 0.05
 # SSCD's README gives 0.25 for 90 % precision among DISC's million images; a personal folder deserves fewer mistakes.
 SSCD_EPSILON = 0.2
-_RESNETS = {  # blocks a layer, bottleneck or not
-    ((2, 2, 2, 2), False): "resnet18",
-    ((3, 4, 6, 3), False): "resnet34",
-    ((3, 4, 6, 3), True): "resnet50",
-    ((3, 4, 23, 3), True): "resnet101",
-    ((3, 8, 36, 3), True): "resnet152",
-}
+_RESNETS = {blocks: name for name, blocks in BLOCKS.items()}
 _EXPECTED = (
     "expected a torchvision ResNet-18, 34, 50, 101 or 152 state dict, an SSCD ResNet-50 (*.torchvision.pt), "
     "or a .safetensors file written by export_encoder"

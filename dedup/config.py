@@ -41,6 +41,7 @@ class Config:
     output_dir: Path
     num_workers: int
     verify: bool
+    cache: bool
 
     def __post_init__(self):
         for name, check in CHECKS.items():
@@ -165,5 +166,6 @@ CHECKS: dict[str, Callable[[str, Any], Any]] = {
     "output_dir": check_path,
     "num_workers": whole_number(0, 64, "processes"),
     "verify": check_bool,
+    "cache": check_bool,
 }
 ACCEPT_NONE = (CHECKS["embedding_size"], CHECKS["image_resize"], CHECKS["epsilon"])

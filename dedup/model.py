@@ -5,13 +5,12 @@ images (batch, 3, S, S) uint8 RGB  ->  vectors (batch, embedding_size) float32, 
 
 from __future__ import annotations
 
-from collections import OrderedDict
-
 import torch
 from torch import nn
 from torch.nn import functional as F
 
 from dedup.checkpoints import IMAGENET_EPSILON, EncoderError, Weights, read_weights
+from dedup.resnet import resnet_trunk
 
 DRAWN_SIZE = 256  # of an embedding without a trained final layer
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
@@ -67,18 +66,6 @@ class EncoderCNN(nn.Module):
         features = self.pool(self.trunk(images.contiguous(memory_format=torch.channels_last)))  # (batch, channels)
         with torch.autocast(images.device.type, enabled=False):  # bfloat16's 8 bits are too few for small distances
             return F.normalize(self.embedding(features))  # (batch, embedding_size)
-
-
-def resnet_trunk(name: str, last: str = "layer4") -> tuple[nn.Module, int]:
-    """A torchvision ResNet up to and with block `last`, untrained; and its number of channels."""
-    from torchvision import models
-
-    children = OrderedDict(getattr(models, name)(weights=None).named_children())
-    names = list(children)
-    trunk = nn.Sequential(OrderedDict((child, children[child]) for child in names[: names.index(last) + 1]))
-    block = trunk[-1][-1]
-    channels = (block.bn3 if hasattr(block, "bn3") else block.bn2).num_features
-    return trunk.to(memory_format=torch.channels_last), channels
 
 
 def copy_detection_encoder(embedding_size: int = 256, image_resize: int = 160) -> EncoderCNN:

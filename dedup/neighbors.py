@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 ROUNDING = 1e-6  # of a float32 cosine distance of unit vectors
 UNIT_NORM = 1e-3  # how far from 1 a norm may be
 LEVELS = 127  # of an 8-bit number, on either side of 0
+MANY = 20_000  # vectors from which to load torch pays; fewer are multiplied by NumPy
 CHUNK = 16_384  # rows or pairs at a time where every one takes d numbers
 
 
@@ -99,16 +100,18 @@ def _checked(vectors: np.ndarray, epsilon: float, block: int) -> tuple[np.ndarra
 class _Coarse(NamedTuple):
     """Vectors for the sieve: `step` times row i of `rows` is within `errors[i]` of the unit vector i."""
 
-    rows: torch.Tensor  # (n, d) int8 or float32
+    rows: torch.Tensor | np.ndarray  # (n, d) int8 or float32
     step: float
     errors: np.ndarray  # (n,)
 
 
 def _coarse(vectors: np.ndarray, norms: np.ndarray) -> _Coarse:
     """What the sieve multiplies: 8-bit whole numbers where they are fast."""
+    rounding = vectors.shape[1] * np.finfo(np.float32).eps  # of a sum of so many products
+    if len(vectors) < MANY:
+        return _Coarse(vectors, 1.0, np.abs(norms - 1) + rounding)
     import torch
 
-    rounding = vectors.shape[1] * np.finfo(np.float32).eps  # of a sum of so many products
     if not (vectors.size and multiplies_bytes_fast()):
         return _Coarse(torch.from_numpy(vectors), 1.0, np.abs(norms - 1) + rounding)
     step = float(np.abs([vectors.min(), vectors.max()]).max()) / LEVELS * (1 + UNIT_NORM)
@@ -131,6 +134,9 @@ def multiplies_bytes_fast() -> bool:
 
 def _near_pairs(coarse: _Coarse, epsilon: float, block: int, progress: bool) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Rows and columns, above the diagonal, of pairs that may be within epsilon, by tile; all that are, are there."""
+    if isinstance(coarse.rows, np.ndarray):
+        yield from _few_pairs(coarse, epsilon, block)
+        return
     import torch
 
     n, whole = len(coarse.rows), coarse.rows.dtype == torch.int8
@@ -138,6 +144,16 @@ def _near_pairs(coarse: _Coarse, epsilon: float, block: int, progress: bool) -> 
     corners = [(top, left) for top in range(0, n, block) for left in range(top, n, block)]
     for top, left in tqdm(corners, "Comparing", unit=" tiles", disable=not progress, delay=3):
         yield _sieve(coarse, epsilon, slice(top, top + block), slice(left, left + block), room)
+
+
+def _few_pairs(coarse: _Coarse, epsilon: float, block: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """The same of vectors that are as they were, a few rows with all others at a time."""
+    error = float(coarse.errors.max(initial=0))
+    least = np.float32(1 - epsilon - 2 * ROUNDING - error * (2 + error))
+    for top in range(0, len(coarse.rows), block):
+        rows, columns = np.nonzero(coarse.rows[top : top + block] @ coarse.rows[top:].T >= least)
+        upper = rows < columns
+        yield rows[upper] + top, columns[upper] + top
 
 
 def _sieve(

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
 import ctypes
 import os
+import sys
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,12 +14,14 @@ import numpy as np
 from scipy.sparse import csr_matrix
 
 from dedup.apart import Pair, keep_apart, recall
+from dedup.cache import Cache
 from dedup.clusters import Cluster, build_clusters, cluster_labels
 from dedup.config import Config, ConfigError
 from dedup.dataset import list_images
-from dedup.embeddings import Embeddings, extract_embeddings
+from dedup.embeddings import Embeddings, Gathering, progress_bar, read_and_encode, remember
+from dedup.encoding import About, EncoderProcess, about_encoder, load_local, own_side
 from dedup.journal import BadRecord
-from dedup.model import choose_device, load_encoder
+from dedup.memory import Memory
 from dedup.neighbors import merge_rows, radius_neighbors_graph
 
 if TYPE_CHECKING:
@@ -62,7 +65,7 @@ class Result:
 
 
 def find_duplicates(config: Config, progress: bool = True, ray: str | None = None) -> Result:
-    """Find the duplicates in config.images_dir. Reads alone: writes and moves nothing.
+    """Find the duplicates in config.images_dir. Moves nothing, and writes nothing but cache.sqlite in output_dir.
 
     Parameters
     ----------
@@ -77,24 +80,29 @@ def find_duplicates(config: Config, progress: bool = True, ray: str | None = Non
     OSError : images_dir can't be read
     """
     paths, different = images_to_search(config), _different(config)
-    if not paths:
-        return _empty(config)
-    encoder = load_encoder(config.encoder, config.embedding_size)
-    own_epsilon = encoder.epsilon if config.verify else encoder.strict_epsilon
-    epsilon = own_epsilon if config.epsilon is None else config.epsilon
-    device = "a Ray cluster" if ray else choose_device()
-    if ray:
-        from dedup.distributed import embed_folder
+    with closing(Cache(config.output_dir / "cache.sqlite" if config.cache and paths else None)) as cache:
+        try:
+            return _find(config, paths, different, cache, progress, ray)
+        except KeyboardInterrupt:
+            count = cache.count("pictures")
+            known = f"{count:,} images are remembered, run the same command to go on" if count else ""
+            raise KeyboardInterrupt(known) from None
 
-        embeddings = embed_folder(encoder, paths, config, ray, progress)
+
+def _find(
+    config: Config, paths: list[Path], different: frozenset[Pair], cache: Cache, progress: bool, ray: str | None
+) -> Result:
+    memory = Memory(cache, config.images_dir, config.encoder, config.image_resize, config.embedding_size)
+    if ray and paths:
+        embeddings, about = embed_on_ray(config, paths, ray, progress)
     else:
-        embeddings = extract_embeddings(
-            encoder, paths, config.image_resize, config.batch_size, config.num_workers, device, progress
-        )
-    del encoder
-    _return_memory()
+        embeddings, about = embed(config, paths, memory, progress)
+    if about is None or not embeddings.paths:
+        return _empty(config, embeddings)
+    own_epsilon = about.epsilon if config.verify else about.strict_epsilon
+    epsilon = own_epsilon if config.epsilon is None else config.epsilon
     graph = candidate_graph(embeddings, epsilon, progress)
-    verifier = _verifier(embeddings.paths, config, progress)
+    verifier = _verifier(embeddings, config, cache, memory, progress)
     confirmed = verifier.verify(graph, embeddings.vectors) if verifier else graph
     if different:
         confirmed, kept = keep_apart(confirmed, verifier.matches if verifier else {}, embeddings.paths, different)
@@ -106,7 +114,44 @@ def find_duplicates(config: Config, progress: bool = True, ray: str | None = Non
         verifier.forget_pictures()
         _return_memory()
     matches = verifier.matches if verifier else {}
-    return Result(config, embeddings, graph, labels, matches, clusters, epsilon, str(device))
+    return Result(config, embeddings, graph, labels, matches, clusters, epsilon, about.device)
+
+
+def embed(config: Config, paths: list[Path], memory: Memory, progress: bool) -> tuple[Embeddings, About | None]:
+    """What the encoder sees in the files, remembered or found now, and the encoder's facts; None if it saw nothing.
+
+    The encoder works in a process of its own, so that reading begins while torch is loaded. Where it is loaded already,
+    num_workers is 0, or only the loaded encoder tells the side of its squares, it works in this one.
+    """
+    gathering = Gathering(paths, config.embedding_size)
+    remember(gathering, memory)
+    about = memory.about()
+    with progress_bar(gathering, progress) as bar:
+        for known in (memory.contents_seen() if gathering.missing() else (), ()):  # again if some could not be recalled
+            if gathering.missing():
+                side, start = _encoder(config)
+                rest = side, config.batch_size, config.num_workers, bar, memory, known
+                about = read_and_encode(gathering, start, *rest) or about
+    return gathering.result(), about
+
+
+def embed_on_ray(config: Config, paths: list[Path], ray: str, progress: bool) -> tuple[Embeddings, About]:
+    """The same on a Ray cluster, which has a memory of its own."""
+    from dedup.distributed import embed_folder
+    from dedup.model import load_encoder
+
+    encoder = load_encoder(config.encoder, config.embedding_size)
+    return embed_folder(encoder, paths, config, ray, progress), about_encoder(encoder, "a Ray cluster")
+
+
+def _encoder(config: Config):
+    """Side in px of the squares, and what starts the encoder for a reader."""
+    side = config.image_resize or own_side(config.encoder)
+    is_loaded = "torch" in sys.modules  # then there is nothing to wait for, and its threads would not survive a fork
+    if config.num_workers and side and not is_loaded:
+        return side, lambda reader: EncoderProcess(reader, config.encoder, config.embedding_size)
+    local = load_local(config.encoder, config.embedding_size)
+    return config.image_resize or local.about.image_resize, lambda reader: local
 
 
 def candidate_graph(embeddings: Embeddings, epsilon: float, progress: bool = False) -> csr_matrix:
@@ -143,20 +188,22 @@ def _different(config: Config) -> frozenset[Pair]:
 
 def _return_memory() -> None:
     """Have glibc give back to the system what torch and the pictures have freed; other C libraries do so themselves."""
-    with contextlib.suppress(OSError, AttributeError):
+    with suppress(OSError, AttributeError):
         ctypes.CDLL("libc.so.6").malloc_trim(0)
 
 
-def _verifier(paths: list[Path], config: Config, progress: bool):
+def _verifier(embeddings: Embeddings, config: Config, cache: Cache, memory: Memory, progress: bool):
     """Who confirms pairs; None where the encoder is trusted."""
     if not config.verify:
         return None
+    from dedup.comparisons import Comparisons
     from dedup.verification import Verifier
 
-    return Verifier(paths, config.num_workers, progress)
+    contents = embeddings.contents
+    known = Comparisons(cache, memory, embeddings.paths, contents) if contents else None
+    return Verifier(embeddings.paths, config.num_workers, progress, known)
 
 
-def _empty(config: Config) -> Result:
-    nothing = Embeddings([], np.empty((0, config.embedding_size or 1), np.float32), np.empty((0, 2), int), {})
+def _empty(config: Config, embeddings: Embeddings) -> Result:
     graph = csr_matrix((0, 0), dtype=np.float32)
-    return Result(config, nothing, graph, np.empty(0, int), {}, [], config.epsilon or 0.0, "")
+    return Result(config, embeddings, graph, np.empty(0, int), {}, [], config.epsilon or 0.0, "")

@@ -12,6 +12,7 @@ import filecmp
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
@@ -28,6 +29,9 @@ from dedup.overlay import compare
 from dedup.pictures import Picture, read_picture
 from dedup.workers import Lost, run_jobs
 
+if TYPE_CHECKING:
+    from dedup.comparisons import Comparisons
+
 FORKS = sys.platform == "linux"  # a forked process has the pictures already; elsewhere they would have to be sent
 WORTH_FORKING = 48  # pairs
 
@@ -40,6 +44,7 @@ class Verifier:
     paths : n files
     num_workers : processes that read and compare; 0 = this one
     progress : show bars on stderr
+    known : remembers how pairs compared in earlier runs
 
     Attributes
     ----------
@@ -47,8 +52,10 @@ class Verifier:
     matches : Match of these pairs; refuted ones are absent
     """
 
-    def __init__(self, paths: Sequence[Path], num_workers: int, progress: bool = True):
-        self.paths, self.num_workers, self.progress = list(paths), num_workers, progress
+    def __init__(
+        self, paths: Sequence[Path], num_workers: int, progress: bool = True, known: Comparisons | None = None
+    ):
+        self.paths, self.num_workers, self.progress, self._known = list(paths), num_workers, progress, known
         self.matches: dict[tuple[int, int], Match] = {}
         self.compared: set[tuple[int, int]] = set()
         self._pictures: dict[int, Picture | None] = {}
@@ -63,13 +70,23 @@ class Verifier:
         """Compare pairs (i, j, cosine distance) that have not been compared yet."""
         pairs = [(min(i, j), max(i, j), d) for i, j, d in pairs if i != j]
         pairs = [pair for pair in dict.fromkeys(pairs) if pair[:2] not in self.compared]
+        for pair, match in self._known.recall(pairs).items() if self._known else ():
+            self._note(pair, match)
+        pairs = [pair for pair in pairs if pair[:2] not in self.compared]
         self._read(sorted({k for i, j, _ in pairs for k in (i, j)}))
         workers = self.num_workers if FORKS and len(pairs) >= WORTH_FORKING else 0
         with threadpool_limits(1):
             for (i, j, _), match in zip(pairs, run_jobs(self._compare, pairs, workers), strict=True):
-                self.compared.add((i, j))
-                if isinstance(match, Match):
-                    self.matches[i, j] = match
+                self._note((i, j), match)
+                if self._known and not isinstance(match, Lost) and self._pictures[i] and self._pictures[j]:
+                    self._known.keep(i, j, match)
+        if self._known:
+            self._known.flush()
+
+    def _note(self, pair: tuple[int, int], match: Match | Lost | None) -> None:
+        self.compared.add(pair)
+        if isinstance(match, Match):
+            self.matches[pair] = match
 
     def forget_pictures(self) -> None:
         """Free the memory that pictures take; matches stay, and what is compared later is read again."""
@@ -92,7 +109,6 @@ class Verifier:
         upper = triu(graph, k=1).tocoo()
         order = np.lexsort((upper.col, upper.row, upper.data))
         candidates = [(int(upper.row[k]), int(upper.col[k]), float(upper.data[k])) for k in order]
-        self._read(sorted({k for i, j, _ in candidates for k in (i, j)}))
         return edges_graph(join(self, candidates, vectors), graph.shape[0])
 
     def _read(self, indices: Sequence[int]) -> None:

@@ -24,6 +24,7 @@ TIME_LIMIT = 8.0  # seconds for one job
 QUEUE = 128  # numbers of jobs sent to a process before it has done them; many more could fill its pipe, and block us
 # Forking spares the child all imports. It is safe while jobs use no library whose threads run in the parent.
 START_METHOD = "fork" if sys.platform == "linux" else "spawn"
+ORPHANED = 2.0  # seconds after which a process with nothing to do looks whether its parent is still there
 START_LIMIT = 120.0  # seconds for a process to start; where it can't be forked it imports everything anew
 
 
@@ -203,6 +204,7 @@ def _serve(connection, function: Callable, jobs: Sequence[Any], memory_limit: in
     connection.send((None, None, None))
     while True:
         try:
+            await_message(connection)
             number = connection.recv()
         except (EOFError, OSError):
             return
@@ -211,6 +213,17 @@ def _serve(connection, function: Callable, jobs: Sequence[Any], memory_limit: in
         except Exception as error:
             answer = number, None, error
         connection.send(answer)
+
+
+def await_message(connection) -> None:
+    """Wait for something to receive; EOFError if whoever started this process has died.
+
+    A forked process holds both ends of its pipe, and would never hear of it.
+    """
+    parent = os.getppid()
+    while not connection.poll(ORPHANED):
+        if os.getppid() != parent:
+            raise EOFError
 
 
 def _limit_memory(limit: int) -> None:

@@ -21,6 +21,7 @@ SETTINGS = {
     "output_dir": "results",
     "num_workers": 0,
     "verify": True,
+    "cache": True,
 }
 
 

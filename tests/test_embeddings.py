@@ -5,7 +5,8 @@ import pytest
 import torch
 from PIL import Image
 
-from dedup.embeddings import _fast_arithmetic, extract_embeddings
+from dedup.embeddings import extract_embeddings
+from dedup.encoding import fast_arithmetic
 from dedup.model import EncoderCNN, choose_device, copy_detection_encoder
 
 CPU = torch.device("cpu")
@@ -93,7 +94,7 @@ def test_fast_arithmetic_moves_distances_little(encoder):
         plain = encoder(images)
         with torch.autocast("cpu", torch.bfloat16):  # whether or not this processor has it in hardware
             fast = encoder(images)
-        with _fast_arithmetic(CPU):
+        with fast_arithmetic(CPU):
             chosen = encoder(images)
     assert (plain @ plain.T - fast @ fast.T).abs().max() < 1e-3
     assert (plain @ plain.T - chosen @ chosen.T).abs().max() < 1e-3

@@ -86,15 +86,20 @@ def pairs_just_within(epsilon, n, d, largest):
 @pytest.mark.parametrize(("d", "largest"), [(3, 0), (256, 0), (256, 2)])
 def test_the_sieve_of_bytes_keeps_every_edge(monkeypatch, epsilon, d, largest):
     vectors = pairs_just_within(epsilon, 300, d, largest)
+    by_numpy = radius_neighbors_graph(vectors, epsilon, 128)
+    monkeypatch.setattr(neighbors, "MANY", 0)
     sieved = radius_neighbors_graph(vectors, epsilon, 128)
     monkeypatch.setattr(neighbors, "multiplies_bytes_fast", lambda: False)
     plain = radius_neighbors_graph(vectors, epsilon, 128)
     assert all((sieved[i, i + 300] > 0.99 * epsilon) for i in range(300))
     assert (sieved.indptr == plain.indptr).all() and (sieved.indices == plain.indices).all()
     assert (sieved.data == plain.data).all(), "bit for bit"
+    assert (by_numpy.indices == plain.indices).all() and (by_numpy.data == plain.data).all()
 
 
-def test_the_plain_sieve_keeps_every_edge(monkeypatch):
+@pytest.mark.parametrize("many", [0, 10**6])
+def test_the_plain_sieve_keeps_every_edge(monkeypatch, many):
+    monkeypatch.setattr(neighbors, "MANY", many)
     monkeypatch.setattr(neighbors, "multiplies_bytes_fast", lambda: False)
     vectors = pairs_just_within(0.3, 300, 64, 0) * np.linspace(0.9991, 1.0009, 600, dtype=np.float32)[:, None]
     graph = radius_neighbors_graph(vectors, 0.3, 128)

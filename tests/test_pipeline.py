@@ -14,13 +14,14 @@ import torch
 from PIL import Image
 
 import configs
-from dedup import pipeline, removal, samples
+from dedup import embeddings, model, removal, samples
 from dedup.apart import remember
 from dedup.config import Config, ConfigError
 from dedup.decisions import Content
 from dedup.decoding import load_image
 from dedup.embeddings import Embeddings
 from dedup.pipeline import Result, find_duplicates, images_to_search
+from dedup.reading import Reader
 from dedup.report import write_report
 from tests.test_safeguards import exif
 
@@ -47,7 +48,7 @@ def config(tmp_path, monkeypatch):
     shutil.copy2(folder / "a.png", folder / "c.png")
     Image.fromarray(255 - noise[::-1]).resize((64, 64)).save(folder / "d.png")
     (folder / "e.png").write_bytes(b"no picture")
-    monkeypatch.setattr(pipeline, "load_encoder", lambda name, size: Encoder())
+    monkeypatch.setattr(model, "load_encoder", lambda name, size: Encoder())
     return Config.load(configs, images_dir=folder, output_dir=tmp_path / "out", num_workers=0, verify=False)
 
 
@@ -64,7 +65,7 @@ def test_from_a_folder_to_clusters(config):
     assert [path.name for path in result.embeddings.paths] == ["a.png", "c.png", "d.png", "b.png"]
     assert [path.name for path in result.embeddings.failures] == ["e.png"]
     assert result.labels.tolist() == [0, 0, -1, 0]
-    assert (result.epsilon, result.device) == (0.01, str(pipeline.choose_device()))
+    assert (result.epsilon, result.device) == (0.01, str(model.choose_device()))
     assert result.graph.shape == (4, 4) and result.matches == {} and result.similar == []
     assert sorted(path.name for path in config.images_dir.rglob("*.*")) == ["a.png", "b.png", "c.png", "d.png", "e.png"]
 
@@ -89,14 +90,15 @@ def test_settings_reach_what_they_are_for(config, monkeypatch):
         seen.update(name=name, size=size)
         return Encoder()
 
-    def extract(encoder, paths, image_resize, batch_size, num_workers, device, progress):
-        seen.update(resize=image_resize, batch=batch_size, workers=num_workers, progress=progress)
-        return Embeddings(paths, np.ones((len(paths), 1), np.float32), np.ones((len(paths), 2), int), {})
+    class Watched(Reader):
+        def __init__(self, paths, side, batch_size, num_workers, *rest):
+            seen.update(resize=side, batch=batch_size, workers=num_workers)
+            super().__init__(paths, side, batch_size, num_workers, *rest)
 
-    monkeypatch.setattr(pipeline, "load_encoder", load_encoder)
-    monkeypatch.setattr(pipeline, "extract_embeddings", extract)
-    find_duplicates(replace(config, encoder="resnet18", embedding_size=9, image_resize=77, batch_size=5), False)
-    assert seen == dict(name="resnet18", size=9, resize=77, batch=5, workers=0, progress=False)
+    monkeypatch.setattr(model, "load_encoder", load_encoder)
+    monkeypatch.setattr(embeddings, "Reader", Watched)
+    find_duplicates(replace(config, encoder="resnet18", embedding_size=16, image_resize=77, batch_size=5), False)
+    assert seen == dict(name="resnet18", size=16, resize=77, batch=5, workers=0)
 
 
 @pytest.mark.parametrize("content", ["empty", "unreadable"])

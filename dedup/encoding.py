@@ -1,0 +1,184 @@
+"""Encoders at work: the squares of a Reader in, their vectors out, computed here or in a process of its own.
+
+squares (b, 3) of a Batch  ->  vectors (b, embedding_size) float32, unit norm
+"""
+
+from __future__ import annotations
+
+import copy
+import multiprocessing
+import signal
+from collections import deque
+from contextlib import AbstractContextManager, nullcontext, suppress
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+
+from dedup.reading import BEHIND, Reader, as_squares
+from dedup.workers import START_METHOD, await_message
+
+if TYPE_CHECKING:
+    import torch
+
+WEIGHTS_DIR = Path(__file__).parent / "weights"
+
+
+class About(NamedTuple):
+    """What is to be known of an encoder besides its vectors. device : that it runs on"""
+
+    embedding_size: int
+    image_resize: int
+    epsilon: float
+    strict_epsilon: float
+    device: str
+
+
+class LocalEncoder:
+    """An encoder in this process. It works on a copy of `encoder`, with its batch norms folded.
+
+    Attributes
+    ----------
+    behind : batches that may be submitted before the first of them is taken
+    """
+
+    behind = 0
+
+    def __init__(self, encoder: torch.nn.Module, device: torch.device):
+        from dedup.resnet import fold_batch_norms
+
+        self.about = about_encoder(encoder, device)
+        self._device, self._encoder = device, copy.deepcopy(encoder).to(device).eval()
+        if hasattr(self._encoder, "trunk"):
+            fold_batch_norms(self._encoder.trunk)
+        self._found: deque[np.ndarray] = deque()
+
+    def submit(self, reader: Reader, squares: np.ndarray) -> None:
+        """Encode a batch of a reader; `take` gives the vectors, in the order of submission."""
+        self._found.append(self.encode(reader.squares[squares[:, 1], squares[:, 2]]))
+
+    def take(self) -> np.ndarray:
+        return self._found.popleft()
+
+    def encode(self, images: np.ndarray) -> np.ndarray:
+        """(b, S, S, 3) uint8  ->  (b, embedding_size) float32."""
+        import torch
+
+        with torch.inference_mode(), fast_arithmetic(self._device):
+            batch = torch.from_numpy(images).permute(0, 3, 1, 2)  # (b, 3, S, S), in channels_last order
+            return self._encoder(batch.to(self._device)).cpu().numpy()
+
+    def close(self) -> None:
+        """Nothing is left open."""
+
+
+class EncoderProcess:
+    """An encoder in a process of its own: it is loaded while pictures are read, and its memory goes when it is closed.
+
+    Parameters
+    ----------
+    reader : whose squares it will see
+    name, embedding_size : as for `dedup.model.load_encoder`
+
+    Raises
+    ------
+    EncoderError, ChildProcessError : by `about` and `take`
+    """
+
+    behind = BEHIND
+
+    def __init__(self, reader: Reader, name: str, embedding_size: int | None):
+        context = multiprocessing.get_context(START_METHOD)
+        self._connection, theirs = context.Pipe()
+        arguments = theirs, reader.ring, *reader.squares.shape[1:3], name, embedding_size
+        self._process = context.Process(target=_serve, args=arguments, daemon=True)
+        self._process.start()
+        theirs.close()
+
+    @cached_property
+    def about(self) -> About:
+        return self._receive()
+
+    def submit(self, reader: Reader, squares: np.ndarray) -> None:
+        """As of LocalEncoder, without waiting. The batch must stay in its reader until it was taken."""
+        with suppress(OSError):  # it has died; `take` will hear of it
+            self._connection.send(squares[:, 1:].astype(np.int32))
+
+    def take(self) -> np.ndarray:
+        self.about  # noqa: B018 - comes first
+        return self._receive()
+
+    def close(self) -> None:
+        self._process.kill()
+        self._process.join()
+        self._connection.close()
+
+    def _receive(self):
+        try:
+            found = self._connection.recv()
+        except (EOFError, OSError):
+            self._process.join()
+            status = self._process.exitcode
+            text = f"the encoder's process died (exit status {status}); a smaller batch_size needs less memory"
+            raise ChildProcessError(text) from None
+        if isinstance(found, Exception):
+            raise found
+        return found
+
+
+def about_encoder(encoder: torch.nn.Module, device: object) -> About:
+    names = "embedding_size", "image_resize", "epsilon", "strict_epsilon"
+    return About(*(getattr(encoder, name) for name in names), str(device))
+
+
+def own_side(name: str) -> int | None:
+    """Side in px of the square that an encoder is best at, where that is known before it is loaded."""
+    path = WEIGHTS_DIR / "copydet.safetensors" if name == "copydet" else Path(name).expanduser()
+    if name in ("resnet18", "resnet50"):
+        return 224
+    if path.suffix != ".safetensors":
+        return None
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, "np") as file:
+            return int(file.metadata()["image_resize"])
+    except (OSError, SafetensorError, KeyError, TypeError, ValueError):  # who loads it will say what is wrong
+        return None
+
+
+def fast_arithmetic(device: torch.device) -> AbstractContextManager:
+    """bfloat16 in the trunk where the hardware computes it; moves cosine distances by less than 1e-3."""
+    import torch
+
+    fast = False
+    if device.type == "cuda":
+        fast = torch.cuda.is_bf16_supported(including_emulation=False)
+    elif device.type == "cpu":
+        fast = getattr(torch.cpu, "_is_avx512_bf16_supported", bool)()  # not public: absent means no
+    return torch.autocast(device.type, torch.bfloat16) if fast else nullcontext()
+
+
+def load_local(name: str, embedding_size: int | None) -> LocalEncoder:
+    """Load an encoder into this process. Raises EncoderError."""
+    from dedup.model import choose_device, load_encoder
+
+    return LocalEncoder(load_encoder(name, embedding_size), choose_device())
+
+
+def _serve(connection, ring, views: int, side: int, name: str, embedding_size: int | None) -> None:
+    """What an encoder's process runs."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # whoever started us stops us
+    squares = as_squares(ring, views, side)
+    try:
+        encoder = load_local(name, embedding_size)
+        connection.send(encoder.about)
+        while True:
+            await_message(connection)
+            slots, which = connection.recv().T
+            connection.send(encoder.encode(squares[slots, which]))
+    except (EOFError, BrokenPipeError):
+        return
+    except Exception as error:
+        connection.send(error)

@@ -1,0 +1,153 @@
+"""What a run need not do again: what files held, what the encoder saw in them, how pairs compared.
+
+Everything hangs on contents (digests), and on a tag of the code and settings that made it; a file's content is known
+without reading while its path, size, times and inode are what they were.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import struct
+import time
+from collections.abc import Iterable, Sequence
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from dedup.cache import Cache
+from dedup.encoding import WEIGHTS_DIR, About
+from dedup.reading import Stamp, status_of
+
+MARGIN = 2_000_000_000  # ns; a file that changed so shortly before it was read may change again unseen
+TAG = 16  # bytes
+HEAD = struct.Struct("<3i")  # width, height, views; vectors follow
+READ_BY = ("decoding", "panels", "reading")  # modules whose source decides what is seen in a file
+ENCODED_BY = (*READ_BY, "checkpoints", "encoding", "model", "resnet")
+COMPARED_BY = ("alignment", "decoding", "frames", "judgement", "overlay", "panels", "pictures", "verification")
+
+
+class Held(NamedTuple):
+    """What an unchanged file held: a content, or the reason why it can't be read."""
+
+    content: bytes
+    reason: str
+
+
+class Seen(NamedTuple):
+    """A picture's upright size in px, and the vectors (1 or more, d) of the whole and of its panels."""
+
+    size: tuple[int, int]
+    vectors: np.ndarray
+
+
+class Memory:
+    """What is remembered of the files of one folder, with one encoder.
+
+    Parameters
+    ----------
+    cache : where; it may be one that keeps nothing
+    images_dir : the folder that files are known relative to
+    encoder, image_resize, embedding_size : the settings that decide a vector
+    """
+
+    def __init__(
+        self, cache: Cache, images_dir: Path, encoder: str, image_resize: int | None, embedding_size: int | None
+    ):
+        self._cache, self._images_dir = cache, images_dir
+        self._reading = code_tag(READ_BY, ("numpy", "opencv-python", "pillow", "pillow-heif"))
+        self._encoder = encoder_tag(encoder, image_resize, embedding_size)
+
+    def about(self) -> About | None:
+        """The encoder's facts, if it has been at work."""
+        value = self._cache.get("encoders", [self._encoder]).get(self._encoder)
+        return About(*json.loads(value)) if value else None
+
+    def held(self, paths: Sequence[Path]) -> dict[int, Held]:
+        """By place in `paths`, of the files that are as they were when they were read."""
+        keys = [self._file_key(path) for path in paths]
+        values = self._cache.get("files", keys)
+        found = {}
+        for place, (path, key) in enumerate(zip(paths, keys, strict=True)):
+            if key in values:
+                *status, content, reason = json.loads(values[key])
+                if _status(path) == tuple(status):
+                    found[place] = Held(bytes.fromhex(content), reason)
+        return found
+
+    def keep_held(self, files: Iterable[tuple[Path, Stamp, str]]) -> None:
+        """Keep paths, stamps and reasons; not of files that changed just now, whose times would not tell of more."""
+        latest = time.time_ns() - MARGIN
+        self._cache.put(
+            "files",
+            [
+                (self._file_key(path), json.dumps([*stamp.status, stamp.content.hex(), reason]).encode())
+                for path, stamp, reason in files
+                if stamp.status and max(stamp.status[1:3]) < latest
+            ],
+        )
+
+    def contents_seen(self) -> set[bytes]:
+        """All contents whose vectors are remembered."""
+        return {key[TAG:] for key in self._cache.keys("pictures", self._encoder)}
+
+    def seen(self, contents: Sequence[bytes]) -> dict[bytes, Seen]:
+        """By content, of those remembered."""
+        values = self._cache.get("pictures", [self._encoder + content for content in contents])
+        return {key[TAG:]: _unpack(value) for key, value in values.items()}
+
+    def keep_seen(self, about: About, pictures: Iterable[tuple[bytes, Seen]]) -> None:
+        """Keep what an encoder saw, by content."""
+        self._cache.put("encoders", [(self._encoder, json.dumps(about).encode())])
+        items = [(self._encoder + content, _pack(seen)) for content, seen in pictures]
+        self._cache.put("pictures", items)
+
+    def _file_key(self, path: Path) -> bytes:
+        return self._reading + os.fsencode(path.relative_to(self._images_dir))
+
+
+def encoder_tag(name: str, image_resize: int | None, embedding_size: int | None) -> bytes:
+    """What decides a vector: the encoder's weights, its settings and all the code on the way."""
+    path = WEIGHTS_DIR / "copydet.safetensors" if name == "copydet" else Path(name).expanduser()
+    try:
+        with open(path, "rb") as file:
+            weights = hashlib.file_digest(file, "blake2b").hexdigest()
+    except OSError:  # a name of torchvision's, whose weights go by its version
+        weights = name
+    packages = "numpy", "opencv-python", "pillow", "pillow-heif", "torch", "torchvision"
+    return code_tag(ENCODED_BY, packages, weights, image_resize, embedding_size)
+
+
+def code_tag(modules: Sequence[str], packages: Sequence[str], *more: object) -> bytes:
+    """Digest of the source of modules of ours, of packages' versions and of more."""
+    digest = hashlib.blake2b(digest_size=TAG)
+    for module in modules:
+        digest.update((Path(__file__).parent / f"{module}.py").read_bytes())
+    digest.update(repr([*map(_version, packages), *more]).encode())
+    return digest.digest()
+
+
+def _version(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:  # installed under another name, as opencv-python-headless
+        return ""
+
+
+def _status(path: Path) -> tuple[int, int, int, int] | None:
+    try:
+        return status_of(os.stat(path, follow_symlinks=False))
+    except OSError:
+        return None
+
+
+def _pack(seen: Seen) -> bytes:
+    return HEAD.pack(*seen.size, len(seen.vectors)) + seen.vectors.astype("<f4").tobytes()
+
+
+def _unpack(value: bytes) -> Seen:
+    width, height, views = HEAD.unpack_from(value)
+    return Seen((width, height), np.frombuffer(value, "<f4", offset=HEAD.size).reshape(views, -1))
