@@ -32,6 +32,8 @@ class Verdict(NamedTuple):
 
 def compare(pairs: Pairs, one: int, other: int, rows: Sequence[int]) -> Verdict:
     """Say which of two of the rows, which show the same, should stay, and what decides."""
+    if pairs.view(one, other) is None:
+        pairs.match_all([(one, other)])
     return (
         by_sight(pairs, one, other)
         or _by_folder(pairs, one, other)
@@ -106,6 +108,8 @@ def _by_votes(pairs: Pairs, one: int, other: int, rows: Sequence[int]) -> Verdic
     made = {pairs.how_made(one, other), pairs.how_made(other, one)}
     if "alike" in made:
         return None
+    if made == {""} and pairs.are_laid_alike(one, other) and (verdict := _by_compression(pairs, one, other)):
+        return verdict
     votes, clear = pairs.votes(one, other, rows), 0.0 if "edited" in made else CLEAR
     return Verdict(VOTES, one if votes > 0 else other, NEAREST) if abs(votes) > clear else None
 

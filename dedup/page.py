@@ -81,12 +81,11 @@ def page_data(config: Config, result: Result, digests: Mapping[Path, str], comma
         "clusters": [
             {
                 "files": [
-                    _file(cluster.keeper, config.images_dir, digests.get(cluster.keeper.path))
-                    | {"why_kept": cluster.why},
-                    *(_file(member, config.images_dir, digests.get(member.path)) for member in cluster.members),
+                    _file(member, config.images_dir, digests.get(member.path))
+                    for member in (cluster.keeper, *cluster.members)
                 ],
                 "pairs": known,
-                "why": getattr(cluster, "why", ""),
+                "why": cluster.why,
             }
             for cluster, known in zip(shown, pairs, strict=True)
         ],

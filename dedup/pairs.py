@@ -111,12 +111,16 @@ class Pairs:
     def how_made(self, finer: int, coarser: int) -> str:
         """How the less compressed of two matched files was made from the other: `traces.how_made`, or nothing."""
         if (finer, coarser) not in self._made:
-            match, same_size = self._match(finer, coarser), (self.sizes[finer] == self.sizes[coarser]).all()
             self._made[finer, coarser] = ""
-            if same_size and match is not None and is_laid_alike(match.transform) and self.details(coarser).step:
+            if self.details(coarser).step and self.are_laid_alike(finer, coarser):
                 planes = read_plane(self.paths[finer]), read_plane(self.paths[coarser])
                 self._made[finer, coarser] = "" if None in planes else how_made(*planes)
         return self._made[finer, coarser]
+
+    def are_laid_alike(self, one: int, other: int) -> bool:
+        """Whether two matched files are of one size and show the same at the same place."""
+        match, same_size = self._match(one, other), (self.sizes[one] == self.sizes[other]).all()
+        return bool(same_size and match is not None and is_laid_alike(match.transform))
 
     def _match(self, one: int, other: int) -> Match | None:
         return self.verifier.matches.get((min(one, other), max(one, other))) if self.verifier else None

@@ -98,11 +98,12 @@ def how_made(copy: Plane, source: Plane) -> str:
         chance += sharp * min(own / step, 1)
         kept += here
         foreseen += sharp
-    told = np.minimum(kept, foreseen) >= LEAST_OF_BLOCK
+    unclipped = ~(_clipped(source.grey) | _clipped(copy.grey))
+    told = unclipped & (np.minimum(kept, foreseen) >= LEAST_OF_BLOCK)
     if told.sum() < LEAST_BLOCKS:
         return ""
     recoloured = abs(copy.chroma - source.chroma) > RECOLOURED * max(copy.chroma, source.chroma, 10)
-    if recoloured or away.sum() > EDITED * kept.sum():
+    if recoloured or away[told].sum() > EDITED * kept[told].sum():
         return "edited"
     share, by_chance = (float(np.median(values[told] / foreseen[told])) for values in (foretold, chance))
     if by_chance >= TOLD:
@@ -168,6 +169,13 @@ def _coefficients(grey: np.ndarray) -> np.ndarray:
     height, width = (side // 8 for side in grey.shape)
     blocks = grey[: 8 * height, : 8 * width].reshape(height, 8, width, 8).swapaxes(1, 2).reshape(-1, 8, 8) - 128.0
     return _DCT @ blocks @ _DCT.T
+
+
+def _clipped(grey: np.ndarray) -> np.ndarray:
+    """Of each block, (blocks,) bool, whether black or white may have cut off what quantisation made of it."""
+    height, width = (side // 8 for side in grey[:SIDE, :SIDE].shape)
+    blocks = grey[: 8 * height, : 8 * width].reshape(height, 8, width, 8).swapaxes(1, 2).reshape(-1, 64)
+    return (blocks.min(axis=1) == 0) | (blocks.max(axis=1) == 255)
 
 
 def _from_coefficients(blocks: np.ndarray, height: int, width: int) -> np.ndarray:
