@@ -235,13 +235,13 @@ def test_a_chained_member_stays(tmp_path):
 
 
 def test_few_pairs_are_asked_for(tmp_path):
-    """Linear in the size of the cluster: at most four keepers are tried."""
+    """Linear in the size of the cluster: at most five keepers are tried, and some pairs of them."""
     count = 30
     folder = Folder(tmp_path, **{f"{number:02}": (SIZE, number / 100) for number in range(count)})
     matches = {(a, b): Match() for a in folder.names for b in folder.names if a < b}
     (cluster,) = folder.build(matches)
     assert sum(member.removable for member in cluster.members) == count - 1
-    assert folder.verifier.asked <= 4 * count
+    assert folder.verifier.asked <= 6 * count
 
 
 def contains(part_is_first, share=0.4):
