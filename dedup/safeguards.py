@@ -90,13 +90,26 @@ def _first_word(name: str) -> str:
 def _more_inside(member_path: Path, keeper_path: Path) -> str:
     if member_path.stat().st_size == keeper_path.stat().st_size and _digest(member_path) == _digest(keeper_path):
         return ""
-    with open_header(member_path) as member, open_header(keeper_path) as keeper:
-        if only := sorted(besides(member) - besides(keeper)):
-            return f"has the {' and '.join(only)} that its keeper lacks"
-        if getattr(member, "n_frames", 1) == 1:
-            return ""
+    (own, frames), (kept, _) = (_header(path, *_status(path)) for path in (member_path, keeper_path))
+    if only := sorted(own - kept):
+        return f"has the {' and '.join(only)} that its keeper lacks"
+    if frames == 1:
+        return ""
     count, different, content = _frames(member_path)
     return f"has {count} different frames or pages" if different and content != _frames(keeper_path)[2] else ""
+
+
+def _status(path: Path) -> tuple[int, int]:
+    """Size and time of the last change in ns, which make a change be seen."""
+    status = os.stat(path)
+    return status.st_size, status.st_mtime_ns
+
+
+@lru_cache(maxsize=1 << 14)  # a keeper comes again with each of its members
+def _header(path: Path, size: int, mtime_ns: int) -> tuple[frozenset[str], int]:
+    """What else a file tells, and its number of frames or pages."""
+    with open_header(path) as image:
+        return frozenset(besides(image)), getattr(image, "n_frames", 1)
 
 
 def _digest(path: Path) -> bytes:

@@ -172,7 +172,7 @@ def match_pictures(first: Picture, second: Picture, distance: float = 0.0) -> Ma
         score = overlay.detail + overlay.agreement
         if score > best_score and (match := judge(first, second, frame, overlay, distance)):
             best, best_score = match, score
-        if best and best_score > 1.9:
+        if best and (best.kind == "copy" or best_score > 1.9):  # nothing better can follow
             break
     return best
 
