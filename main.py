@@ -152,7 +152,7 @@ def search_bucket(source: str, config: Config, options: argparse.Namespace) -> i
         raise ConfigError(f"{source} can only be searched, with --ray ADDRESS; nothing in a bucket is moved")
     make_output(config)
     from dedup import distributed, summary
-    from dedup.checkpoints import EncoderError
+    from dedup.encoding import EncoderError
 
     try:
         embeddings, labels = distributed.cluster_bucket(source, config, options.ray, progress=not options.quiet)
@@ -169,8 +169,7 @@ def search_bucket(source: str, config: Config, options: argparse.Namespace) -> i
 def search(config: Config, options: argparse.Namespace) -> int:
     """Find, report, plan and, if asked, move."""
     make_output(config)
-    from dedup import page, removal, report, summary
-    from dedup.checkpoints import EncoderError
+    from dedup.encoding import EncoderError
     from dedup.pipeline import find_duplicates
 
     began, progress, folder = time.time(), not options.quiet, config.images_dir
@@ -178,6 +177,8 @@ def search(config: Config, options: argparse.Namespace) -> int:
         result = find_duplicates(config, progress=progress, ray=options.ray)
     except EncoderError as error:
         raise ConfigError(str(error)) from error
+    from dedup import page, removal, report, summary  # not before reading has begun
+
     paths, failures = result.embeddings.paths, result.embeddings.failures
     if not paths and not failures:
         raise ConfigError(f"no images in {folder}: no file in it ends in {', '.join(config.extensions)}")
@@ -212,7 +213,7 @@ def search(config: Config, options: argparse.Namespace) -> int:
 def calibrate(config: Config, options: argparse.Namespace) -> int:
     """Find the epsilon of a wanted precision for this folder, and draw how it was found."""
     from dedup import calibration, plots, summary
-    from dedup.checkpoints import EncoderError
+    from dedup.encoding import EncoderError
     from dedup.model import load_encoder
     from dedup.pipeline import images_to_search
 

@@ -14,9 +14,9 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from dedup.encoding import WEIGHTS_DIR, EncoderError
 from dedup.resnet import BLOCKS
 
-WEIGHTS_DIR = Path(__file__).parent / "weights"
 # Stated, not calibrated, and on the careful side: pooled ImageNet features lie close together, so only near-exact
 # copies are nearer than this.
 IMAGENET_EPSILON = 0.05
@@ -28,10 +28,6 @@ _EXPECTED = (
     "or a .safetensors file written by export_encoder"
 )
 _OFFLINE = "or choose the encoder copydet, which needs no download"
-
-
-class EncoderError(ValueError):
-    """An encoder cannot be had as asked; its text is one line with the way out."""
 
 
 @dataclass(frozen=True)

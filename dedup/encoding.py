@@ -25,6 +25,10 @@ if TYPE_CHECKING:
 WEIGHTS_DIR = Path(__file__).parent / "weights"
 
 
+class EncoderError(ValueError):
+    """An encoder cannot be had as asked; its text is one line with the way out."""
+
+
 class About(NamedTuple):
     """What is to be known of an encoder besides its vectors. device : that it runs on"""
 
