@@ -184,7 +184,8 @@ def search(config: Config, options: argparse.Namespace) -> int:
         raise ConfigError(f"no images in {folder}: no file in it ends in {', '.join(config.extensions)}")
     unreadable, plan = config.output_dir / "unreadable.csv", config.output_dir / "plan.jsonl"
     summary.write_unreadable(failures, folder, unreadable)
-    written = report.write_report(result.clusters, folder, config.output_dir, progress=progress)
+    contents = dict(zip(paths, result.embeddings.contents, strict=False)) if config.cache else {}
+    written = report.write_report(result.clusters, folder, config.output_dir, progress=progress, contents=contents)
     apply = summary.command(folder, "--apply", page.DECISIONS)
     reviewed = page.write_page(config, result, apply, progress)
     similar = config.output_dir / "similar.csv"

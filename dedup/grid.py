@@ -13,6 +13,7 @@ from matplotlib.figure import Figure
 from matplotlib.font_manager import FontProperties
 from matplotlib.patches import FancyBboxPatch, Rectangle
 from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 
 from dedup.decoding import UnreadableImage, load_image
 from dedup.lettering import (
@@ -36,6 +37,7 @@ DPI = 100
 SIDE, GAP, MARGIN, HEADER = 184, 16, 24, 40  # pixels, as all lengths below
 COLUMNS, FEWEST_COLUMNS, HIGHEST = 8, 4, 60_000
 LINE, CAPTION, SMALL = 17, 12.5, 11.5
+MARK = "Shows"  # keyword of the PNG's text
 
 
 class DrawnFigure(Figure):
@@ -45,15 +47,26 @@ class DrawnFigure(Figure):
         super().__init__(figsize=(width / DPI, height / DPI), dpi=DPI, **kwargs)
         FigureCanvasAgg(self)
 
-    def png(self) -> bytes:
-        """The figure as PNG, free of dates and of the names of programs."""
+    def png(self, mark: str = "") -> bytes:
+        """The figure as PNG, free of dates and of the names of programs; `read_mark` gives the mark back."""
         self.canvas.draw()
-        buffer = io.BytesIO()
-        Image.fromarray(np.asarray(self.canvas.buffer_rgba())[..., :3]).save(buffer, "PNG", optimize=True)
+        buffer, notes = io.BytesIO(), PngInfo()
+        if mark:
+            notes.add_text(MARK, mark)
+        Image.fromarray(np.asarray(self.canvas.buffer_rgba())[..., :3]).save(buffer, "PNG", pnginfo=notes)
         return buffer.getvalue()
 
     def _repr_png_(self) -> bytes:
         return self.png()
+
+
+def read_mark(path: Path) -> str:
+    """The mark of a figure's file; empty if there is none."""
+    try:
+        with Image.open(path, formats=["PNG"]) as image:
+            return str(image.info.get(MARK, ""))
+    except (OSError, ValueError, SyntaxError):
+        return ""
 
 
 class Strip(NamedTuple):

@@ -10,12 +10,13 @@ import gc
 import io
 import os
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from dedup.grid import layout, plot_cluster_grid
+from dedup.grid import layout, plot_cluster_grid, read_mark
 from dedup.lettering import count_of, escape, format_bytes, relative_path, unescape
+from dedup.memory import code_tag
 from dedup.plots import plot_distance_histogram, plot_k_distances
 
 if TYPE_CHECKING:
@@ -47,6 +48,7 @@ def write_report(
     output_dir: Path,
     progress: bool = True,
     max_pages: int = MAX_PAGES,
+    contents: Mapping[Path, bytes] | None = None,
 ) -> list[Path]:
     """Write the clusters as pages of pictures and as a table; the same clusters give the same bytes.
 
@@ -57,6 +59,7 @@ def write_report(
     output_dir : made if it is missing. Pages of an earlier run are removed, other files stay
     progress : whether to show a bar
     max_pages : pages drawn at most; the last says how many clusters they leave out, the table has them all
+    contents : digests of files; a page that shows what it showed in an earlier run is left as it is
 
     Returns
     -------
@@ -77,14 +80,23 @@ def write_report(
         is_cut = number == len(drawn) < len(pages)
         note = _left_out(sum(map(len, drawn)), len(clusters)) if is_cut else ""
         written.append(output_dir / f"clusters_{number:03d}.png")
-        replace_file(written[-1], plot_cluster_grid(page, images_dir, note=note).png())
-        gc.collect()  # figures refer to themselves, and would pile up
+        shows = _what_is_shown(page, images_dir, note, contents or {})
+        if not shows or read_mark(written[-1]) != shows:
+            replace_file(written[-1], plot_cluster_grid(page, images_dir, note=note).png(shows))
+            gc.collect()  # figures refer to themselves, and would pile up
     written.append(output_dir / "clusters.csv")
     replace_file(written[-1], clusters_table(clusters, images_dir).encode())
     for old in output_dir.iterdir():
         if _PAGE_NAME.fullmatch(old.name) and old not in written and old.is_file():
             old.unlink()
     return written
+
+
+def _what_is_shown(page: Sequence[Cluster], images_dir: Path, note: str, contents: Mapping[Path, bytes]) -> str:
+    """Digest of all that a page is drawn from; empty if the content of a file is not known."""
+    held = [contents.get(member.path) for cluster in page for member in (cluster.keeper, *cluster.members)]
+    drawn_by = ("decoding", "grid", "lettering"), ("matplotlib", "numpy", "pillow", "pillow-heif")
+    return code_tag(*drawn_by, page, str(images_dir), note, held).hex() if all(held) else ""
 
 
 def write_similar(pairs: Iterable[tuple[Path, Path, float]], images_dir: Path, path: Path) -> None:

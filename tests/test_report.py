@@ -5,7 +5,7 @@ import io
 import os
 import sys
 import warnings
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from PIL import Image
 from scipy.sparse import csr_matrix
 
+from dedup import report
 from dedup.grid import HIGHEST, SIDE, layout, plot_cluster_grid
 from dedup.lettering import drawable, escape, format_bytes, relative_path, shorten, text_width, unescape, wrap
 from dedup.plots import nearest_distances, plot_distance_histogram, plot_k_distances
@@ -240,6 +241,29 @@ def test_a_new_report_takes_the_place_of_the_old_one_and_of_nothing_else(tmp_pat
     assert write_report([], tmp_path, out, progress=False) == [out / "clusters.csv"]
     assert not (out / "clusters_001.png").exists()
     assert len((out / "clusters.csv").read_text().splitlines()) == 1
+
+
+def test_a_page_is_drawn_again_only_if_it_would_show_something_else(tmp_path, monkeypatch):
+    names, drawn = ("a.png", "b.png", "c.png", "d.png"), []
+    pages = [cluster_of(names[:2], tmp_path, 1), cluster_of(names[2:], tmp_path, 2)]
+    held = {save(tmp_path / name): name.encode() for name in names}
+    plain = report.plot_cluster_grid
+    monkeypatch.setattr(report, "PAGE_PICTURES", 2)
+    monkeypatch.setattr(report, "plot_cluster_grid", lambda page, *a, **k: drawn.append(page) or plain(page, *a, **k))
+
+    def redrawn(clusters, contents):
+        drawn.clear()
+        written = write_report(clusters, tmp_path, tmp_path / "out", progress=False, contents=contents)
+        return [cluster.number for page in drawn for cluster in page], [path.read_bytes() for path in written]
+
+    first, files = redrawn(pages, held)
+    assert first == [1, 2] and redrawn(pages, held) == ([], files)
+    assert redrawn(pages, held | {tmp_path / "c.png": b"changed"})[0] == [2]
+    assert redrawn([pages[0], replace(pages[1], why="other")], held)[0] == [2]
+    assert redrawn(pages, {tmp_path / "a.png": b"a"})[0] == [1, 2]  # what is not known is drawn
+    redrawn(pages, held)
+    (tmp_path / "out" / "clusters_001.png").write_bytes(b"no picture")
+    assert redrawn(pages, held) == ([1], files)
 
 
 def test_an_interrupted_write_leaves_the_old_file_whole(tmp_path, monkeypatch):
