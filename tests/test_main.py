@@ -69,7 +69,8 @@ def find(monkeypatch, pictures):
         def find_duplicates(config, progress=True, ray=None):
             if error is not None:
                 raise error
-            embeddings = SimpleNamespace(paths=[pictures / path for path in paths], failures=failures or {})
+            listed = [pictures / path for path in paths]
+            embeddings = SimpleNamespace(paths=listed, contents=[], failures=failures or {})
             return SimpleNamespace(
                 embeddings=embeddings,
                 clusters=list(clusters),
