@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 __all__ = ["Cluster", "Member", "build_clusters", "choose_keeper", "cluster_labels"]
 
 
+ENOUGH = 10  # files of a cluster, at least, on which would-be keepers are tried
 ROUNDS = 2  # in which a better keeper is looked for, each among the equals of the last one
 
 
@@ -102,8 +103,10 @@ def build_clusters(
     pairs = Pairs(embeddings, verifier, images_dir, epsilon)
     groups = _groups(labels, verifier.matches if verifier else {})
     candidates = [keeper_candidates(pairs, group.rows) for group in groups]
-    _match_with(pairs, groups, candidates)
-    chosen = [choose_keeper(pairs, group.rows, keepers) for group, keepers in zip(groups, candidates, strict=True)]
+    tried = [_some(group.rows, keepers) for group, keepers in zip(groups, candidates, strict=True)]
+    _match_with(pairs, tried, candidates)
+    chosen = [choose_keeper(pairs, group.rows, keepers) for group, keepers in zip(tried, candidates, strict=True)]
+    _match_with(pairs, groups, [[keeper] for keeper in chosen])
     for _ in range(ROUNDS):
         better = [better_equal(pairs, group.rows, keeper) for group, keeper in zip(groups, chosen, strict=True)]
         _match_with(pairs, groups, [[keeper] for keeper in better])
@@ -129,6 +132,11 @@ class _Group(NamedTuple):
 
     rows: list[int]
     containers: dict[int, float]  # container -> share of it that the contained picture makes up
+
+
+def _some(rows: Sequence[int], keepers: Sequence[int]) -> _Group:
+    """The would-be keepers, and enough of a large cluster to tell which of them lets most of it go."""
+    return _Group(sorted({*rows[:: max(1, len(rows) // ENOUGH)], *keepers}), {})
 
 
 def _groups(labels: np.ndarray, matches: Mapping[tuple[int, int], Match]) -> list[_Group]:
