@@ -25,6 +25,7 @@ examples:
   python main.py photos                           find duplicates, write grids and a plan; nothing is moved
   python main.py photos --dry-run                 the same, and list every file that would go
   python main.py photos --epsilon 0.1             compare less alike pictures as well
+  python main.py photos --protect photos/archive  never move what lies in photos/archive
   python main.py photos --calibrate 0.99          say at which epsilon 99 of 100 candidates are right
   python main.py photos --delete                  move what can go to a trash folder inside photos
   python main.py photos --apply plan.jsonl        do what a plan says, after you have looked at it or edited it
@@ -64,6 +65,8 @@ def build_parser() -> argparse.ArgumentParser:
     add("--num-workers", type=int, metavar="N", help="processes that read images")
     add("--no-verify", dest="verify", action="store_false", help="trust the encoder: no check by geometry")
     add("--no-cache", dest="cache", action="store_false", help="neither use nor keep what earlier runs found out")
+    add("--keep-in", metavar="DIR", action="append", default=[], help="of files that show the same, keep one in here")
+    add("--protect", metavar="DIR", action="append", default=[], help="compare what is in here, and never move it")
     add("--calibrate", type=float, metavar="P", default=None, help="only find the epsilon of this precision, as 0.99")
     add("--ray", metavar="ADDRESS", default=None, help="read and embed on a Ray cluster; see docs/scale.md")
     add("--quiet", action="store_true", default=False, help="no progress bars")
@@ -132,6 +135,9 @@ def run(options: argparse.Namespace) -> int:
     if not config.images_dir.is_dir():
         what = "is a file, not a folder" if config.images_dir.exists() else "does not exist"
         raise ConfigError(f"images_dir {config.images_dir} {what}; give the folder that holds the pictures")
+    from dedup.places import Places
+
+    options.places = Places.find(config.images_dir, options.keep_in, options.protect)
     if options.apply or options.undo or options.purge:
         return change(config, options)
     if options.calibrate is not None:
@@ -174,7 +180,7 @@ def search(config: Config, options: argparse.Namespace) -> int:
 
     began, progress, folder = time.time(), not options.quiet, config.images_dir
     try:
-        result = find_duplicates(config, progress=progress, ray=options.ray)
+        result = find_duplicates(config, progress=progress, ray=options.ray, places=options.places)
     except EncoderError as error:
         raise ConfigError(str(error)) from error
     from dedup import page, removal, report, summary  # not before reading has begun
@@ -186,7 +192,8 @@ def search(config: Config, options: argparse.Namespace) -> int:
     summary.write_unreadable(failures, folder, unreadable)
     contents = dict(zip(paths, result.embeddings.contents, strict=False)) if config.cache else {}
     written = report.write_report(result.clusters, folder, config.output_dir, progress=progress, contents=contents)
-    apply = summary.command(folder, "--apply", page.DECISIONS)
+    protect = [word for path in options.protect for word in ("--protect", Path(path))]
+    apply = summary.command(folder, "--apply", page.DECISIONS, *protect)
     reviewed = page.write_page(config, result, apply, progress)
     similar = config.output_dir / "similar.csv"
     report.write_similar(result.similar, folder, similar)
@@ -205,9 +212,10 @@ def search(config: Config, options: argparse.Namespace) -> int:
     if options.dry_run:
         say(["would go, nothing was moved:", *summary.planning(result.clusters, planned, folder)])
     elif config.delete_files and planned.done:
-        return max(planned.exit_code, conclude(removal.apply_plan(plan, folder), "moved to the trash", folder))
+        applied = removal.apply_plan(plan, folder, places=options.places)
+        return max(planned.exit_code, conclude(applied, "moved to the trash", folder))
     if planned.done:
-        say(["to move them to the trash:", "  " + summary.command(folder, "--apply", plan)])
+        say(["to move them to the trash:", "  " + summary.command(folder, "--apply", plan, *protect)])
     return planned.exit_code
 
 
@@ -246,7 +254,8 @@ def change(config: Config, options: argparse.Namespace) -> int:
 
         if is_decisions(Path(options.apply)):
             return apply_decisions(config, options)
-        return conclude(removal.apply_plan(Path(options.apply), folder), "moved to the trash", folder)
+        applied = removal.apply_plan(Path(options.apply), folder, places=options.places)
+        return conclude(applied, "moved to the trash", folder)
     if options.undo:
         return conclude(removal.undo(folder, options.run), "put back", folder)
     return conclude(removal.purge(folder, options.run, options.older_than), "destroyed", folder)
@@ -258,7 +267,7 @@ def apply_decisions(config: Config, options: argparse.Namespace) -> int:
     from dedup.lettering import count_of
 
     outcome, remembered = applying.apply_decisions(
-        Path(options.apply), config.images_dir, config.output_dir, config.num_workers, not options.quiet
+        Path(options.apply), config.images_dir, config.output_dir, config.num_workers, not options.quiet, options.places
     )
     if remembered:
         store = summary.shown(summary.near(config.output_dir / apart.NAME))

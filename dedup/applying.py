@@ -21,6 +21,7 @@ from dedup.decisions import Content, Named, Removal, read_decisions
 from dedup.folders import Folder, Snapshot
 from dedup.journal import BadRecord, File
 from dedup.outcome import SOME_REFUSED, Outcome, Refused, Tally, told
+from dedup.places import NOWHERE, Places
 from dedup.recheck import read
 
 AT_ONCE = 512  # pairs whose pictures are in memory together
@@ -43,7 +44,12 @@ class _Group:
 
 
 def apply_decisions(
-    path: Path, images_dir: Path, output_dir: Path, num_workers: int = 0, progress: bool = True
+    path: Path,
+    images_dir: Path,
+    output_dir: Path,
+    num_workers: int = 0,
+    progress: bool = True,
+    places: Places = NOWHERE,
 ) -> tuple[Outcome, int]:
     """Move what was decided to the trash, as far as a new match of each pair allows it, and remember what differs.
 
@@ -52,6 +58,7 @@ def apply_decisions(
     output_dir : where pairs that are no duplicates are remembered
     num_workers : processes that read and compare; 0 = this one
     progress : show bars on stderr
+    places : folders whose files never go, whatever was decided
 
     Returns
     -------
@@ -64,11 +71,11 @@ def apply_decisions(
             remember(output_dir, decisions.different)
             remembered = len(decisions.different)
         unchanged = list(_unchanged(decisions.removals, images_dir, tally))
-        groups = _groups(unchanged, images_dir, tally, num_workers, progress)
+        groups = _groups(unchanged, images_dir, tally, num_workers, progress, places)
         with tempfile.TemporaryDirectory() as holder:
             plan = Path(holder) / "plan.jsonl"
             planned = removal.make_plan(groups, images_dir, plan, read_since=began)
-            applied = removal.apply_plan(plan, images_dir) if planned.done else planned
+            applied = removal.apply_plan(plan, images_dir, places=places) if planned.done else planned
         refused = (*tally.refused, *(planned.refused if applied is not planned else ()), *applied.refused)
         exit_code = applied.exit_code or SOME_REFUSED * bool(refused)
         return replace(applied, refused=refused, exit_code=exit_code), remembered
@@ -98,7 +105,7 @@ def _unchanged(removals: Sequence[Removal], images_dir: Path, tally: Tally) -> I
 
 
 def _groups(
-    removals: Sequence[Removal], images_dir: Path, tally: Tally, num_workers: int, progress: bool
+    removals: Sequence[Removal], images_dir: Path, tally: Tally, num_workers: int, progress: bool, places: Places
 ) -> list[_Group]:
     """The removals that a new match allows, by keeper; the others are refused."""
     from dedup.safeguards import why_it_stays
@@ -106,7 +113,7 @@ def _groups(
     members: dict[Named, list[_Going]] = {}
     for each, kind, missing in _matched(removals, images_dir, num_workers, progress):
         keeper, drop = (images_dir.joinpath(*file.parts) for file in each)
-        if reason := missing or why_it_stays(drop, keeper, images_dir):
+        if reason := places.protects(drop) or missing or why_it_stays(drop, keeper, images_dir):
             tally.refused.append((drop.relative_to(images_dir), reason))
         else:
             members.setdefault(each.keep, []).append(_Going(drop, each.drop.content.size, kind, removable=True))

@@ -17,6 +17,7 @@ from scipy.sparse import csr_matrix
 from dedup.keepers import better_equal, better_keeper, choose_keeper, keeper_candidates, why_kept
 from dedup.members import Member
 from dedup.pairs import Pairs
+from dedup.places import NOWHERE, Places
 
 if TYPE_CHECKING:
     from dedup.embeddings import Embeddings
@@ -76,6 +77,7 @@ def build_clusters(
     verifier: Verifier | None,
     images_dir: Path,
     epsilon: float | None = None,
+    places: Places = NOWHERE,
 ) -> list[Cluster]:
     """Choose a keeper for every cluster, and say of every other member whether it may go and why not.
 
@@ -88,6 +90,7 @@ def build_clusters(
     labels : (n,) int, -1 = unique
     verifier : whose matches join the files of a cluster; None = members within `epsilon` of the keeper may go
     epsilon : cosine distance in [0, 2]; read only without a verifier
+    places : folders whose files are preferred as keepers, or never go
 
     Returns
     -------
@@ -100,7 +103,7 @@ def build_clusters(
     """
     if verifier is None and epsilon is None:
         raise ValueError("without a verifier, epsilon says which members may go: give one of the two")
-    pairs = Pairs(embeddings, verifier, images_dir, epsilon)
+    pairs = Pairs(embeddings, verifier, images_dir, epsilon, places)
     groups = _groups(labels, verifier.matches if verifier else {})
     candidates = [keeper_candidates(pairs, group.rows) for group in groups]
     tried = [_some(group.rows, keepers) for group, keepers in zip(groups, candidates, strict=True)]

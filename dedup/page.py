@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from dedup.clusters import Cluster, Member
     from dedup.config import Config
     from dedup.pipeline import Result
+    from dedup.places import Places
     from dedup.verification import Match
 
 NAME, THUMBNAILS, DECISIONS = "report.html", "thumbnails", "decisions.json"
@@ -152,7 +153,7 @@ def _pairs(clusters: Sequence[Cluster], result: Result, images_dir: Path) -> lis
             number, i = places[first]
             j = places[second][1]
             files = result.embeddings.paths[first], result.embeddings.paths[second]
-            found[number][i, j] = _known(i, j, match, *files, images_dir)
+            found[number][i, j] = _known(i, j, match, *files, images_dir, result.places)
     for cluster, known in zip(clusters, found, strict=True):
         for place, member in enumerate(cluster.members, start=1):
             pair = known.pop((0, place), None)
@@ -162,11 +163,11 @@ def _pairs(clusters: Sequence[Cluster], result: Result, images_dir: Path) -> lis
     return [list(known.values()) for known in found]
 
 
-def _known(i: int, j: int, match: Match, first: Path, second: Path, images_dir: Path) -> list:
+def _known(i: int, j: int, match: Match, first: Path, second: Path, images_dir: Path, places: Places) -> list:
     seen = seen_by(match, is_first=True), seen_by(match, is_first=False)
     reasons = (
-        what_is_missing(seen[0]) or why_it_stays(first, second, images_dir),
-        what_is_missing(seen[1]) or why_it_stays(second, first, images_dir),
+        places.protects(first) or what_is_missing(seen[0]) or why_it_stays(first, second, images_dir),
+        places.protects(second) or what_is_missing(seen[1]) or why_it_stays(second, first, images_dir),
     )
     transform = match.transform and [_round(value) for value in match.transform]
     return [i, j, match.kind, _round(match.distance), _round(seen[0].coverage), _round(seen[1].coverage), *reasons,

@@ -14,6 +14,7 @@ import numpy as np
 
 from dedup.lastlook import why_they_stay
 from dedup.members import Member, View, seen_by, what_is_missing
+from dedup.places import NOWHERE, Places
 from dedup.quality import Details, read_details
 from dedup.safeguards import why_it_stays
 from dedup.traces import how_made, is_laid_alike, read_plane, shows_no_more
@@ -29,9 +30,16 @@ AS_NEAR = 1e-4  # difference of cosine distances that says nothing
 class Pairs:
     """Files and pairs of files by row number of the embeddings; each is looked at once."""
 
-    def __init__(self, embeddings: Embeddings, verifier: Verifier | None, images_dir: Path, epsilon: float | None):
+    def __init__(
+        self,
+        embeddings: Embeddings,
+        verifier: Verifier | None,
+        images_dir: Path,
+        epsilon: float | None,
+        places: Places = NOWHERE,
+    ):
         self.paths, self.vectors, self.sizes = embeddings.paths, embeddings.vectors, embeddings.sizes
-        self.verifier, self.images_dir, self.epsilon = verifier, images_dir, epsilon
+        self.verifier, self.images_dir, self.epsilon, self.places = verifier, images_dir, epsilon, places
         self._files: dict[int, tuple[int, int]] = {}
         self._members: dict[tuple[int, int], Member] = {}
         self._details: dict[int, Details] = {}
@@ -89,7 +97,7 @@ class Pairs:
 
     def preferred(self, row: int) -> str:
         """Why a file should stay rather than one that shows the same; empty if there is no such reason."""
-        return ""
+        return self.places.prefers(self.paths[row])
 
     def details(self, row: int) -> Details:
         """What its header tells, read once."""
@@ -164,6 +172,7 @@ class Pairs:
         if row == keeper:
             return seen
         view = self.view(row, keeper) or View("indirect", 0.0, 0.0, 0.0, 0.0, 0.0)
-        reason = what_is_missing(view) or why_it_stays(self.paths[row], self.paths[keeper], self.images_dir)
+        files = self.paths[row], self.paths[keeper]
+        reason = self.places.protects(files[0]) or what_is_missing(view) or why_it_stays(*files, self.images_dir)
         found = {"distance": self.distance(row, keeper), "kind": view.kind, "coverage": view.coverage}
         return replace(seen, removable=not reason, reason=reason, **found)

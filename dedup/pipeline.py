@@ -23,6 +23,7 @@ from dedup.encoding import About, EncoderProcess, about_encoder, load_local, own
 from dedup.journal import BadRecord
 from dedup.memory import Memory
 from dedup.neighbors import merge_rows, radius_neighbors_graph
+from dedup.places import NOWHERE, Places
 
 if TYPE_CHECKING:
     from dedup.verification import Match
@@ -41,6 +42,7 @@ class Result:
     clusters : what frees most bytes first
     epsilon : the one used, the encoder's own where config has none
     device : that the encoder ran on; empty if there was nothing to read
+    places : folders whose files were preferred as keepers, or never go
     """
 
     config: Config
@@ -51,6 +53,7 @@ class Result:
     clusters: list[Cluster]
     epsilon: float
     device: str
+    places: Places = NOWHERE
 
     @property
     def similar(self) -> list[tuple[Path, Path, float]]:
@@ -64,7 +67,7 @@ class Result:
         return [(first, second, distance) for distance, first, second in pairs]
 
 
-def find_duplicates(config: Config, progress: bool = True, ray: str | None = None) -> Result:
+def find_duplicates(config: Config, progress: bool = True, ray: str | None = None, places: Places = NOWHERE) -> Result:
     """Find the duplicates in config.images_dir. Moves nothing, and writes nothing but cache.sqlite in output_dir.
 
     Parameters
@@ -72,6 +75,7 @@ def find_duplicates(config: Config, progress: bool = True, ray: str | None = Non
     config : what lies below its output_dir is left out where that lies inside images_dir
     progress : show bars on stderr
     ray : address of the Ray cluster that reads and embeds; None = this machine
+    places : folders in images_dir whose files are preferred as keepers, or never go
 
     Raises
     ------
@@ -82,7 +86,7 @@ def find_duplicates(config: Config, progress: bool = True, ray: str | None = Non
     paths, different = images_to_search(config), _different(config)
     with closing(Cache(config.output_dir / "cache.sqlite" if config.cache and paths else None)) as cache:
         try:
-            return _find(config, paths, different, cache, progress, ray)
+            return _find(config, paths, different, cache, progress, ray, places)
         except KeyboardInterrupt:
             count = cache.count("pictures")
             known = f"{count:,} images are remembered, run the same command to go on" if count else ""
@@ -90,7 +94,13 @@ def find_duplicates(config: Config, progress: bool = True, ray: str | None = Non
 
 
 def _find(
-    config: Config, paths: list[Path], different: frozenset[Pair], cache: Cache, progress: bool, ray: str | None
+    config: Config,
+    paths: list[Path],
+    different: frozenset[Pair],
+    cache: Cache,
+    progress: bool,
+    ray: str | None,
+    places: Places,
 ) -> Result:
     memory = Memory(cache, config.images_dir, config.encoder, config.image_resize, config.embedding_size)
     if ray and paths:
@@ -109,12 +119,12 @@ def _find(
         if verifier:
             verifier.matches = kept
     labels = cluster_labels(confirmed, epsilon)
-    clusters = build_clusters(embeddings, labels, verifier, config.images_dir, epsilon)
+    clusters = build_clusters(embeddings, labels, verifier, config.images_dir, epsilon, places)
     if verifier:
         verifier.forget_pictures()
         _return_memory()
     matches = verifier.matches if verifier else {}
-    return Result(config, embeddings, graph, labels, matches, clusters, epsilon, about.device)
+    return Result(config, embeddings, graph, labels, matches, clusters, epsilon, about.device, places)
 
 
 def embed(config: Config, paths: list[Path], memory: Memory, progress: bool) -> tuple[Embeddings, About | None]:

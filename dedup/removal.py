@@ -17,6 +17,7 @@ from pathlib import Path
 from dedup.folders import Folder, Snapshot
 from dedup.journal import KINDS, TRASH, BadRecord, File, Item, encode, item_record, read_plan, split_path
 from dedup.outcome import OF_ONE_FILE, Outcome, Refused, Tally, told
+from dedup.places import NOWHERE, Places
 from dedup.recheck import Decoder, look_again, read, survey, verify
 from dedup.trash import Run, go_home, histories, new_run, open_trash
 
@@ -52,7 +53,11 @@ def make_plan(clusters: Iterable, images_dir: Path, plan_path: Path, read_since:
 
 
 def apply_plan(
-    plan_path: Path, images_dir: Path, run: str | None = None, decodes: Callable[[Path], None] | None = None
+    plan_path: Path,
+    images_dir: Path,
+    run: str | None = None,
+    decodes: Callable[[Path], None] | None = None,
+    places: Places = NOWHERE,
 ) -> Outcome:
     """Move what the plan drops into the trash, each file right after it and its keeper were verified.
 
@@ -60,6 +65,7 @@ def apply_plan(
     ----------
     run : a name for the run, not used before; by default the time
     decodes : called with a keeper's path, raises if it can't be shown; by default `dedup.decoding.load_image`
+    places : folders whose files never go, whatever the plan says
     """
     tally, decoder = Tally(), Decoder(decodes)
     with tally.ending():
@@ -70,6 +76,8 @@ def apply_plan(
                 tally.run = current.name
                 for sequence, item in enumerate(items, start=1):
                     with tally.settling(item.drop.path):
+                        if reason := places.protects(Path(images_dir) / item.drop.path):
+                            raise Refused(reason)
                         _move(root, current, replace(item, sequence=sequence), kept, decoder)
     return tally.outcome()
 

@@ -66,7 +66,7 @@ def find(monkeypatch, pictures):
     found = (Cluster(1, keeper, (copy,)),)
 
     def install(error=None, clusters=found, paths=("a.png", "b.png"), failures=None, similar=()):
-        def find_duplicates(config, progress=True, ray=None):
+        def find_duplicates(config, progress=True, ray=None, places=None):
             if error is not None:
                 raise error
             listed = [pictures / path for path in paths]

@@ -15,6 +15,7 @@ from dedup.clusters import Cluster, Member
 from dedup.config import Config
 from dedup.judgement import Match
 from dedup.page import page_data, render
+from dedup.places import NOWHERE
 from tests.browser import Visit, browser, made_up, visit, write_made_up
 from tests.conftest import PROJECT
 
@@ -250,7 +251,11 @@ def test_what_is_known_of_a_pair_is_told_from_its_member(tmp_path, keeper):
     other = Member(paths[1 - keeper], kind="crop", coverage=coverage, removable=not reason, reason=reason, **shared)
     embeddings = SimpleNamespace(paths=paths, failures={})
     found = SimpleNamespace(
-        clusters=[Cluster(1, kept, (other,))], embeddings=embeddings, matches={(0, 1): match}, epsilon=0.1
+        places=NOWHERE,
+        clusters=[Cluster(1, kept, (other,))],
+        embeddings=embeddings,
+        matches={(0, 1): match},
+        epsilon=0.1,
     )
     config = Config.load(configs, images_dir=tmp_path, output_dir=tmp_path / "out")
     [pair] = page_data(config, found, {})["clusters"][0]["pairs"]
