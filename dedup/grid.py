@@ -11,11 +11,12 @@ import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.font_manager import FontProperties
-from matplotlib.patches import FancyBboxPatch, Rectangle
+from matplotlib.patches import FancyBboxPatch, Polygon, Rectangle
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
 from dedup.decoding import UnreadableImage, load_image
+from dedup.insets import insets
 from dedup.lettering import (
     count_of,
     drawable,
@@ -83,9 +84,11 @@ class Strip(NamedTuple):
 def plot_cluster_grid(clusters: Sequence[Cluster], images_dir: Path, max_members: int = 40, note: str = "") -> Figure:
     """Draw the clusters below each other, each as a row of pictures that wraps after eight.
 
-    Every picture is fitted into a square of the same size. The keeper comes first, in a blue frame. Under a picture
+    Every picture is fitted into a square of the same size. The keeper comes first, in a blue frame; a thin red frame on
+    it shows what a crop shows of it, and one on a picture that contains the keeper where that is. Under a picture
     stand its name and folder, its size in pixels and bytes, what becomes of it, the kind of its match with the keeper,
-    the cosine distance to it, the share of the picture that the keeper shows where that is not all, and why it stays.
+    the cosine distance to it, the share of the picture that the keeper shows where that is not all, and why it stays;
+    under the keeper, why it is kept.
 
     Parameters
     ----------
@@ -133,7 +136,7 @@ def layout(cluster: Cluster, images_dir: Path, max_members: int = 40) -> list[St
     strips = []
     for start in range(0, len(drawn), COLUMNS):
         row = drawn[start : start + COLUMNS]
-        captions = [_caption(member, images_dir, with_folder) for member in row]
+        captions = [_caption(member, images_dir, with_folder, cluster.why) for member in row]
         height = HEADER * (not start) + SIDE + 8 + LINE * max(map(len, captions)) + GAP
         strips.append(Strip(cluster, row, captions, not start, len(everyone) - len(drawn), height))
     return strips
@@ -145,7 +148,8 @@ def _draw_strip(axes, page: np.ndarray, strip: Strip, top: int) -> None:
         top += HEADER
     for column, member in enumerate(strip.members):
         left = MARGIN + column * (SIDE + GAP)
-        _draw_picture(axes, page, member, left, top)
+        box = _draw_picture(axes, page, member, left, top)
+        _draw_frames(axes, strip.cluster, member, box)
         if member is strip.cluster.keeper:
             axes.add_patch(Rectangle((left - 2, top - 2), SIDE + 4, SIDE + 4, fill=False, ec=BLUE, lw=2.9, zorder=2))
         for row, (text, size, color, pill) in enumerate(strip.captions[column]):
@@ -165,7 +169,7 @@ def _draw_heading(axes, strip: Strip, top: int, width: int) -> None:
     _write(axes, MARGIN + 1.12 * text_width(title, 14) + 10, top + HEADER - 11, "   ".join(parts), CAPTION, GREY)
 
 
-def _caption(member: Member, images_dir: Path, with_folder: bool) -> list[tuple]:
+def _caption(member: Member, images_dir: Path, with_folder: bool, why: str) -> list[tuple]:
     """The lines under a picture: (text, size, color, pill), where a pill is (word, color, filled) or None."""
     path = relative_path(member.path, images_dir)
     lines = [(shorten(drawable(path.name), CAPTION, SIDE), CAPTION, INK, None)]
@@ -173,7 +177,8 @@ def _caption(member: Member, images_dir: Path, with_folder: bool) -> list[tuple]
         lines.append((shorten(drawable(path.parent.as_posix()) + "/", SMALL, SIDE), SMALL, GREY, None))
     lines.append((f"{member.width} × {member.height}   {format_bytes(member.bytes)}", SMALL, INK, None))
     if member.kind == "keeper":
-        return [*lines, ("", SMALL, INK, ("keeper", BLUE, True))]
+        lines.append(("", SMALL, INK, ("keeper", BLUE, True)))
+        return lines + [(line, SMALL, GREY, None) for line in wrap(drawable(why), SMALL, SIDE, 2)]
     pill = ("goes", VERMILION, True) if member.removable else ("stays", BLUE, False)
     lines.append((member.kind.replace("_", " "), SMALL, INK, pill))
     shown = f"   {100 * member.coverage:.0f} % shown" if member.coverage < 0.995 else ""
@@ -200,15 +205,28 @@ def _write(axes, x: float, y: float, text: str, size: float, color: str, weight:
     axes.text(x, y, text, color=color, ha=ha, va="baseline", fontproperties=font, parse_math=False, zorder=3)
 
 
-def _draw_picture(axes, page: np.ndarray, member: Member, left: int, top: int) -> None:
-    """Put the picture into the middle of its square of the page, or a placeholder."""
+def _draw_frames(axes, cluster: Cluster, member: Member, box: tuple[int, ...] | None) -> None:
+    """On the keeper, a frame around what each crop shows; on a picture that contains the keeper, one around that."""
+    if box is None:
+        return
+    left, top, width, height = box
+    for corners in insets(cluster, member):
+        points = corners * (width, height) + (left, top)
+        for color, thickness in (("white", 3.0), (VERMILION, 1.4)):  # seen on any picture
+            axes.add_patch(Polygon(points, fill=False, ec=color, lw=thickness, joinstyle="miter", zorder=2))
+
+
+def _draw_picture(axes, page: np.ndarray, member: Member, left: int, top: int) -> tuple[int, ...] | None:
+    """Put the picture into the middle of its square of the page, or a placeholder; where it is, if there is one."""
     page[top : top + SIDE, left : left + SIDE] = _rgb(CELL)
     picture = _fitted(member)
     if picture is None:
         text = "can't be read" if member.path.exists() else "no longer there"
-        return _write(axes, left + SIDE / 2, top + SIDE / 2 + 4, text, SMALL, GREY, ha="center")
+        _write(axes, left + SIDE / 2, top + SIDE / 2 + 4, text, SMALL, GREY, ha="center")
+        return None
     x, y = left + (SIDE - picture.width) // 2, top + (SIDE - picture.height) // 2
     page[y : y + picture.height, x : x + picture.width] = np.asarray(picture)
+    return x, y, picture.width, picture.height
 
 
 def _rgb(color: str) -> tuple[int, ...]:

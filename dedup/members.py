@@ -29,6 +29,8 @@ class Member:
         match of its own; `near` if it is within epsilon and nothing was confirmed; `keeper` for the keeper itself
     coverage : share of this picture that the keeper shows, 0 to 1; taken for granted where the kind is `near`
     reason : why it is not removable, empty if it is
+    place : where this picture lies on the keeper: homography, row by row, from its unit coordinates to the keeper's;
+        empty where that is not known
     """
 
     path: Path
@@ -40,6 +42,7 @@ class Member:
     coverage: float
     removable: bool
     reason: str
+    place: tuple[float, ...] = ()
 
 
 class View(NamedTuple):

@@ -166,6 +166,16 @@ class Pairs:
             if reason:
                 self._members[pair] = replace(self._members[pair], removable=False, reason=reason)
 
+    def _place(self, row: int, keeper: int) -> tuple[float, ...]:
+        """The transform of a match from a row to its keeper; empty if there is none."""
+        match = self._match(row, keeper)
+        if match is None or match.transform is None:
+            return ()
+        if row < keeper:
+            return tuple(match.transform)
+        inverse = np.linalg.inv(np.reshape(match.transform, (3, 3)))
+        return tuple((inverse / inverse[2, 2]).ravel().tolist())
+
     def _compared(self, row: int, keeper: int) -> Member:
         width, height = map(int, self.sizes[row])
         seen = Member(self.paths[row], width, height, self.file(row)[0], 0.0, "keeper", 1.0, False, "")
@@ -175,4 +185,5 @@ class Pairs:
         files = self.paths[row], self.paths[keeper]
         reason = self.places.protects(files[0]) or what_is_missing(view) or why_it_stays(*files, self.images_dir)
         found = {"distance": self.distance(row, keeper), "kind": view.kind, "coverage": view.coverage}
+        found["place"] = self._place(row, keeper)
         return replace(seen, removable=not reason, reason=reason, **found)

@@ -17,6 +17,7 @@ from scipy.sparse import csr_matrix
 
 from dedup import report
 from dedup.grid import HIGHEST, SIDE, layout, plot_cluster_grid
+from dedup.insets import insets
 from dedup.lettering import drawable, escape, format_bytes, relative_path, shorten, text_width, unescape, wrap
 from dedup.plots import nearest_distances, plot_distance_histogram, plot_k_distances
 from dedup.report import clusters_table, describe_report, paginate, write_report
@@ -33,6 +34,7 @@ class Member:
     coverage: float = 1.0
     removable: bool = True
     reason: str = ""
+    place: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -318,3 +320,42 @@ def test_the_histogram_compares_shares_and_tells_what_lies_within():
     assert plot_distance_histogram([0.0], []).png()
     with pytest.raises(ValueError, match="both empty"):
         plot_distance_histogram([], [])
+
+
+HALF = (0.5, 0.0, 0.25, 0.0, 0.5, 0.25, 0.0, 0.0, 1.0)  # the middle of the other picture
+
+
+@pytest.mark.parametrize(
+    ("kind", "drawn_on", "corners"),
+    [("crop", 0, [[0.25, 0.25], [0.75, 0.25], [0.75, 0.75], [0.25, 0.75]]), ("copy", None, None)],
+)
+def test_a_crop_is_framed_on_the_keeper(tmp_path, kind, drawn_on, corners):
+    cluster = cluster_of(["a.jpg", "b.jpg"], tmp_path, kind=kind, place=HALF)
+    found = [insets(cluster, member) for member in (cluster.keeper, *cluster.members)]
+    assert [len(each) for each in found] == [int(place == drawn_on) for place in range(2)]
+    if corners:
+        np.testing.assert_allclose(found[0][0], corners)
+
+
+def test_the_keeper_is_framed_on_what_contains_it(tmp_path):
+    """It is twice as wide as the part of it that the other shows: the frame ends at the edge."""
+    doubled = (2.0, 0.0, -0.5, 0.0, 2.0, -0.5, 0.0, 0.0, 1.0)
+    cluster = cluster_of(["a.jpg", "b.jpg"], tmp_path, kind="contains", coverage=0.25, place=doubled)
+    assert insets(cluster, cluster.keeper) == []
+    np.testing.assert_allclose(insets(cluster, cluster.members[0])[0].min(axis=0), 0.25)
+    np.testing.assert_allclose(insets(cluster, cluster.members[0])[0].max(axis=0), 0.75)
+    outside = cluster_of(
+        ["a.jpg", "b.jpg"], tmp_path, kind="contains", coverage=0.25, place=(0.5, 0, 0, 0, 1, 0, 0, 0, 1.0)
+    )
+    np.testing.assert_allclose(insets(outside, outside.members[0])[0].max(axis=0), 1)
+
+
+def test_frames_and_what_decided_are_drawn(tmp_path):
+    for name in "ab":
+        save(tmp_path / f"{name}.jpg", color="white")
+    cluster = replace(cluster_of(["a.jpg", "b.jpg"], tmp_path, kind="crop", place=HALF), why="4.0x the pixels")
+    figure = plot_cluster_grid([cluster], tmp_path)
+    assert "4.0x the pixels" in words(figure)
+    assert has_color(pixels(figure)[40:220, 40:200], (0xB9, 0x4A, 0x00))
+    plain = plot_cluster_grid([replace(cluster, members=(replace(cluster.members[0], place=()),))], tmp_path)
+    assert not has_color(pixels(plain)[40:220, 40:200], (0xB9, 0x4A, 0x00))
