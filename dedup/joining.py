@@ -38,7 +38,7 @@ def join(verifier: Verifier, candidates: Sequence[Edge], vectors: np.ndarray | N
     """
     waiting, rounds, n = list(candidates), 0, len(verifier.paths)
     edges: list[Edge] = []
-    with tqdm(total=len(waiting), desc="Confirming", unit=" pairs", disable=not verifier.progress) as bar:
+    with tqdm(total=len(waiting), desc="2/3 Confirming", unit=" pairs", disable=not verifier.progress) as bar:
         while waiting:
             rounds += 1
             now, later = _choose(verifier, waiting, _groups(edges, n), at_once=1 if rounds <= 2 else AT_ONCE)

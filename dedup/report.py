@@ -76,7 +76,7 @@ def write_report(
     pages = list(paginate(clusters, images_dir))
     drawn = pages[:max_pages]
     written = []
-    for number, page in enumerate(tqdm(drawn, desc="Drawing", unit="page", disable=not progress), start=1):
+    for number, page in enumerate(tqdm(drawn, desc="3/3 Drawing", unit="page", disable=not progress), start=1):
         is_cut = number == len(drawn) < len(pages)
         note = _left_out(sum(map(len, drawn)), len(clusters)) if is_cut else ""
         written.append(output_dir / f"clusters_{number:03d}.png")
