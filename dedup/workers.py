@@ -20,11 +20,13 @@ from dataclasses import dataclass
 from multiprocessing.connection import wait
 from typing import Any
 
-TIME_LIMIT = 8.0  # seconds for one job
+TIME_LIMIT = 8.0  # seconds of computing for one job
+PATIENCE = 6  # times as long by the clock, as other programs may be at work, or a disk far away
 QUEUE = 128  # numbers of jobs sent to a process before it has done them; many more could fill its pipe, and block us
 # Forking spares the child all imports. It is safe while jobs use no library whose threads run in the parent.
 START_METHOD = "fork" if sys.platform == "linux" else "spawn"
 ORPHANED = 2.0  # seconds after which a process with nothing to do looks whether its parent is still there
+TIMED = hasattr(signal, "setitimer")  # not on Windows, where the clock alone counts
 START_LIMIT = 120.0  # seconds for a process to start; where it can't be forked it imports everything anew
 
 
@@ -52,7 +54,7 @@ def run_jobs(
     function : of one job; it, jobs and results can be pickled. Processes get all jobs when they start
     num_workers : processes; 0 = in this one, where a crash or a hang is not survived
     ahead : how many jobs may be begun before the first of them has been taken
-    time_limit : seconds a job may take
+    time_limit : seconds a job may compute; by the clock it may take PATIENCE times as long
     memory_limit : bytes a process may take beyond what it starts with; Linux only
 
     Raises
@@ -120,7 +122,7 @@ class _Pool:
         time_limit: float,
         memory_limit: int | None,
     ):
-        self.arguments, self.time_limit = (function, jobs, memory_limit), time_limit
+        self.arguments, self.time_limit = (function, jobs, time_limit, memory_limit), time_limit
         self.workers = [_Worker(self.arguments) for _ in range(num_workers)]
         self.waiting: deque[int] = deque()
         self.results: dict[int, Any] = {}
@@ -141,7 +143,7 @@ class _Pool:
             self._hear(busy[connection])
         for connection, worker in busy.items():
             if connection not in heard and time.monotonic() > worker.since + self._limit(worker):
-                self._replace(worker, f"took longer than {self.time_limit:g} s", retry=False)
+                self._replace(worker, f"took longer than {PATIENCE * self.time_limit:g} s", retry=False)
         self._hand_out()
 
     def stop(self) -> None:
@@ -149,7 +151,7 @@ class _Pool:
             worker.stop()
 
     def _limit(self, worker: _Worker) -> float:
-        return self.time_limit if worker.ready else START_LIMIT
+        return PATIENCE * self.time_limit if worker.ready else START_LIMIT
 
     def _hand_out(self) -> None:
         while self.waiting:
@@ -170,7 +172,10 @@ class _Pool:
             number, result, error = worker.connection.recv()
         except (EOFError, OSError):
             worker.process.join()
-            return self._replace(worker, f"crashed its process (exit status {worker.process.exitcode})", retry=True)
+            status = worker.process.exitcode
+            if TIMED and status == -signal.SIGPROF:
+                return self._replace(worker, f"took longer than {self.time_limit:g} s", retry=False)
+            return self._replace(worker, f"crashed its process (exit status {status})", retry=True)
         worker.ready, worker.since = True, time.monotonic()
         if error is not None:
             raise error
@@ -194,7 +199,7 @@ class _Pool:
             self._give(fresh, number)
 
 
-def _serve(connection, function: Callable, jobs: Sequence[Any], memory_limit: int | None) -> None:
+def _serve(connection, function: Callable, jobs: Sequence[Any], time_limit: float, memory_limit: int | None) -> None:
     """What a worker process runs."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # whoever started us stops us
     faulthandler.disable()
@@ -208,11 +213,19 @@ def _serve(connection, function: Callable, jobs: Sequence[Any], memory_limit: in
             number = connection.recv()
         except (EOFError, OSError):
             return
+        _allow(time_limit)
         try:
             answer = number, function(jobs[number]), None
         except Exception as error:
             answer = number, None, error
+        _allow(0)
         connection.send(answer)
+
+
+def _allow(seconds: float) -> None:
+    """Have the system end this process when it has computed for so long; 0 = no limit."""
+    if TIMED:
+        signal.setitimer(signal.ITIMER_PROF, seconds)
 
 
 def await_message(connection) -> None:

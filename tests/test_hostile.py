@@ -24,7 +24,7 @@ from PIL import Image
 
 from dedup import decoding
 from dedup.dataset import ImagesDataset, UnreadableImage, list_images, load_image, read_batches
-from dedup.workers import TIME_LIMIT, Lost, run_jobs
+from dedup.workers import TIME_LIMIT, TIMED, Lost, run_jobs
 
 MEGABYTE = 2**20
 LIMIT = 300  # seconds for a whole process
@@ -257,6 +257,8 @@ def fatal(job):
         ctypes.string_at(0)
     if job == "hang":
         time.sleep(60)
+    while job == "spin":
+        pass
     if job == "greed":
         return len(bytearray(2**27))
     return job
@@ -264,11 +266,17 @@ def fatal(job):
 
 @pytest.mark.parametrize("num_workers", [1, 2])
 def test_a_crash_or_a_hang_costs_one_job(num_workers):
-    jobs = ["a", "crash", "b", "hang", "c", "crash", "d"]
+    jobs = ["a", "crash", "b", "hang", "c", "crash", "d", "spin", "e"]
     results = list(run_jobs(fatal, jobs, num_workers, time_limit=0.5))
-    assert [result for result in results if not isinstance(result, Lost)] == ["a", "b", "c", "d"]
-    assert [type(result) is Lost for result in results] == [job in ("crash", "hang") for job in jobs]
-    assert "longer than 0.5 s" in results[3].reason
+    assert [result for result in results if not isinstance(result, Lost)] == ["a", "b", "c", "d", "e"]
+    assert [type(result) is Lost for result in results] == [job in ("crash", "hang", "spin") for job in jobs]
+    assert "longer than 3 s" in results[3].reason, "by the clock"
+    assert "longer than 0.5 s" in results[7].reason or not TIMED, "of computing"
+
+
+@pytest.mark.skipif(not TIMED, reason="only the clock counts here")
+def test_a_job_that_waits_for_the_processor_or_a_disk_is_waited_for():
+    assert list(run_jobs(time.sleep, [0.5, 0.1], 1, time_limit=0.2)) == [None, None]
 
 
 def test_a_slow_reader_is_no_reason_to_blame_a_job():
