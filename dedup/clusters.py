@@ -108,7 +108,10 @@ def build_clusters(
     candidates = [keeper_candidates(pairs, group.rows) for group in groups]
     tried = [_some(group.rows, keepers) for group, keepers in zip(groups, candidates, strict=True)]
     _match_with(pairs, tried, candidates)
-    chosen = [choose_keeper(pairs, group.rows, keepers) for group, keepers in zip(tried, candidates, strict=True)]
+    chosen = [
+        choose_keeper(pairs, some.rows, keepers, is_sample=len(some.rows) < len(group.rows))
+        for group, some, keepers in zip(groups, tried, candidates, strict=True)
+    ]
     _match_with(pairs, groups, [[keeper] for keeper in chosen])
     for _ in range(ROUNDS):
         better = [better_equal(pairs, group.rows, keeper) for group, keeper in zip(groups, chosen, strict=True)]

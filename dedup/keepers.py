@@ -12,7 +12,9 @@ from dedup.pairs import Pairs
 
 BY_SIZE, BY_PLACE, BY_MATCHES = 1, 2, 1  # how many of each are tried as the keeper
 ALMOST = 0.1  # share of a cluster's files that may stay for the sake of a better keeper
+CHANCE = 1  # file more that may stay, where a sample tells of a cluster
 EQUAL = 0.02  # cosine distance up to which a file that shows the same may be the keeper's better
+CENTRAL = 4  # files, nearest to all others, that may be so as well
 EQUALS = 12  # files that are held against the keeper, beside those with its very bytes
 ROUNDS = 3  # after which three files are each better than the next
 
@@ -37,13 +39,14 @@ def keeper_candidates(pairs: Pairs, rows: Sequence[int]) -> list[int]:
     return sorted({*by_size[:BY_SIZE], *by_place[:BY_PLACE], *by_matches[:BY_MATCHES], *preferred[:BY_SIZE]})
 
 
-def choose_keeper(pairs: Pairs, rows: Sequence[int], candidates: Sequence[int]) -> int:
+def choose_keeper(pairs: Pairs, rows: Sequence[int], candidates: Sequence[int], is_sample: bool = False) -> int:
     """The candidate that lets most other rows go, or nearly most: few too many is better than the original too few.
 
-    Of several, the one that no other is better than.
+    Of several, the one that no other is better than. is_sample : whether the cluster has more rows than these
     """
     going = {keeper: _going(pairs, rows, keeper) for keeper in candidates}
-    left = [keeper for keeper in candidates if going[keeper] >= max(going.values()) - ALMOST * len(rows)]
+    least = max(going.values()) - ALMOST * len(rows) - CHANCE * is_sample
+    left = [keeper for keeper in candidates if going[keeper] >= least]
     left = [keeper for keeper in left if not any(_shows_better(pairs, other, keeper) for other in left)] or left
     best = left[0]
     for other in left[1:]:
@@ -94,15 +97,19 @@ def _going(pairs: Pairs, rows: Sequence[int], keeper: int) -> int:
 
 
 def _equals(pairs: Pairs, rows: Sequence[int], keeper: int) -> Iterator[int]:
-    """Rows that may be better than the keeper although it covers them: all copies of its bytes, and the nearest few."""
-    found = []
+    """Rows that may be better than the keeper although it covers them: all copies of its bytes, and a few.
+
+    Those are the nearest, the most central, and such as are preferred.
+    """
+    found, means = [], pairs.means(rows)
+    central = set(sorted(rows, key=lambda row: (means[row], row))[:CENTRAL])
     for row in rows:
         view = pairs.view(row, keeper) if row != keeper else None
         if view is None or view.kind == "similar" or not pairs.file(row)[0]:
             continue
         if min(view.coverage, view.shown) >= COVERED and max(view.marks, view.hidden) <= UNMARKED:
-            far = pairs.distance(row, keeper) > EQUAL and not pairs.preferred(row)
-            if view.kind == "identical" or not far:
+            near = pairs.distance(row, keeper) <= EQUAL
+            if near or row in central or view.kind == "identical" or pairs.preferred(row):
                 found.append((view.kind != "identical", not pairs.preferred(row), pairs.distance(row, keeper), row))
     found.sort()
     twins = sum(not differs for differs, *_ in found)
