@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import copy
 import multiprocessing
+import os
 import signal
 from collections import deque
 from contextlib import AbstractContextManager, nullcontext, suppress
@@ -60,18 +61,18 @@ class LocalEncoder:
 
     def submit(self, reader: Reader, squares: np.ndarray) -> None:
         """Encode a batch of a reader; `take` gives the vectors, in the order of submission."""
-        self._found.append(self.encode(reader.squares[squares[:, 1], squares[:, 2]]))
+        self._found.append(self.encode(reader.squares[squares[:, 1], squares[:, 2]], reader.batch_size))
 
     def take(self) -> np.ndarray:
         return self._found.popleft()
 
-    def encode(self, images: np.ndarray) -> np.ndarray:
-        """(b, S, S, 3) uint8  ->  (b, embedding_size) float32."""
+    def encode(self, images: np.ndarray, at_once: int) -> np.ndarray:
+        """(b, S, S, 3) uint8  ->  (b, embedding_size) float32; `at_once` of them take memory for activations."""
         import torch
 
         with torch.inference_mode(), fast_arithmetic(self._device):
-            batch = torch.from_numpy(images).permute(0, 3, 1, 2)  # (b, 3, S, S), in channels_last order
-            return self._encoder(batch.to(self._device)).cpu().numpy()
+            parts = torch.from_numpy(images).permute(0, 3, 1, 2).split(at_once)  # (<= at_once, 3, S, S), channels_last
+            return torch.cat([self._encoder(part.to(self._device)).cpu() for part in parts]).numpy()
 
     def close(self) -> None:
         """Nothing is left open."""
@@ -95,7 +96,7 @@ class EncoderProcess:
     def __init__(self, reader: Reader, name: str, embedding_size: int | None):
         context = multiprocessing.get_context(START_METHOD)
         self._connection, theirs = context.Pipe()
-        arguments = theirs, reader.ring, *reader.squares.shape[1:3], name, embedding_size
+        arguments = theirs, reader.ring, *reader.squares.shape[1:3], reader.batch_size, name, embedding_size
         self._process = context.Process(target=_serve, args=arguments, daemon=True)
         self._process.start()
         theirs.close()
@@ -166,12 +167,13 @@ def fast_arithmetic(device: torch.device) -> AbstractContextManager:
 
 def load_local(name: str, embedding_size: int | None) -> LocalEncoder:
     """Load an encoder into this process. Raises EncoderError."""
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # else torch's threads spin while they wait, beside decoders
     from dedup.model import choose_device, load_encoder
 
     return LocalEncoder(load_encoder(name, embedding_size), choose_device())
 
 
-def _serve(connection, ring, views: int, side: int, name: str, embedding_size: int | None) -> None:
+def _serve(connection, ring, views: int, side: int, at_once: int, name: str, embedding_size: int | None) -> None:
     """What an encoder's process runs."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # whoever started us stops us
     squares = as_squares(ring, views, side)
@@ -181,7 +183,7 @@ def _serve(connection, ring, views: int, side: int, name: str, embedding_size: i
         while True:
             await_message(connection)
             slots, which = connection.recv().T
-            connection.send(encoder.encode(squares[slots, which]))
+            connection.send(encoder.encode(squares[slots, which], at_once))
     except (EOFError, BrokenPipeError):
         return
     except Exception as error:

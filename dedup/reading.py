@@ -87,7 +87,7 @@ class Reader:
     ):
         if batch_size < 1 or num_workers < 0:
             raise ValueError(f"batch_size is 1 or more, num_workers 0 or more, got {batch_size} and {num_workers}")
-        self._count, self._batch_size = len(paths), batch_size
+        self._count, self.batch_size = len(paths), batch_size
         ahead = max(AHEAD, batch_size)
         slots = min(len(paths), ahead + (BEHIND + 1) * batch_size)
         self._slots = max(1, math.ceil(slots / batch_size) * batch_size)
@@ -102,7 +102,7 @@ class Reader:
         with closing(self._outcomes):
             for index, outcome in enumerate(self._outcomes):
                 outcomes.append(Outcome(reason=outcome.reason) if isinstance(outcome, Lost) else outcome)
-                if (index + 1) % self._batch_size == 0 or index + 1 == self._count:
+                if (index + 1) % self.batch_size == 0 or index + 1 == self._count:
                     yield self._batch(index + 1 - len(outcomes), outcomes)
                     outcomes = []
 

@@ -64,7 +64,7 @@ def work(monkeypatch):
         monkeypatch.setattr(owner, name, counted)
 
     count(reading, "open_picture", "opened")
-    count(LocalEncoder, "encode", "encoded", lambda _, images: len(images))
+    count(LocalEncoder, "encode", "encoded", lambda _, images, at_once: len(images))
     count(verification, "read_picture", "confirming")
     count(verification, "match_pictures", "compared")
     done_since = dict.fromkeys(done, 0)
@@ -187,11 +187,11 @@ def test_an_interrupted_run_goes_on_where_it_was(config, work, monkeypatch):
     config = replace(config, batch_size=1)
     plain = LocalEncoder.encode
 
-    def interrupted(self, images):
+    def interrupted(self, images, at_once):
         interrupted.left -= 1
         if interrupted.left < 0:
             raise KeyboardInterrupt
-        return plain(self, images)
+        return plain(self, images, at_once)
 
     interrupted.left = 2
     monkeypatch.setattr(LocalEncoder, "encode", interrupted)
