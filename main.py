@@ -193,7 +193,8 @@ def search(config: Config, options: argparse.Namespace) -> int:
     contents = dict(zip(paths, result.embeddings.contents, strict=False)) if config.cache else {}
     written = report.write_report(result.clusters, folder, config.output_dir, progress=progress, contents=contents)
     protect = [word for path in options.protect for word in ("--protect", Path(path))]
-    apply = summary.command(folder, "--apply", page.DECISIONS, *protect)
+    output = ("--output", Path(options.output_dir)) if "output_dir" in vars(options) else ()
+    apply = summary.command(folder, "--apply", page.DECISIONS, *output, *protect)
     reviewed = page.write_page(config, result, apply, progress)
     similar = config.output_dir / "similar.csv"
     report.write_similar(result.similar, folder, similar)

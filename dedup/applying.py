@@ -127,6 +127,7 @@ def _matched(
     removals: Sequence[Removal], images_dir: Path, num_workers: int, progress: bool
 ) -> Iterator[tuple[Removal, str, str]]:
     """Each removal with the kind of its match, and what its keeper does not show of it."""
+    from dedup.lastlook import is_looked_at, why_they_stay
     from dedup.members import seen_by, what_is_missing
     from dedup.traces import shows_no_more
     from dedup.verification import Verifier
@@ -142,15 +143,23 @@ def _matched(
             apart = [each.keep.content != each.drop.content for each in batch]
             verifier.match_many([(*pair, 0.0) for pair, is_apart in zip(pairs, apart, strict=True) if is_apart])
             verifier.forget_pictures()
-            bar.update(len(batch))
+            found: list[tuple[Removal, str, str]] = []
+            looks: dict[int, tuple[Path, Path, tuple[float, ...], bool]] = {}  # by place in `found`
             for each, (keep, drop), is_apart in zip(batch, pairs, apart, strict=True):
                 match = verifier.matches.get((min(keep, drop), max(keep, drop)))
                 if not is_apart:
-                    yield each, "identical", ""
+                    found.append((each, "identical", ""))
                 elif match is None:
-                    yield each, "", "not confirmed to show the same picture as the kept file"
+                    found.append((each, "", "not confirmed to show the same picture as the kept file"))
                 else:
                     view = seen_by(match, is_first=drop < keep)
                     if shows_no_more(verifier.paths[drop], verifier.paths[keep], view.resolution, match.transform):
                         view = view._replace(resolution=1.0)
-                    yield each, match.kind, what_is_missing(view)
+                    missing = what_is_missing(view)
+                    if not missing and is_looked_at(match):
+                        looks[len(found)] = verifier.paths[drop], verifier.paths[keep], match.transform, drop < keep
+                    found.append((each, match.kind, missing))
+            for place, reason in zip(looks, why_they_stay(list(looks.values()), verifier.num_workers), strict=True):
+                found[place] = (*found[place][:2], reason)
+            bar.update(len(batch))
+            yield from found

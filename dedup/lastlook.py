@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from functools import lru_cache
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
@@ -20,10 +21,14 @@ from dedup.frames import Frame, lay, refine
 from dedup.pictures import Picture
 from dedup.workers import START_METHOD, Lost, run_jobs
 
+if TYPE_CHECKING:
+    from dedup.judgement import Match
+
 Job = tuple[
     Path, Path, tuple[float, ...], bool
 ]  # member, keeper, the match's transform, whether the member is its first
 
+LOOKED_AT = ("copy", "crop")  # kinds of matches that are looked at before a file may go
 SIDE, DRAWN_SIDE = 800, 1600  # longest side looked at in px, of photos and of drawings or pages
 DRAWN = 0.3  # share of one grey level from which a picture is a drawing or a page
 WINDOW = 20  # px, of the places that are compared
@@ -34,6 +39,11 @@ FAINT = (
 )
 MANY = 48  # pairs that are worth processes of their own
 LEAST = 0.3  # size of such a place, as a share of a window
+
+
+def is_looked_at(match: Match | None) -> bool:
+    """Whether a file of this match goes only after a last look."""
+    return bool(match and match.kind in LOOKED_AT and match.transform)
 
 
 def why_they_stay(jobs: Sequence[Job], num_workers: int) -> Iterator[str]:

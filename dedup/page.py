@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
+from dedup.lastlook import is_looked_at
 from dedup.lettering import relative_path
 from dedup.members import seen_by, what_is_missing
 from dedup.report import replace_file
@@ -139,7 +140,7 @@ def _pairs(clusters: Sequence[Cluster], result: Result, images_dir: Path) -> lis
 
     A pair is [i, j, kind, distance, share of i that j shows, share of j that i shows, why i can't go for j, why j can't
     go for i, transform from i to j]: places in the cluster, the keeper's is 0; what isn't known is None, "" means it
-    may go.
+    may go, which of a copy or a part is known only for the keeper's members: no other was looked at closely.
     """
     rows = {path: row for row, path in enumerate(result.embeddings.paths)}
     places = {
@@ -169,6 +170,8 @@ def _known(i: int, j: int, match: Match, first: Path, second: Path, images_dir: 
         places.protects(first) or what_is_missing(seen[0]) or why_it_stays(first, second, images_dir),
         places.protects(second) or what_is_missing(seen[1]) or why_it_stays(second, first, images_dir),
     )
+    if is_looked_at(match):  # that was left for the members of a keeper
+        reasons = tuple(reason or None for reason in reasons)
     transform = match.transform and [_round(value) for value in match.transform]
     return [i, j, match.kind, _round(match.distance), _round(seen[0].coverage), _round(seen[1].coverage), *reasons,
             transform]  # fmt: skip

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from dedup.lastlook import why_they_stay
+from dedup.lastlook import is_looked_at, why_they_stay
 from dedup.members import Member, View, seen_by, what_is_missing
 from dedup.places import NOWHERE, Places
 from dedup.quality import Details, read_details
@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from dedup.embeddings import Embeddings
     from dedup.verification import Match, Verifier
 
-LOOKED_AT = ("copy", "crop")  # once more, closely, before they may go
 AS_NEAR = 1e-4  # difference of cosine distances that says nothing
 
 
@@ -158,7 +157,7 @@ class Pairs:
         jobs = {
             (row, keeper): (self.paths[row], self.paths[keeper], match.transform, row < keeper)
             for (row, keeper), match in zip(going, matches, strict=True)
-            if match and match.kind in LOOKED_AT and match.transform
+            if is_looked_at(match)
         }
         if not jobs:
             return

@@ -94,6 +94,18 @@ def test_what_the_kept_file_does_not_show_stays(folder, apply, keep, drop, reaso
     assert scan(folder) == before
 
 
+def test_what_differs_at_one_small_place_stays(folder, apply):
+    image = photo("coffee.png", 640)
+    image.save(folder / "a.jpg", quality=95)
+    image.resize((480, 480 * image.height // image.width)).save(folder / "same.jpg", quality=90)
+    part = image.crop((320, 240, 371, 291))
+    image.paste(part, (106, 90))
+    image.save(folder / "b.jpg", quality=95)
+    moved, reasons, code = apply(decided(folder, ("a.jpg", "b.jpg"), ("a.jpg", "same.jpg")))
+    assert (moved, code) == (["same.jpg"], 1)
+    assert reasons == {"b.jpg": "shows at one place what the kept file does not"}
+
+
 def test_a_refused_pair_does_not_stop_the_others(folder, apply):
     moved, reasons, code = apply(decided(folder, ("a.png", "exact.png"), ("part.png", "small.jpg")))
     assert (moved, list(reasons), code) == (["exact.png"], ["small.jpg"], 1)

@@ -239,7 +239,10 @@ def test_a_worse_keeper_is_refused_when_applied(visit, run, tmp_path, capsys):
 
 @pytest.mark.parametrize("keeper", [0, 1])
 def test_what_is_known_of_a_pair_is_told_from_its_member(tmp_path, keeper):
-    """The second file is the right half of the first: whichever is kept, the pair is seen from the other."""
+    """The second file is the right half of the first: whichever is kept, the pair is seen from the other.
+
+    That the half may go for the whole is said only where the half is a member and was looked at closely.
+    """
     paths = [tmp_path / "whole.png", tmp_path / "half.png"]
     for path in paths:
         Image.new("RGB", (8, 8)).save(path)
@@ -263,7 +266,7 @@ def test_what_is_known_of_a_pair_is_told_from_its_member(tmp_path, keeper):
     if keeper == 0:
         assert pair == [1, 0, "crop", 0.1, 1.0, 0.5, "", "50 % of it is not in the kept file", half_to_whole]
     else:
-        assert pair == [1, 0, "crop", 0.1, 0.5, 1.0, "half", "", list(right_half)]
+        assert pair == [1, 0, "crop", 0.1, 0.5, 1.0, "half", None, list(right_half)]
 
 
 HOSTILE = [
@@ -358,6 +361,21 @@ def test_dark_follows_the_system(visit, run):
     shades = [brightness(visit(run[1] / "report.html", color_scheme=scheme).page.locator("header").screenshot())
               for scheme in ("light", "dark")]  # fmt: skip
     assert shades[0] > 200 and shades[1] < 60
+
+
+def test_what_was_not_looked_at_closely_is_checked_when_applied(visit, tmp_path):
+    data = made_up([["a.jpg", "b.jpg"]])
+    data["clusters"][0]["pairs"] = [[1, 0, "copy", 0.1, 1.0, 1.0, "", None, [1, 0, 0, 0, 1, 0, 0, 0, 1]]]
+    opened = visit(write_made_up(tmp_path, data, thumbnails=2))
+    assert "goes" in opened.cell(0, 1).inner_text()
+    opened.cell(0, 1).locator(".photo").click()
+    assert "that is checked when applied" in opened.cell(0, 0).inner_text()
+    opened.cell(0, 0).locator("[data-act=compare]").click()
+    assert opened.page.locator("#stage img.member").count() == 1
+
+
+def test_the_page_says_how_its_decisions_are_applied(run):
+    assert f"--output {run[1]}" in data_of(run[1])["command"]
 
 
 def test_the_same_data_gives_the_same_page():

@@ -70,14 +70,14 @@ function moveOut(groups, files) {
 }
 
 // What is known of file i beside file j: kind, distance, coverage (share of i that j shows), why i can't go for j
-// ("" = it may, null = not known), transform (from i to j). Null where the two were not compared.
+// ("" = it may, null = checked when applied), transform (from i to j). Null where the two were not compared.
 const known = new Map(); // by cluster, its pairs by "i,j"
 function pairOf(cluster, i, j) {
   const {files, pairs} = found.clusters[cluster];
   if (!known.has(cluster)) known.set(cluster, new Map(pairs.map((pair) => [`${pair[0]},${pair[1]}`, pair])));
   const [ahead, back] = [known.get(cluster).get(`${i},${j}`), known.get(cluster).get(`${j},${i}`)];
   if (ahead) return {kind: ahead[2], distance: ahead[3], coverage: ahead[4], why: ahead[6], transform: ahead[8]};
-  if (back && back[7] !== null) {
+  if (back && back[5] !== null) {
     const transform = back[8] && inverse(back[8]);
     return {kind: back[2], distance: back[3], coverage: back[5], why: back[7], transform};
   }
