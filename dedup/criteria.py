@@ -6,6 +6,7 @@ the place of most others (each edit departs from the original), compression, met
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from datetime import timedelta
 from typing import NamedTuple
@@ -19,6 +20,7 @@ A_TINGE = 1.0  # mean chroma (CIELAB) of a picture that is not quite grey
 NO_CHANCE = 1.1  # ratio of quantisation steps, or of bits per pixel, that is no chance
 # what decides, in order
 SHOWS, COLOURS, CLEAN, PIXELS, FOLDER, SHAPE, PLACE, COMPRESSION, METADATA, VOTES, AGE, NAME = range(12)
+COPIED = re.compile(r"copy|copie|copia|cópia|kopie|コピー|副本|\(\d+\)$", re.IGNORECASE)  # in what systems name copies
 NEAREST, FINER, SOURCE = "nearest to the others", "less compressed", "the other was saved again from it"
 
 
@@ -159,6 +161,9 @@ def _by_age(pairs: Pairs, one: int, other: int) -> Verdict:
     older, younger = sorted(ages, key=lambda row: (ages[row], row))
     apart = ages[younger] - ages[older]
     if not apart:
+        said = [row for row in (one, other) if COPIED.search(pairs.paths[row].stem)]
+        if len(said) == 1:
+            return Verdict(NAME, one if said == [other] else other, "the other is named a copy")
         return Verdict(NAME, older, "first by name")
     days = timedelta(microseconds=apart // 1000).days
     return Verdict(AGE, older, f"older by {days:,} day{'s' * (days != 1)}" if days else "older")
