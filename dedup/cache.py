@@ -1,7 +1,7 @@
 """A file that remembers: keys and values of bytes in, the same values out, run after run.
 
-What it gives is what was put, or nothing: a value whose checksum is wrong is not there. A file that is broken, foreign
-or of another version of this program is thrown away. No run ends because of it.
+What it gives is what was put, or nothing: a value whose checksum is wrong is not there. A file that is broken
+or of another version of this program is thrown away, another program's is left alone. No run ends because of either.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from itertools import islice
 from pathlib import Path
 
 APPLICATION, FORMAT = 0x64757073, 1  # `PRAGMA application_id` and `user_version`
-TABLES = ("encoders", "files", "pictures", "pairs", "reasons")
+TABLES = ("encoders", "files", "pictures", "pairs")
 TOGETHER = 500  # keys asked for in one query
 PATIENCE = 10.0  # seconds to wait for another run that is writing
 CHECK = 8  # bytes of checksum
@@ -84,6 +84,8 @@ class Cache:
             self.path.parent.mkdir(parents=True, exist_ok=True)
         self._connect()
         if self._is_foreign():
+            if self._mark("application_id") != APPLICATION:
+                raise sqlite3.OperationalError("it is another program's")
             self._throw_away("it is not of this version")
             self._connect()
         self._connection.execute("PRAGMA journal_mode = WAL")
@@ -101,10 +103,12 @@ class Cache:
         self._connection = sqlite3.connect(self.path, timeout=PATIENCE, isolation_level=None)
 
     def _is_foreign(self) -> bool:
-        ask = self._connection.execute
-        marks = ask("PRAGMA application_id").fetchone()[0], ask("PRAGMA user_version").fetchone()[0]
-        is_empty = not ask("SELECT count(*) FROM sqlite_master").fetchone()[0]
+        marks = self._mark("application_id"), self._mark("user_version")
+        is_empty = not self._connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
         return marks != (APPLICATION, FORMAT) and not (is_empty and marks == (0, 0))
+
+    def _mark(self, name: str) -> int:
+        return self._connection.execute(f"PRAGMA {name}").fetchone()[0]
 
     def _attempt(self, action: Callable[[], list | None]) -> list | None:
         """Do it, or go on without a cache; a broken file is thrown away and begun anew."""

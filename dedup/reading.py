@@ -139,7 +139,8 @@ def read_into(pixels: np.ndarray, path: Path, known: Container[bytes] = frozense
             if status_of(os.fstat(file.fileno())) != stamp.status:
                 stamp = Stamp(stamp.content, None)
     except UnreadableImage as error:
-        return Outcome(reason=str(error), stamp=stamp)
+        passing = isinstance(error.__cause__, MemoryError) or getattr(error.__cause__, "errno", None) is not None
+        return Outcome(reason=str(error), stamp=None if passing else stamp)  # another time it may be readable
     pixels[0] = np.asarray(image.resize((side, side), Image.Resampling.BILINEAR))
     boxes = panels(np.asarray(image))[: len(pixels) - 1] if len(pixels) > 1 else []
     for view, box in enumerate(boxes, start=1):

@@ -25,6 +25,7 @@ LEAST_OF_BLOCK, LEAST_BLOCKS = 4, 50  # coefficients of a block, and such blocks
 TOLD = 0.92  # chance up to which the two can be told apart
 EDITED = 0.075  # share of coefficients that are farther apart than two quantisations bring them
 RECOLOURED = 0.1  # change of the mean chroma that compression does not explain
+PART, FLAT = 512, 1.0  # px of each part that is looked at for detail; energy of the finest there that tells nothing
 ENLARGED_FROM = 1.8  # px for each px of the source, from which an enlargement can be told from a sharper picture
 NOTHING_NEW = 0.12  # energy of what a picture twice as large adds, as a share of the smaller one's finest, that is none
 ENLARGING = (cv2.INTER_NEAREST, cv2.INTER_NEAREST_EXACT, cv2.INTER_LINEAR, cv2.INTER_CUBIC, cv2.INTER_LANCZOS4)
@@ -43,9 +44,17 @@ class Plane(NamedTuple):
     table: np.ndarray
 
 
-@lru_cache(maxsize=4)
 def read_plane(path: Path) -> Plane | None:
     """Decode a picture's luminance; None where it can't be read, or is turned on being shown."""
+    try:
+        return _read_plane(path, path.stat().st_mtime_ns)
+    except OSError:
+        return None
+
+
+@lru_cache(maxsize=4)
+def _read_plane(path: Path, mtime_ns: int) -> Plane | None:
+    """The same; `mtime_ns`, the file's, makes a change be seen."""
     try:
         with open_header(path) as image:
             if image.getexif().get(ORIENTATION, 1) != 1:
@@ -121,14 +130,31 @@ def enlarged(large: Plane, small: Plane) -> bool:
     scale = min(width / small.grey.shape[1], height / small.grey.shape[0])
     if scale < ENLARGED_FROM:
         return False
-    top, left = ((side - SIDE) // 16 * 8 if side > SIDE else 0 for side in (height, width))
-    window = np.s_[top : top + SIDE, left : left + SIDE]
-    real = large.grey[window].astype(np.float32)
-    made = (_compressed(cv2.resize(small.grey, (width, height), interpolation=way)[window], large) for way in ENLARGING)
-    beyond = min(_energy(_finer_than(real - each, scale)) for each in made)
-    sharp = small.grey[:SIDE, :SIDE].astype(np.float32)
-    own = _energy(sharp - _through(sharp, scale))
-    return beyond < NOTHING_NEW * (2 / scale) ** 1.5 * own  # the finer, the less there is in any photo
+    sizes = np.array([(height, width), small.grey.shape])  # so that the same part of both is looked at
+    made = [cv2.resize(small.grey, (width, height), interpolation=way) for way in ENLARGING]
+    told = False
+    for top, left in _places(height, width):
+        window = np.s_[top : top + PART, left : left + PART]
+        first, last = np.array([(top, left), (top + PART, left + PART)]) * sizes[1] // sizes[0]
+        sharp = small.grey[first[0] : last[0], first[1] : last[1]].astype(np.float32)
+        own = _energy(sharp - _through(sharp, scale))
+        if own < FLAT:
+            continue
+        real = large.grey[window].astype(np.float32)
+        beyond = min(_energy(_finer_than(real - _compressed(each[window], large), scale)) for each in made)
+        if beyond >= NOTHING_NEW * (2 / scale) ** 1.5 * own:  # the finer, the less there is in any photo
+            return False
+        told = True
+    return told
+
+
+def _places(height: int, width: int) -> list[tuple[int, int]]:
+    """Where the parts begin that are looked at, on a JPEG's blocks: the corners and the middle, or the whole."""
+    downs, acrosses = (
+        [0, (side - PART) // 16 * 8, (side - PART) // 8 * 8] if side > PART else [0] for side in (height, width)
+    )
+    corners = {(down, across) for down in (downs[0], downs[-1]) for across in (acrosses[0], acrosses[-1])}
+    return sorted(corners | {(downs[len(downs) // 2], acrosses[len(acrosses) // 2])})
 
 
 def _through(grey: np.ndarray, scale: float) -> np.ndarray:

@@ -208,7 +208,7 @@ def test_expected_precision_by_hand():
 class Pooled(torch.nn.Module):
     """Stands in for an encoder: coarse colours as a unit vector."""
 
-    embedding_size, image_resize, epsilon = 48, 32, 0.1
+    embedding_size, image_resize, epsilon, strict_epsilon = 48, 32, 0.1, 0.05
 
     def forward(self, images):
         return torch.nn.functional.normalize(

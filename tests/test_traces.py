@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageFilter
 
 from dedup.quality import read_details
 from dedup.traces import enlarged, how_made, is_laid_alike, read_plane, shows_no_more
@@ -46,6 +46,19 @@ def test_an_enlarged_picture_is_known(save, times, way, quality):
     large = save(opened(small).resize(size, Image.Resampling[way]), "large", quality)
     assert enlarged(read_plane(large), read_plane(small))
     assert shows_no_more(large, small, 1 / times, WHOLE)
+
+
+def test_a_soft_middle_hides_no_detail(save):
+    """As of a portrait before leaves, or a sky above houses."""
+    large = np.asarray(photo(size=(1800, 1400)))
+    soft = np.asarray(Image.fromarray(large).filter(ImageFilter.GaussianBlur(8)))
+    mixed = large.copy()
+    mixed[100:1300, 100:1700] = soft[100:1300, 100:1700]
+    file = save(Image.fromarray(mixed), "large", 90)
+    small = save(opened(file).resize((900, 700), Image.Resampling.LANCZOS), "small", 85)
+    assert not enlarged(read_plane(file), read_plane(small))
+    enlargement = save(opened(small).resize((1800, 1400), Image.Resampling.BICUBIC), "again", 90)
+    assert enlarged(read_plane(enlargement), read_plane(small))
 
 
 @pytest.mark.parametrize("times", [2, 4])
