@@ -190,15 +190,16 @@ def search(config: Config, options: argparse.Namespace) -> int:
         raise ConfigError(f"no images in {folder}: no file in it ends in {', '.join(config.extensions)}")
     unreadable, plan = config.output_dir / "unreadable.csv", config.output_dir / "plan.jsonl"
     summary.write_unreadable(failures, folder, unreadable)
-    contents = dict(zip(paths, result.embeddings.contents, strict=False)) if config.cache else {}
-    written = report.write_report(result.clusters, folder, config.output_dir, progress=progress, contents=contents)
+    contents = dict(zip(paths, result.embeddings.contents, strict=False))
+    drawn = contents if config.cache else {}
+    written = report.write_report(result.clusters, folder, config.output_dir, progress=progress, contents=drawn)
     protect = [word for path in options.protect for word in ("--protect", Path(path))]
     output = ("--output", Path(options.output_dir)) if "output_dir" in vars(options) else ()
     apply = summary.command(folder, "--apply", page.DECISIONS, *output, *protect)
     reviewed = page.write_page(config, result, apply, progress)
     similar = config.output_dir / "similar.csv"
     report.write_similar(result.similar, folder, similar)
-    planned = removal.make_plan(result.clusters, folder, plan, read_since=began)
+    planned = removal.make_plan(result.clusters, folder, plan, read_since=began, contents=contents)
     say([f"encoder {summary.shown(config.encoder)} on {result.device}"])
     say(summary.reading(len(paths), failures, folder, unreadable))
     if planned.message:  # the plan that lies there, if any, is another run's

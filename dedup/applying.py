@@ -72,9 +72,11 @@ def apply_decisions(
             remembered = len(decisions.different)
         unchanged = list(_unchanged(decisions.removals, images_dir, tally))
         groups = _groups(unchanged, images_dir, tally, num_workers, progress, places)
+        files = {file for each in unchanged for file in each}
+        contents = {images_dir.joinpath(*file.parts): bytes.fromhex(file.content.blake2b) for file in files}
         with tempfile.TemporaryDirectory() as holder:
             plan = Path(holder) / "plan.jsonl"
-            planned = removal.make_plan(groups, images_dir, plan, read_since=began)
+            planned = removal.make_plan(groups, images_dir, plan, began, contents)
             applied = removal.apply_plan(plan, images_dir, places=places) if planned.done else planned
         refused = (*tally.refused, *(planned.refused if applied is not planned else ()), *applied.refused)
         exit_code = applied.exit_code or SOME_REFUSED * bool(refused)

@@ -23,7 +23,7 @@ class Details(NamedTuple):
     lossless : whether the format keeps every pixel
     step : mean step of a JPEG's luminance quantisation over low frequencies, in grey levels; 0 for other formats
     bits : of the file for each pixel
-    metadata : out of capture time, place, film, camera, colour profile
+    metadata : out of capture time, place, film, 16 bits a channel, camera, colour profile
     """
 
     lossless: bool = False

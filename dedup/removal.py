@@ -8,13 +8,13 @@ moment, repeated, and used on a full disk. Only purge destroys.
 
 import os
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
-from dedup.folders import Folder, Snapshot
+from dedup.folders import DIGEST, Folder, Snapshot
 from dedup.journal import KINDS, TRASH, BadRecord, File, Item, encode, item_record, read_plan, split_path
 from dedup.outcome import OF_ONE_FILE, Outcome, Refused, Tally, told
 from dedup.places import NOWHERE, Places
@@ -22,14 +22,22 @@ from dedup.recheck import Decoder, look_again, read, survey, verify
 from dedup.trash import Run, go_home, histories, new_run, open_trash
 
 
-def make_plan(clusters: Iterable, images_dir: Path, plan_path: Path, read_since: float | None = None) -> Outcome:
+def make_plan(
+    clusters: Iterable,
+    images_dir: Path,
+    plan_path: Path,
+    read_since: float | None = None,
+    contents: Mapping[Path, bytes] | None = None,
+) -> Outcome:
     """Write down what `apply_plan` may move: the removable members of `clusters`, each with its own cluster's keeper.
 
     Parameters
     ----------
     clusters : as from `dedup.clusters.build_clusters`
     read_since : seconds since 1970 at which reading the pictures began; a file that changed later is refused, since it
-        may no longer hold what was seen. None: only the number of bytes is compared.
+        may no longer hold what was seen. None: the time is not compared.
+    contents : of files that were judged, each beginning with its BLAKE2b digest of 32 bytes; a file that holds another
+        is refused, whatever its times say. Of files without one only size and time are compared.
 
     Returns
     -------
@@ -45,7 +53,8 @@ def make_plan(clusters: Iterable, images_dir: Path, plan_path: Path, read_since:
                     with tally.settling(member.path.relative_to(images_dir)):
                         if member.path in kept | planned or member.kind not in KINDS:
                             raise Refused(f"{member.kind}, or in more than one cluster")
-                        files = [_as_seen(root, each, images_dir, read_since) for each in (cluster.keeper, member)]
+                        pair = (cluster.keeper, member)
+                        files = [_as_seen(root, each, images_dir, read_since, contents or {}) for each in pair]
                         lines.append(encode(item_record(Item(*files, member.kind))))
                         planned.add(member.path)
         _write(Path(plan_path), b"".join(lines))
@@ -176,7 +185,7 @@ def _is_settled(root: Folder, box: Folder, item: Item, put_back: frozenset[int])
     return item.sequence in put_back
 
 
-def _as_seen(root: Folder, member, images_dir: Path, read_since: float | None) -> File:
+def _as_seen(root: Folder, member, images_dir: Path, read_since: float | None, contents: Mapping[Path, bytes]) -> File:
     """A cluster's member as a file of a plan; Refused if it is not what was read."""
     try:
         parts = split_path(member.path.relative_to(images_dir).as_posix())
@@ -189,6 +198,9 @@ def _as_seen(root: Folder, member, images_dir: Path, read_since: float | None) -
     changed = status.st_mtime if os.name == "nt" else status.st_ctime  # which no program can set back
     if snapshot.size != member.bytes or (read_since is not None and changed > read_since):
         raise Refused(f"{'/'.join(parts)} changed since it was read")
+    judged = contents.get(member.path, b"")[:DIGEST].hex()  # what follows is the ending, of formats known by that
+    if judged and judged != snapshot.blake2b:
+        raise Refused(f"{'/'.join(parts)} has changed since it was looked at")
     return replace(file, snapshot=snapshot)
 
 

@@ -28,6 +28,7 @@ _TRASH = re.compile(
     re.IGNORECASE,
 )
 _MOST_FRAMES = 1000  # of an animation that is compared frame by frame
+_BITS_PER_SAMPLE = 258  # TIFF 6.0
 _EXIF, _GPS, _CAPTURED, _LATITUDE = 0x8769, 0x8825, (0x9003, 0x9004), 2  # EXIF 2.32, 4.6
 
 
@@ -91,8 +92,11 @@ def _more_inside(member_path: Path, keeper_path: Path) -> str:
     if member_path.stat().st_size == keeper_path.stat().st_size and _digest(member_path) == _digest(keeper_path):
         return ""
     (own, frames), (kept, _) = (_header(path, *_status(path)) for path in (member_path, keeper_path))
-    if only := sorted(own - kept):
-        return f"has the {' and '.join(only)} that its keeper lacks"
+    only = own - kept
+    if _is_transparent(member_path, *_status(member_path)) and not _is_transparent(keeper_path, *_status(keeper_path)):
+        only |= {"transparency"}
+    if only:
+        return f"has the {' and '.join(sorted(only))} that its keeper lacks"
     if frames == 1:
         return ""
     count, different, content = _frames(member_path)
@@ -112,6 +116,25 @@ def _header(path: Path, size: int, mtime_ns: int) -> tuple[frozenset[str], int]:
         return frozenset(besides(image)), getattr(image, "n_frames", 1)
 
 
+@lru_cache(maxsize=1 << 14)
+def _is_transparent(path: Path, size: int, mtime_ns: int) -> bool:
+    """Tell whether something shines through the picture; an alpha channel that is opaque throughout is none."""
+    with open_header(path) as image:
+        if not image.has_transparency_data:
+            return False
+    found = run_apart(_read_alpha, path, memory_limit=4 * MAX_BYTES)
+    if isinstance(found, Lost):
+        raise ValueError(found.reason)
+    return found
+
+
+def _read_alpha(path: Path) -> bool:
+    with open_header(path) as image:
+        if image.width * image.height * BYTES_PER_PIXEL > MAX_BYTES:
+            raise ValueError("its transparency is too large to be read")
+        return image.convert("RGBA").getchannel("A").getextrema()[0] < 255
+
+
 def _digest(path: Path) -> bytes:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "blake2b").digest()
@@ -125,12 +148,12 @@ def open_header(path: Path) -> Iterator[Image.Image]:
 
 
 def besides(image: Image.Image) -> set[str]:
-    """What else a file tells by its EXIF or XMP: capture time, place, and that a short film lies behind the picture."""
+    """What else a header tells: capture time, place, a short film behind the picture, finer steps than 8 bits have."""
+    found = {"16 bits a channel"} if _is_deep(image) else set()  # first: Pillow forgets a PNG's bits with the next line
     exif = image.getexif()
     captured, place = exif.get_ifd(_EXIF), exif.get_ifd(_GPS)
     xmp = image.info.get("xmp") or image.info.get("XML:com.adobe.xmp") or b""
     xmp = xmp.encode("utf-8", "replace") if isinstance(xmp, str) else bytes(xmp)
-    found = set()
     if any(re.search("[1-9]", str(captured.get(tag, ""))) for tag in _CAPTURED) or b"DateTimeOriginal" in xmp:
         found.add("capture time")
     if place.get(_LATITUDE) or b"GPSLatitude" in xmp:
@@ -138,6 +161,17 @@ def besides(image: Image.Image) -> set[str]:
     if b"MotionPhoto" in xmp or b"MicroVideo" in xmp:
         found.add("film")
     return found
+
+
+def _is_deep(image: Image.Image) -> bool:
+    """Tell whether channels have more than 8 bits; Pillow's mode tells it for single channels only."""
+    if image.mode in ("I", "F") or image.mode.startswith("I;16"):
+        return True
+    if image.format == "TIFF":
+        return max(image.tag_v2.get(_BITS_PER_SAMPLE, (1,))) > 8
+    if image.format == "PNG":
+        return any(";16" in str(tile[3]) for tile in image.tile)
+    return image.format == "PPM" and any(tile[3][1] > 255 for tile in image.tile if tile[0].startswith("ppm"))
 
 
 def _frames(path: Path) -> tuple[int, bool, bytes]:

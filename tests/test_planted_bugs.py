@@ -198,6 +198,7 @@ BUGS = {
     ),
     "the size that was read is not compared": ("removal", "snapshot.size != member.bytes or ", ""),
     "the time of reading is not compared": ("removal", " or (read_since is not None and changed > read_since):", ":"),
+    "the content that was judged is not compared": ("removal", "if judged and judged != snapshot.blake2b:", FALSE),
     # undo, purge, runs
     "undo replaces what is there": (
         *(
@@ -306,13 +307,21 @@ BUGS = {
     "a date in XMP is none": ("safeguards", ' or b"DateTimeOriginal" in xmp', ""),
     "the only place may go": ("safeguards", 'found.add("place")', "pass"),
     "the only film may go": ("safeguards", 'found.add("film")', "pass"),
+    "the only transparency may go": ("safeguards", 'only |= {"transparency"}', "pass"),
+    "an opaque channel is transparency": ("safeguards", ".getextrema()[0] < 255", ".getextrema()[0] < 256"),
+    "transparency of any size is read": (
+        "safeguards",
+        '        if image.width * image.height * BYTES_PER_PIXEL > MAX_BYTES:\n            raise ValueError("its',
+        '        if False:\n            raise ValueError("its',
+    ),
+    "the only 16 bits may go": ("safeguards", "if _is_deep(image) else", "if False else"),
     "other frames may go": ("safeguards", "if different and content", "if False and content"),
     "the keeper's frames are not looked at": ("safeguards", " and content != _frames(keeper_path)[2]", ""),
     "any number of frames is read": ("safeguards", "if count > _MOST_FRAMES:", FALSE),
     "a frame of any size is read": (
         "safeguards",
-        "if image.width * image.height * BYTES_PER_PIXEL > MAX_BYTES:",
-        FALSE,
+        "    if image.width * image.height * BYTES_PER_PIXEL > MAX_BYTES:\n                raise",
+        "    if False:\n                raise",
     ),
     "frames are read in this very process": (
         "safeguards",

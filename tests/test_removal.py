@@ -2,6 +2,7 @@
 
 import ctypes
 import errno
+import hashlib
 import json
 import os
 import stat
@@ -91,6 +92,21 @@ def test_plan_refuses_what_changed_since_it_was_read(world):
     changed = (world.root / "deep/er/copy 1.jpg").stat().st_ctime
     late, early = (removal.make_plan(clusters, world.root, world.plan, read_since=changed + s) for s in (1, -1))
     assert len(late.refused) == 1 and len(early.refused) == 2
+
+
+@pytest.mark.parametrize("name", ["copy 0.jpg", "keeper 0.jpg"])
+def test_plan_refuses_other_bytes_of_the_same_size_and_time(world, name):
+    path, clusters = world.root / name, world.clusters()
+    contents = {world.root / each: content for each, (content, _, _) in world.before.items()}
+    contents = {each: hashlib.blake2b(held, digest_size=32).digest() + b".tga" for each, held in contents.items()}
+    assert removal.make_plan(clusters, world.root, world.plan, contents=contents).exit_code == 0
+    before = path.stat()
+    path.write_bytes(path.read_bytes().swapcase())
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+    outcome = removal.make_plan(clusters, world.root, world.plan, contents=contents)
+    assert set(reasons(outcome)) == {f"{name} has changed since it was looked at"}
+    planned = [line["drop"]["path"] for line in lines(world.plan)[1:]]
+    assert planned == (["deep/er/copy 1.jpg"] if name == "copy 0.jpg" else [])
 
 
 # apply, undo, purge

@@ -5,6 +5,8 @@ import os
 import time
 from pathlib import Path
 
+import cv2
+import numpy as np
 import pillow_heif
 import pytest
 from PIL import Image
@@ -126,6 +128,50 @@ def test_a_film_behind_the_picture_makes_it_stay(keeper, tmp_path, mark):
     member = picture(tmp_path / "a.jpg", xmp=f'<x {mark}="1"/>'.encode())
     assert why_it_stays(member, keeper, tmp_path) == "has the film that its keeper lacks"
     assert why_it_stays(member, picture(tmp_path / "b.jpg", xmp=f'<y {mark}="1"/>'.encode()), tmp_path) == ""
+
+
+@pytest.mark.parametrize("suffix", [".png", ".webp", ".tif", ".tga", ".gif"])
+def test_a_transparent_file_stays_without_a_transparent_keeper(keeper, tmp_path, suffix):
+    clear = Image.new("RGBA", (8, 8), "red")
+    clear.save(tmp_path / f"opaque{suffix}")
+    clear.putpixel((3, 3), (255, 0, 0, 0))
+    clear.save(tmp_path / f"clear{suffix}")
+    clear.save(tmp_path / "other.png", compress_level=1)
+    said = "has the transparency that its keeper lacks"
+    assert why_it_stays(tmp_path / f"clear{suffix}", keeper, tmp_path) == said
+    assert why_it_stays(tmp_path / f"clear{suffix}", tmp_path / f"opaque{suffix}", tmp_path) == said
+    assert why_it_stays(tmp_path / f"clear{suffix}", tmp_path / "other.png", tmp_path) == ""
+    assert why_it_stays(tmp_path / f"opaque{suffix}", keeper, tmp_path) == ""
+
+
+def test_a_palette_with_a_clear_colour_is_transparent(keeper, tmp_path):
+    Image.new("P", (8, 8)).save(tmp_path / "a.png", transparency=0)
+    assert why_it_stays(tmp_path / "a.png", keeper, tmp_path) == "has the transparency that its keeper lacks"
+
+
+def test_transparency_that_is_too_large_to_be_read_makes_it_stay(keeper, tmp_path, monkeypatch):
+    Image.new("RGBA", (8, 8)).save(tmp_path / "a.png")
+    monkeypatch.setattr(safeguards, "MAX_BYTES", 255)
+    monkeypatch.setattr(workers, "START_METHOD", "none")  # in this process
+    assert "transparency is too large" in why_it_stays(tmp_path / "a.png", keeper, tmp_path)
+
+
+@pytest.mark.parametrize("suffix", [".png", ".tif", ".ppm", ".pgm"])
+def test_a_file_of_16_bits_stays_without_a_keeper_of_16(keeper, tmp_path, suffix):
+    shape = (8, 8) if suffix == ".pgm" else (8, 8, 3)
+    for name, kind in (("fine", np.uint16), ("coarse", np.uint8)):
+        cv2.imwrite(str(tmp_path / f"{name}{suffix}"), np.full(shape, 200, kind))
+    cv2.imwrite(str(tmp_path / "other.tiff"), np.full(shape, 201, np.uint16))
+    fine = tmp_path / f"fine{suffix}"
+    assert why_it_stays(fine, keeper, tmp_path) == "has the 16 bits a channel that its keeper lacks"
+    assert why_it_stays(fine, tmp_path / "other.tiff", tmp_path) == ""
+    assert why_it_stays(tmp_path / f"coarse{suffix}", keeper, tmp_path) == ""
+
+
+@pytest.mark.parametrize("mode", ["I", "F", "I;16", "I;16B"])
+def test_single_channels_of_more_than_8_bits_count(keeper, tmp_path, mode):
+    Image.new(mode, (8, 8)).save(tmp_path / "a.tif")
+    assert why_it_stays(tmp_path / "a.tif", keeper, tmp_path) == "has the 16 bits a channel that its keeper lacks"
 
 
 @pytest.mark.parametrize("suffix", [".tga", ".qoi", ".bmp", ".jp2", ".ppm", ".heic", ".avif"])
