@@ -219,7 +219,9 @@ def test_keepers_are_decoded_by_default(world):
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="elsewhere keepers are decoded in the process itself")
-@pytest.mark.parametrize(("harm", "said"), [(ctypes.string_at, "crashed its process"), (time.sleep, "longer than 1 s")])
+@pytest.mark.parametrize(
+    ("harm", "said"), [(ctypes.string_at, "crashed its process"), (time.sleep, "took longer than")]
+)
 def test_a_keeper_that_brings_its_decoder_down_costs_its_duplicates_alone(world, monkeypatch, harm, said):
     monkeypatch.setattr(recheck, "_why_unreadable", lambda path: harm(60 if harm is time.sleep else 0))
     monkeypatch.setattr(recheck, "LONGEST", 1.0)
