@@ -142,7 +142,10 @@ def embed(config: Config, paths: list[Path], memory: Memory, progress: bool) -> 
                 side, start = _encoder(config)
                 rest = side, config.batch_size, config.num_workers, bar, memory, known
                 about = read_and_encode(gathering, start, *rest) or about
-    return gathering.result(), about
+    embeddings = gathering.result()
+    if about is None and embeddings.paths:  # what the encoder saw is remembered, and the encoder is not
+        about = load_local(config.encoder, config.embedding_size).about
+    return embeddings, about
 
 
 def embed_on_ray(config: Config, paths: list[Path], ray: str, progress: bool) -> tuple[Embeddings, About]:

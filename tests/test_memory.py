@@ -183,6 +183,16 @@ def test_a_damaged_memory_is_made_good(config, work):
     assert work()[1] == 1
 
 
+def test_an_encoder_that_is_not_remembered_is_loaded_again(config, work):
+    first = find_duplicates(config, progress=False)
+    with sqlite3.connect(config.output_dir / "cache.sqlite") as cache:
+        cache.execute("DELETE FROM encoders")
+    cache.close()
+    work()
+    same(first, find_duplicates(config, progress=False))
+    assert work()[1] == 0
+
+
 def test_an_interrupted_run_goes_on_where_it_was(config, work, monkeypatch):
     config = replace(config, batch_size=1)
     plain = LocalEncoder.encode
