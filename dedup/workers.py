@@ -233,9 +233,8 @@ def await_message(connection) -> None:
 
     A forked process holds both ends of its pipe, and would never hear of it.
     """
-    parent = os.getppid()
     while not connection.poll(ORPHANED):
-        if os.getppid() != parent:
+        if START_METHOD == "fork" and os.getppid() != multiprocessing.parent_process().pid:
             raise EOFError
 
 

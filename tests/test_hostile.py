@@ -287,6 +287,27 @@ def test_a_slow_reader_is_no_reason_to_blame_a_job():
     assert taken == list("abcdef")
 
 
+ORPHANS = """
+import multiprocessing, time
+from dedup.workers import run_jobs
+results = run_jobs(time.sleep, [0, 0, 0.5, 0.5, 0.5, 0.5], 2)
+next(results), next(results)
+print(*(process.pid for process in multiprocessing.active_children()), flush=True)
+time.sleep(60)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="looks at processes in Linux's way")
+def test_workers_end_when_who_started_them_is_killed():
+    with subprocess.Popen([sys.executable, "-c", ORPHANS], cwd=PROJECT, stdout=subprocess.PIPE, text=True) as process:
+        workers = [Path("/proc", pid) for pid in process.stdout.readline().split()]
+        process.kill()
+    deadline = time.monotonic() + 30
+    while (left := [each for each in workers if each.exists()]) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert len(workers) == 2 and not left
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="the limit is Linux's")
 def test_a_job_can_not_take_all_memory():
     with pytest.raises(MemoryError):
