@@ -14,11 +14,11 @@ import numpy as np
 
 from benchmarks.finding import score_result, settings
 from dedup.evaluation import Truth, grouping_of
+from dedup.members import CONFIRMED
 from dedup.pipeline import Result, find_duplicates
 
 LOOKED_AT = Path(__file__).parent / "looked_at.csv"
 SAME_PICTURE = Path(__file__).parent / "same_picture.csv"
-CALLED_COPIES = ("identical", "same_pixels", "copy", "crop")
 Pair = tuple[str, str, str]  # two paths, and what the project says or what is wrong
 
 
@@ -78,7 +78,7 @@ def called_copies(result: Result) -> list[Pair]:
     """Pairs that are called identical, same pixels, copy or crop."""
     names = [path.relative_to(result.config.images_dir).as_posix() for path in result.embeddings.paths]
     matches = sorted(result.matches.items())
-    return [(names[i], names[j], match.kind) for (i, j), match in matches if match.kind in CALLED_COPIES]
+    return [(names[i], names[j], match.kind) for (i, j), match in matches if match.kind in CONFIRMED]
 
 
 def looked_at() -> dict[frozenset, str]:

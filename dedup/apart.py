@@ -8,7 +8,6 @@ first, and one that would bring the two files of a remembered pair into one grou
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 from collections.abc import Iterable, Mapping, Sequence
@@ -20,6 +19,7 @@ import numpy as np
 from scipy.sparse import csr_matrix, triu
 
 from dedup.decisions import Content, Pair, read_pairs
+from dedup.decoding import digest_of
 from dedup.journal import BadRecord, parse_object
 
 if TYPE_CHECKING:
@@ -118,8 +118,7 @@ def _content(path: Path, sizes: set[int]) -> Content | None:
         if size not in sizes:
             return None
         with path.open("rb") as file:
-            digest = hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=32))
-        return Content(size, digest.hexdigest())
+            return Content(size, digest_of(file).hex())
     except OSError:  # gone since it was read: removal will see that too
         return None
 

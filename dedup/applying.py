@@ -12,6 +12,7 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from tqdm import tqdm
 
@@ -23,6 +24,9 @@ from dedup.journal import BadRecord, File
 from dedup.outcome import SOME_REFUSED, Outcome, Refused, Tally, told
 from dedup.places import NOWHERE, Places
 from dedup.recheck import read
+
+if TYPE_CHECKING:
+    from dedup.verification import Verifier
 
 AT_ONCE = 512  # pairs whose pictures are in memory together
 
@@ -129,39 +133,42 @@ def _matched(
     removals: Sequence[Removal], images_dir: Path, num_workers: int, progress: bool
 ) -> Iterator[tuple[Removal, str, str]]:
     """Each removal with the kind of its match, and what its keeper does not show of it."""
-    from dedup.lastlook import is_looked_at, why_they_stay
-    from dedup.members import seen_by, what_is_missing
-    from dedup.traces import shows_no_more
     from dedup.verification import Verifier
 
     files = sorted({file.parts for each in removals for file in each})
     rows = {parts: row for row, parts in enumerate(files)}
     verifier = Verifier([images_dir.joinpath(*parts) for parts in files], num_workers, progress=False)
-    bar = tqdm(total=len(removals), desc="Confirming", unit=" pairs", disable=not progress)
     by_keeper = iter(sorted(removals))
-    with bar:
+    with tqdm(total=len(removals), desc="Confirming", unit=" pairs", disable=not progress) as bar:
         while batch := list(itertools.islice(by_keeper, AT_ONCE)):
-            pairs = [(rows[each.keep.parts], rows[each.drop.parts]) for each in batch]
-            apart = [each.keep.content != each.drop.content for each in batch]
-            verifier.match_many([(*pair, 0.0) for pair, is_apart in zip(pairs, apart, strict=True) if is_apart])
+            apart = [each for each in batch if each.keep.content != each.drop.content]
+            pairs = {each: (rows[each.drop.parts], rows[each.keep.parts]) for each in apart}
+            verifier.match_many([(*pair, 0.0) for pair in pairs.values()])
             verifier.forget_pictures()
-            found: list[tuple[Removal, str, str]] = []
-            looks: dict[int, tuple[Path, Path, tuple[float, ...], bool]] = {}  # by place in `found`
-            for each, (keep, drop), is_apart in zip(batch, pairs, apart, strict=True):
-                match = verifier.matches.get((min(keep, drop), max(keep, drop)))
-                if not is_apart:
-                    found.append((each, "identical", ""))
-                elif match is None:
-                    found.append((each, "", "not confirmed to show the same picture as the kept file"))
-                else:
-                    view = seen_by(match, is_first=drop < keep)
-                    if shows_no_more(verifier.paths[drop], verifier.paths[keep], view.resolution, match.transform):
-                        view = view._replace(resolution=1.0)
-                    missing = what_is_missing(view)
-                    if not missing and is_looked_at(match):
-                        looks[len(found)] = verifier.paths[drop], verifier.paths[keep], match.transform, drop < keep
-                    found.append((each, match.kind, missing))
-            for place, reason in zip(looks, why_they_stay(list(looks.values()), verifier.num_workers), strict=True):
-                found[place] = (*found[place][:2], reason)
+            found = _compared(verifier, list(pairs.values()))
             bar.update(len(batch))
-            yield from found
+            for each in batch:
+                yield each, *(found[pairs[each]] if each in pairs else ("identical", ""))
+
+
+def _compared(verifier: Verifier, pairs: Sequence[tuple[int, int]]) -> dict[tuple[int, int], tuple[str, str]]:
+    """By pair (row, keeper's row), its kind and what its keeper does not show of it, also on a closer look."""
+    from dedup.lastlook import is_looked_at, why_they_stay
+    from dedup.members import seen_by, what_is_missing
+    from dedup.traces import shows_no_more
+
+    found, looks = {}, {}
+    for row, keeper in pairs:
+        match = verifier.matches.get((min(row, keeper), max(row, keeper)))
+        if match is None:
+            found[row, keeper] = "", "not confirmed to show the same picture as the kept file"
+            continue
+        view, files = seen_by(match, is_first=row < keeper), (verifier.paths[row], verifier.paths[keeper])
+        if shows_no_more(*files, view.resolution, match.transform):
+            view = view._replace(resolution=1.0)
+        found[row, keeper] = match.kind, what_is_missing(view)
+        if not found[row, keeper][1] and is_looked_at(match):
+            looks[row, keeper] = *files, match.transform, row < keeper
+    for pair, reason in zip(looks, why_they_stay(list(looks.values()), verifier.num_workers), strict=True):
+        found[pair] = found[pair][0], reason
+    return found

@@ -18,10 +18,11 @@ from scipy.sparse import csr_matrix
 from scipy.sparse.csgraph import connected_components
 from tqdm import tqdm
 
+from dedup.members import CONFIRMED
+
 if TYPE_CHECKING:
     from dedup.verification import Verifier
 
-JOINING = ("identical", "same_pixels", "copy", "crop")  # kinds of match; a screenshot joins nothing to its picture
 TRIES = 20  # pairs compared between two groups, none of which joined them, after which the rest is left
 FEW = 8  # files of a group that may have lost its way to a larger one
 LARGE = 4  # what a failed pair counts between two groups of more than FEW, which had many ways to find each other
@@ -60,7 +61,7 @@ def edges_graph(edges: Sequence[Edge], n: int) -> csr_matrix:
 
 def _confirmed(verifier: Verifier, pairs: list[Edge]) -> list[Edge]:
     verifier.match_many(pairs)
-    return [pair for pair in pairs if (match := verifier.matches.get(pair[:2])) and match.kind in JOINING]
+    return [pair for pair in pairs if (match := verifier.matches.get(pair[:2])) and match.kind in CONFIRMED]
 
 
 def _groups(edges: Sequence[Edge], n: int) -> np.ndarray:

@@ -18,15 +18,14 @@ from threadpoolctl import threadpool_limits
 
 from dedup.decoding import load_with_size, one_line
 from dedup.frames import Frame, lay, refine
-from dedup.pictures import Picture
+from dedup.pictures import Picture, shrink
 from dedup.workers import START_METHOD, Lost, run_jobs
 
 if TYPE_CHECKING:
     from dedup.judgement import Match
 
-Job = tuple[
-    Path, Path, tuple[float, ...], bool
-]  # member, keeper, the match's transform, whether the member is its first
+# member, keeper, the match's transform, whether the member is its first
+Job = tuple[Path, Path, tuple[float, ...], bool]
 
 LOOKED_AT = ("copy", "crop")  # kinds of matches that are looked at before a file may go
 SIDE, DRAWN_SIDE = 800, 1600  # longest side looked at in px, of photos and of drawings or pages
@@ -34,9 +33,7 @@ DRAWN = 0.3  # share of one grey level from which a picture is a drawing or a pa
 WINDOW = 20  # px, of the places that are compared
 NOISE = 36.0  # variance in squared grey levels that tells nothing
 UNLIKE = 0.5  # correlation below which a place shows something else
-FAINT = (
-    0.25  # variance there, as a share of the keeper's, below which it shows nothing of its own: burnt out, painted over
-)
+FAINT = 0.25  # variance there, as a share of the keeper's, below which it shows nothing: burnt out, painted over
 MANY = 48  # pairs that are worth processes of their own
 LEAST = 0.3  # size of such a place, as a share of a window
 
@@ -89,11 +86,7 @@ def shows_more(member: Path, keeper: Path, transform: np.ndarray) -> bool:
 def _read(path: Path, side: int, mtime_ns: int) -> Picture:
     """A file's grey picture; `mtime_ns`, its own, makes a change be seen."""
     image, (width, height) = load_with_size(path, side * 7 // 10)
-    grey = np.asarray(image.convert("L"))
-    scale = side / max(grey.shape)
-    if scale < 1:
-        size = [max(1, round(length * scale)) for length in grey.shape[::-1]]
-        grey = cv2.resize(grey, size, interpolation=cv2.INTER_AREA)
+    grey = shrink(image.convert("L"), side)
     return Picture(width, height, grey, np.zeros((1, 1, 3), np.uint8), (0.0, 0.0, 1.0, 1.0))
 
 

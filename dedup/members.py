@@ -5,14 +5,18 @@ Match  ->  View, as one of the two files sees the other  ->  Member, as compared
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
+import numpy as np
+
 if TYPE_CHECKING:
     from dedup.verification import Match
 
-CONFIRMED = ("identical", "same_pixels", "copy", "crop")  # and `near`, where nothing was confirmed by geometry
+# Kinds of match that join files; a screenshot joins nothing to its picture. And `near`, without geometry.
+CONFIRMED = ("identical", "same_pixels", "copy", "crop")
 COVERED = 0.97  # share of a picture, and of its resolution, that stands for all of it
 UNMARKED = 0.01  # share of a picture under marks that may be by chance
 MARKED = 0.25  # share of a picture under its own captions, stickers and the like that is always too much to lose
@@ -62,6 +66,12 @@ class View(NamedTuple):
     hidden: float
     chroma: float = 0.0
     kept_chroma: float = 0.0
+
+
+def way_back(transform: Sequence[float]) -> tuple[float, ...]:
+    """The inverse of a homography, row by row."""
+    inverse = np.linalg.inv(np.reshape(transform, (3, 3)))
+    return tuple((inverse / inverse[2, 2]).ravel().tolist())
 
 
 def seen_by(match: Match, is_first: bool) -> View:

@@ -20,7 +20,7 @@ from urllib.parse import quote
 
 from dedup.lastlook import is_looked_at
 from dedup.lettering import relative_path
-from dedup.members import seen_by, what_is_missing
+from dedup.members import seen_by, way_back, what_is_missing
 from dedup.report import replace_file
 from dedup.safeguards import why_it_stays
 from dedup.thumbnails import write_thumbnails
@@ -179,12 +179,9 @@ def _known(i: int, j: int, match: Match, first: Path, second: Path, images_dir: 
 
 def _turned(pair: list) -> list:
     """What is known of a pair, seen from its other file."""
-    import numpy as np
-
     i, j, kind, distance, first, second, why_first, why_second, transform = pair
     if transform:
-        inverse = np.linalg.inv(np.reshape(transform, (3, 3)))
-        transform = [_round(value) for value in (inverse / inverse[2, 2]).ravel()]
+        transform = [_round(value) for value in way_back(transform)]
     return [j, i, kind, distance, second, first, why_second, why_first, transform]
 
 

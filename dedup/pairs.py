@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from dedup.lastlook import is_looked_at, why_they_stay
-from dedup.members import Member, View, seen_by, what_is_missing
+from dedup.members import Member, View, seen_by, way_back, what_is_missing
 from dedup.places import NOWHERE, Places
 from dedup.quality import Details, read_details
 from dedup.safeguards import why_it_stays
@@ -151,13 +151,11 @@ class Pairs:
 
     def look_closer(self, pairs: Iterable[tuple[int, int]]) -> None:
         """Have those rows stay that a closer look finds to show more than their keeper; pairs are (row, keeper)."""
-        found = self.verifier.matches if self.verifier else {}
         going = [(row, keeper) for row, keeper in pairs if row != keeper and self.member(row, keeper).removable]
-        matches = [found.get((min(pair), max(pair))) for pair in going]
         jobs = {
             (row, keeper): (self.paths[row], self.paths[keeper], match.transform, row < keeper)
-            for (row, keeper), match in zip(going, matches, strict=True)
-            if is_looked_at(match)
+            for row, keeper in going
+            if is_looked_at(match := self._match(row, keeper))
         }
         if not jobs:
             return
@@ -170,10 +168,7 @@ class Pairs:
         match = self._match(row, keeper)
         if match is None or match.transform is None:
             return ()
-        if row < keeper:
-            return tuple(match.transform)
-        inverse = np.linalg.inv(np.reshape(match.transform, (3, 3)))
-        return tuple((inverse / inverse[2, 2]).ravel().tolist())
+        return tuple(match.transform) if row < keeper else way_back(match.transform)
 
     def _compared(self, row: int, keeper: int) -> Member:
         width, height = map(int, self.sizes[row])

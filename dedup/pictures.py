@@ -98,7 +98,7 @@ class Picture:
     def keypoints(self) -> Keypoints:
         if not hasattr(_local, "sift"):
             _local.sift = cv2.SIFT_create(KEYPOINTS, nOctaveLayers=2, contrastThreshold=0.03)
-        small = _shrink(self.grey, KEYPOINT_SIDE)
+        small = shrink(self.grey, KEYPOINT_SIDE)
         found, descriptors = _local.sift.detectAndCompute(small, None)
         if not found:
             return Keypoints(np.empty((0, 2), np.float32), np.empty((0, 128), np.uint8))
@@ -111,14 +111,15 @@ class Picture:
 def read_picture(path: Path) -> Picture:
     """Read a picture for confirmation. Raises UnreadableImage."""
     image, (width, height) = load_with_size(path, THUMBNAIL)
-    small = _shrink(image, THUMBNAIL)
+    small = shrink(image, THUMBNAIL)
     grey = cv2.cvtColor(small, cv2.COLOR_RGB2GRAY)
     unit = np.array(grey.shape * 2)[[1, 0, 1, 0]]
     boxes = tuple(tuple(map(float, panel / unit)) for panel in np.reshape(panels(small), (-1, 4)))
-    return Picture(width, height, grey, _shrink(small, COLOURS), content_box(small), boxes)
+    return Picture(width, height, grey, shrink(small, COLOURS), content_box(small), boxes)
 
 
-def _shrink(image, side: int) -> np.ndarray:
+def shrink(image, side: int) -> np.ndarray:
+    """A picture with a long side of `side` px or less."""
     image = np.asarray(image)
     height, width = image.shape[:2]
     scale = side / max(height, width)

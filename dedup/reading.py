@@ -7,7 +7,6 @@ Nothing here needs torch, so that worker processes read while it is loaded.
 
 from __future__ import annotations
 
-import hashlib
 import math
 import os
 from collections.abc import Container, Iterator, Sequence
@@ -20,7 +19,7 @@ from typing import BinaryIO, NamedTuple
 import numpy as np
 from PIL import Image
 
-from dedup.decoding import MAX_BYTES, NAMED, UnreadableImage, decode, open_picture
+from dedup.decoding import MAX_BYTES, NAMED, UnreadableImage, decode, digest_of, open_picture
 from dedup.panels import panels
 from dedup.workers import Lost, run_jobs
 
@@ -151,7 +150,7 @@ def read_into(pixels: np.ndarray, path: Path, known: Container[bytes] = frozense
 def _stamp(file: BinaryIO, ending: str) -> Stamp:
     """Digest a file from its start, and go back there."""
     before = status_of(os.fstat(file.fileno()))
-    content = hashlib.file_digest(file, partial(hashlib.blake2b, digest_size=32)).digest()
+    content = digest_of(file)
     after = status_of(os.fstat(file.fileno()))
     file.seek(0)
     return Stamp(content + (ending.encode() if ending in NAMED else b""), after if before == after else None)

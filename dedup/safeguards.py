@@ -15,7 +15,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from dedup.decoding import BYTES_PER_PIXEL, MAX_BYTES, identify, one_line
+from dedup.decoding import BYTES_PER_PIXEL, MAX_BYTES, digest_of, identify, one_line
 from dedup.workers import Lost, run_apart
 
 RAW = {
@@ -137,7 +137,7 @@ def _read_alpha(path: Path) -> bool:
 
 def _digest(path: Path) -> bytes:
     with path.open("rb") as file:
-        return hashlib.file_digest(file, "blake2b").digest()
+        return digest_of(file)
 
 
 @contextmanager

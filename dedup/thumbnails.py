@@ -8,7 +8,6 @@ Files of equal content share a thumbnail, and what an earlier run made is not ma
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import os
 import re
 from collections.abc import Sequence
@@ -17,7 +16,7 @@ from pathlib import Path
 from PIL import Image
 from tqdm import tqdm
 
-from dedup.decoding import UnreadableImage, load_image
+from dedup.decoding import UnreadableImage, digest_of, load_image
 from dedup.workers import run_jobs
 
 SIDE, QUALITY = 400, 82  # px of the long side; of the JPEG
@@ -65,7 +64,7 @@ def _write_job(job: tuple[Path, Path]) -> str | None:
     path, folder = job
     try:
         with open(path, "rb") as file:
-            digest = hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=32)).hexdigest()
+            digest = digest_of(file).hex()
         thumbnail = thumbnail_path(folder, digest)
         image = None if thumbnail.exists() else load_image(path, SIDE)
     except (OSError, UnreadableImage):  # it was readable a moment ago

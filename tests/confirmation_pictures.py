@@ -9,7 +9,7 @@ import pytest
 from PIL import Image, ImageDraw, ImageEnhance, ImageFilter, ImageFont, ImageOps
 
 from dedup import samples
-from dedup.joining import JOINING
+from dedup.members import CONFIRMED
 from dedup.pictures import read_picture
 from dedup.verification import match_pictures
 
@@ -51,7 +51,7 @@ def match(first, second):
 
 def joined(found):
     """Whether a match makes a cluster of two files."""
-    return found is not None and found.kind in JOINING
+    return found is not None and found.kind in CONFIRMED
 
 
 def moved(found, x, y):

@@ -20,7 +20,7 @@ from dedup.config import Config
 from dedup.encoding import EncoderError, EncoderProcess, LocalEncoder, own_side
 from dedup.pipeline import find_duplicates
 from tests.conftest import PROJECT
-from tests.test_pipeline import Encoder
+from tests.test_pipeline import Encoder, write_pictures
 
 LONG_AGO = time.time() - 1000
 
@@ -35,13 +35,7 @@ def age(folder):
 def config(tmp_path, monkeypatch):
     """Settings for a folder with a picture, a smaller copy, another picture and a broken file."""
     folder = tmp_path / "pictures"
-    (folder / "deep").mkdir(parents=True)
-    noise = np.random.default_rng(0).integers(0, 255, (12, 12, 3), np.uint8)
-    picture = Image.fromarray(noise).resize((240, 240), Image.Resampling.BICUBIC)
-    picture.save(folder / "a.png")
-    picture.resize((200, 200), Image.Resampling.LANCZOS).save(folder / "deep" / "b.png")
-    Image.fromarray(255 - noise[::-1]).resize((240, 240)).save(folder / "d.png")
-    (folder / "e.png").write_bytes(b"no picture")
+    write_pictures(folder, 12, 240, 200)
     age(folder)
     monkeypatch.setattr(reading, "panels", lambda image: [])
     monkeypatch.setattr(memory, "MARGIN", -(10**12))  # ctime can't be set back

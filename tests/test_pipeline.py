@@ -36,18 +36,23 @@ class Encoder(torch.nn.Module):
         return torch.nn.functional.normalize(cells - cells.mean(dim=1, keepdim=True))
 
 
+def write_pictures(folder, cells, side, smaller):
+    """A picture of so many cells, a smaller copy, another picture and a broken file; sides in px."""
+    (folder / "deep").mkdir(parents=True)
+    noise = np.random.default_rng(0).integers(0, 255, (cells, cells, 3), np.uint8)
+    picture = Image.fromarray(noise).resize((side, side), Image.Resampling.BICUBIC)
+    picture.save(folder / "a.png")
+    picture.resize((smaller, smaller), Image.Resampling.LANCZOS).save(folder / "deep" / "b.png")
+    Image.fromarray(255 - noise[::-1]).resize((side, side)).save(folder / "d.png")
+    (folder / "e.png").write_bytes(b"no picture")
+
+
 @pytest.fixture
 def config(tmp_path, monkeypatch):
     """Settings for a folder with a picture, a smaller copy, an exact one, another picture and a broken file."""
     folder = tmp_path / "pictures"
-    (folder / "deep").mkdir(parents=True)
-    noise = np.random.default_rng(0).integers(0, 255, (4, 4, 3), np.uint8)
-    picture = Image.fromarray(noise).resize((64, 64), Image.Resampling.BICUBIC)
-    picture.save(folder / "a.png")
-    picture.resize((40, 40), Image.Resampling.LANCZOS).save(folder / "deep" / "b.png")
+    write_pictures(folder, 4, 64, 40)
     shutil.copy2(folder / "a.png", folder / "c.png")
-    Image.fromarray(255 - noise[::-1]).resize((64, 64)).save(folder / "d.png")
-    (folder / "e.png").write_bytes(b"no picture")
     monkeypatch.setattr(model, "load_encoder", lambda name, size: Encoder())
     return Config.load(configs, images_dir=folder, output_dir=tmp_path / "out", num_workers=0, verify=False)
 

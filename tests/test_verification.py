@@ -11,7 +11,7 @@ from scipy.sparse import csr_matrix
 from scipy.sparse.csgraph import connected_components
 
 from dedup import joining, samples, verification
-from dedup.joining import JOINING
+from dedup.members import CONFIRMED
 from dedup.verification import Verifier
 from tests.confirmation_pictures import collage, cut, photo
 
@@ -78,7 +78,7 @@ def test_the_confirmed_graph_is_symmetric_and_keeps_distances_and_diagonal(album
 def test_leaving_pairs_out_changes_no_group(album, verified):
     exhaustive = Verifier(album, num_workers=0, progress=False)
     exhaustive.match_many([(i, j, 0.1) for i, j in combinations(range(len(album)), 2)])
-    edges = [pair for pair, found in exhaustive.matches.items() if found.kind in JOINING]
+    edges = [pair for pair, found in exhaustive.matches.items() if found.kind in CONFIRMED]
     rows, columns = np.transpose(edges)
     graph = csr_matrix((np.ones(len(edges)), (rows, columns)), shape=(len(album),) * 2)
     assert components(graph) == components(verified[1])
