@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import logging
 import sqlite3
+import time
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from itertools import islice
@@ -83,23 +84,26 @@ class Cache:
         with suppress(OSError):  # if it can't be made, SQLite says so
             self.path.parent.mkdir(parents=True, exist_ok=True)
         self._connect()
-        if self._is_foreign():
+        with self._connection:
+            self._connection.execute("BEGIN IMMEDIATE")  # two that open at once: one looks after the other has marked
+            is_foreign = self._is_foreign()
+            if not is_foreign:
+                for table in TABLES:
+                    self._connection.execute(
+                        f"CREATE TABLE IF NOT EXISTS {table} (key BLOB PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID"
+                    )
+                self._connection.execute(f"PRAGMA application_id = {APPLICATION}")
+                self._connection.execute(f"PRAGMA user_version = {FORMAT}")
+        if is_foreign:
             if self._mark("application_id") != APPLICATION:
                 raise sqlite3.OperationalError("it is another program's")
             self._throw_away("it is not of this version")
-            self._connect()
+            return self._open()
         self._connection.execute("PRAGMA journal_mode = WAL")
         self._connection.execute("PRAGMA synchronous = NORMAL")
-        with self._connection:
-            self._connection.execute("BEGIN IMMEDIATE")
-            for table in TABLES:
-                self._connection.execute(
-                    f"CREATE TABLE IF NOT EXISTS {table} (key BLOB PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID"
-                )
-            self._connection.execute(f"PRAGMA application_id = {APPLICATION}")
-            self._connection.execute(f"PRAGMA user_version = {FORMAT}")
 
     def _connect(self) -> None:
+        self.close()
         self._connection = sqlite3.connect(self.path, timeout=PATIENCE, isolation_level=None)
 
     def _is_foreign(self) -> bool:
@@ -114,7 +118,7 @@ class Cache:
         """Do it, or go on without a cache; a broken file is thrown away and begun anew."""
         try:
             try:
-                return action()
+                return _patiently(action)
             except sqlite3.OperationalError:  # locked for long, a full disk, no right to write
                 raise
             except sqlite3.Error as error:
@@ -133,6 +137,18 @@ class Cache:
                 self.path.with_name(self.path.name + ending).unlink(missing_ok=True)
             except OSError as error:
                 raise sqlite3.OperationalError(str(error)) from error
+
+
+def _patiently(action: Callable[[], list | None]) -> list | None:
+    """Do it as soon as it is not locked: SQLite itself does not wait where it begins a file or turns it to WAL."""
+    end = time.monotonic() + PATIENCE
+    while True:
+        try:
+            return action()
+        except sqlite3.OperationalError as error:
+            if "locked" not in str(error) or time.monotonic() > end:
+                raise
+            time.sleep(PATIENCE / 1000)
 
 
 def _warn(text: str) -> None:

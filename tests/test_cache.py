@@ -4,7 +4,9 @@ import multiprocessing
 import os
 import signal
 import sqlite3
+import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -120,6 +122,23 @@ def test_a_cache_that_another_run_holds_is_done_without_and_stays(path, monkeypa
     other.close()
     assert "remembers nothing" in caplog.text and cache.get("files", [b"key0"]) == {}
     assert get(path, b"key0", b"a") == {b"key0": b"value0"}
+
+
+def test_runs_that_begin_the_file_at_once_all_remember(path, caplog):
+    for k in range(30):
+        file, together = path.with_name(f"{k}.sqlite"), threading.Barrier(4)
+
+        def begin(name, file=file, together=together):
+            together.wait()
+            cache = Cache(file)
+            cache.put("files", [(name, b"kept")])
+            cache.close()
+
+        names = [b"0", b"1", b"2", b"3"]
+        with ThreadPoolExecutor(4) as runs:
+            list(runs.map(begin, names))
+        assert get(file, *names) == dict.fromkeys(names, b"kept")
+    assert not caplog.text
 
 
 def write_forever(path, first):
