@@ -37,10 +37,21 @@ CORES = 2  # of an actor without GPU: one reads, one encodes
 
 
 def list_folder(paths: Sequence[Path], folder: Path) -> pa.Table:
-    """A listing of files in a folder that every machine sees at the same place."""
-    facts = [os.stat(path) for path in paths]
-    names = [os.fsencode(path.relative_to(folder)) for path in paths]
-    return make_listing(names, [fact.st_size for fact in facts], [fact.st_mtime_ns for fact in facts])
+    """A listing of files in a folder that every machine sees at the same place.
+
+    A file that can't be looked at, as one that has vanished, has -1 bytes: who comes to read it will say why.
+    """
+    names, facts = [os.fsencode(path.relative_to(folder)) for path in paths], [_facts(path) for path in paths]
+    return make_listing(names, [size for size, _ in facts], [changed for _, changed in facts])
+
+
+def _facts(path: Path) -> tuple[int, int]:
+    """Size in bytes and mtime in ns."""
+    try:
+        status = os.stat(path)
+    except OSError:
+        return -1, 0
+    return status.st_size, status.st_mtime_ns
 
 
 def embed_on_cluster(

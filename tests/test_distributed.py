@@ -2,6 +2,7 @@
 
 import csv
 import os
+import shutil
 import subprocess
 import sys
 import threading
@@ -104,6 +105,46 @@ def test_an_actor_for_each_gpu_or_for_a_few_cores():
     assert share_out([plain, plain, plain | {"Alive": False}]) == (2, 0, 4)
     assert share_out([plain, gpu]) == (8, 1, 2)
     assert share_out([{"Alive": True, "Resources": {}}]) == (2, 0, 1)
+
+
+@pytest.fixture
+def here(monkeypatch):
+    """Has an actor in this process do what a cluster would."""
+    pytest.importorskip("pyarrow", reason="requirements-ray.txt is not installed")
+    from dedup import distributed
+
+    def run(blocks, address, *settings):
+        actor = distributed._Actor(2, *settings)
+        return (actor(block) for block in blocks)
+
+    monkeypatch.setattr(distributed, "_run", run)
+    return distributed
+
+
+@pytest.fixture
+def few(tmp_path, samples_dir):
+    """Settings for a folder of three sample pictures; its files."""
+    import configs
+    from dedup.config import Config
+
+    folder = tmp_path / "few"
+    folder.mkdir()
+    paths = [Path(shutil.copy(path, folder)) for path in sorted(samples_dir.rglob("*.jpg"))[:3]]
+    return Config.load(configs, images_dir=folder, output_dir=tmp_path / "out", num_workers=0), paths
+
+
+def test_a_file_that_vanishes_is_unreadable_for_the_same_reason_as_without_a_cluster(here, few):
+    from dedup.cache import Cache
+    from dedup.memory import Memory
+    from dedup.model import load_encoder
+    from dedup.pipeline import embed
+
+    config, paths = few
+    paths[1].unlink()
+    found = here.embed_folder(load_encoder("copydet"), paths, config, "nowhere", progress=False)
+    assert found.paths == [paths[0], paths[2]] and list(found.failures) == [paths[1]]
+    plain, _ = embed(config, paths, Memory(Cache(None), config.images_dir, "copydet", None, None), progress=False)
+    assert found.failures == plain.failures
 
 
 @pytest.fixture(scope="module")
