@@ -26,6 +26,7 @@ from dedup.bucket import fetch_files, list_bucket
 from dedup.clusters import cluster_labels
 from dedup.config import Config, ConfigError
 from dedup.embeddings import Embeddings
+from dedup.memory import encoding_code
 from dedup.model import EncoderCNN, load_encoder
 from dedup.parts import make_listing, make_part, missing, read_embeddings, write_part
 from dedup.pipeline import candidate_graph
@@ -204,8 +205,8 @@ class _Actor:
 
 
 def _digest(encoder: EncoderCNN, image_resize: int | None) -> str:
-    """A name for what makes vectors comparable."""
-    digest = hashlib.sha256(repr((image_resize, encoder.image_resize)).encode())
+    """A name for what makes vectors comparable: weights, settings and all the code on the way."""
+    digest = hashlib.sha256(repr((image_resize, encoder.image_resize)).encode() + encoding_code())
     for name, numbers in sorted(encoder.state_dict().items()):
         digest.update(name.encode() + numbers.cpu().numpy().tobytes())
     return digest.hexdigest()[:16]

@@ -24,6 +24,7 @@ from dedup.reading import Stamp, status_of
 
 MARGIN = 2_000_000_000  # ns; a file that changed so shortly before it was read may change again unseen
 TAG = 16  # bytes
+CODE = 8  # of an encoder's tag, its first bytes: of the code; the others are of weights and settings
 HEAD = struct.Struct("<3i")  # width, height, views; vectors follow
 READ_BY = ("decoding", "panels", "reading")  # modules whose source decides what is seen in a file
 ENCODED_BY = (*READ_BY, "checkpoints", "encoding", "model", "resnet")
@@ -117,8 +118,12 @@ def encoder_tag(name: str, image_resize: int | None, embedding_size: int | None)
             weights = hashlib.file_digest(file, "blake2b").hexdigest()
     except OSError:  # a name of torchvision's, whose weights go by its version
         weights = name
-    packages = "numpy", "opencv-python", "pillow", "pillow-heif", "torch", "torchvision"
-    return code_tag(ENCODED_BY, packages, weights, image_resize, embedding_size)
+    return encoding_code()[:CODE] + code_tag((), (), weights, image_resize, embedding_size)[CODE:]
+
+
+def encoding_code() -> bytes:
+    """Digest of all the code, ours and others', on the way from a file to its vectors."""
+    return code_tag(ENCODED_BY, ("numpy", "opencv-python", "pillow", "pillow-heif", "torch", "torchvision"))
 
 
 def code_tag(modules: Sequence[str], packages: Sequence[str], *more: object) -> bytes:

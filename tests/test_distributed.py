@@ -147,6 +147,21 @@ def test_a_file_that_vanishes_is_unreadable_for_the_same_reason_as_without_a_clu
     assert found.failures == plain.failures
 
 
+def test_parts_of_other_code_are_not_taken_for_ours(here, few, monkeypatch):
+    from dedup import memory
+    from dedup.model import load_encoder
+
+    (config, paths), encoder = few, load_encoder("copydet")
+
+    def parts():
+        here.embed_folder(encoder, paths, config, "nowhere", progress=False)
+        return len(list(config.output_dir.rglob("*.parquet")))
+
+    assert (parts(), parts()) == (1, 1)
+    monkeypatch.setattr(memory, "_version", lambda package: "another")
+    assert parts() == 2
+
+
 @pytest.fixture(scope="module")
 def cluster():
     """A head that does no work, and three machines with two cores each."""
