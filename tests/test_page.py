@@ -156,7 +156,7 @@ def test_blink_lays_a_part_on_its_original(sample, run):
     page = sample.page
     sample.cell(cluster, part).locator("[data-act=compare]").click()
     stage = page.locator("#stage")
-    page.wait_for_function("[...document.querySelectorAll('#stage img')].every(image => image.complete)")
+    page.evaluate("Promise.all([...document.querySelectorAll('#stage img')].map(image => image.decode()))")
     boxes = {role: stage.locator(f"img.{role}").bounding_box() for role in ("keeper", "member")}
     assert stage.get_attribute("class") == "show-member"
     assert boxes["member"]["width"] < boxes["keeper"]["width"] and boxes["member"]["x"] > boxes["keeper"]["x"]
@@ -169,7 +169,7 @@ def test_blink_lays_a_part_on_its_original(sample, run):
     assert stage.locator("img.keeper").evaluate("image => image.offsetWidth") == 512
     sample.press("Escape")
     assert not page.locator("#compare").is_visible()
-    page.wait_for_function("document.activeElement.className === 'photo'")
+    page.wait_for_selector(".photo:focus")
 
 
 def test_blink_turns_with_the_keeper(sample, run):
@@ -345,6 +345,20 @@ def test_nothing_serious_for_axe(visit, run, scheme, width):
                    if each["impact"] in ("serious", "critical")]  # fmt: skip
         assert serious == []
         opened.press("Escape")
+
+
+@pytest.mark.parametrize(("width", "rows"), [(1280, 1), (1024, 2), (768, 2), (390, 4)])
+def test_the_tools_fit_when_every_kind_occurs(visit, tmp_path, width, rows):
+    kinds = ("identical", "same_pixels", "copy", "crop", "contains", "similar", "indirect")
+    data = made_up([["a.jpg", *(f"{kind}.jpg" for kind in kinds)]])
+    for pair, kind in zip(data["clusters"][0]["pairs"], kinds, strict=True):
+        pair[2] = kind
+    page = visit(write_made_up(tmp_path, data), viewport={"width": width, "height": 800}).page
+    assert page.locator("#kinds label").count() == 7
+    tops = page.evaluate("[...document.querySelectorAll('#tools > :not(datalist)')].map(each => "
+                         "Math.round((each.getBoundingClientRect().top + each.getBoundingClientRect().bottom) / 20))")  # fmt: skip
+    assert len(set(tops)) == rows
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
 
 
 def test_a_phone_has_no_sideways_scrolling(visit, run):

@@ -168,7 +168,7 @@ function cell(cluster, place, keeper, seen, group) {
 }
 
 const KINDS = {identical: "identical", same_pixels: "same pixels", copy: "copy", crop: "crop", contains: "contains",
-  similar: "similar", near: "near", indirect: "no match of its own"};
+  similar: "similar", near: "near", indirect: "indirect"};
 const FATES = {keeper: "kept", goes: "goes", check: "goes", stays: "stays"};
 const ACTS = [["compare", "Compare", "b"], ["stay", "Keep this too", "x"], ["split", "Split off", "s"],
   ["different", "Not a duplicate", "n"]];
