@@ -355,8 +355,8 @@ def test_the_tools_fit_when_every_kind_occurs(visit, tmp_path, width, rows):
         pair[2] = kind
     page = visit(write_made_up(tmp_path, data), viewport={"width": width, "height": 800}).page
     assert page.locator("#kinds label").count() == 7
-    tops = page.evaluate("[...document.querySelectorAll('#tools > :not(datalist)')].map(each => "
-                         "Math.round((each.getBoundingClientRect().top + each.getBoundingClientRect().bottom) / 20))")  # fmt: skip
+    boxes = [each.bounding_box() for each in page.locator("#tools > :not(datalist)").all()]
+    tops = [round((box["y"] + box["height"] / 2) / 10) for box in boxes]
     assert len(set(tops)) == rows
     assert page.evaluate("document.documentElement.scrollWidth") <= width
 
