@@ -121,7 +121,7 @@ def read_batches(
 
     Parameters
     ----------
-    batch_size : pictures a batch, 1 or more
+    batch_size : files a batch, 1 or more; fewer where they would take too much memory, as `Reader` says
     num_workers : processes that decode; 0 = this one
     with_panels : whether the pictures of a screenshot or collage are cut out too; they follow the whole, with its index
 

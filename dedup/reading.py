@@ -7,7 +7,6 @@ Nothing here needs torch, so that worker processes read while it is loaded.
 
 from __future__ import annotations
 
-import math
 import os
 from collections.abc import Container, Iterator, Sequence
 from contextlib import closing
@@ -25,6 +24,8 @@ from dedup.workers import Lost, run_jobs
 
 AHEAD = 128  # pictures decoded, or a batch, while the encoder is at work
 BEHIND = 2  # batches that the encoder may still be looking at
+TOGETHER = 256  # files in the largest batch: their numbers fit an encoder's pipe, so that writing there never blocks us
+RING = 1 << 29  # bytes of squares in shared memory; more only where four files have more
 MEMORY_LIMIT = 4 * MAX_BYTES  # of a worker: a decoder's own buffers come on top of the picture
 
 
@@ -64,13 +65,14 @@ class Reader:
     Parameters
     ----------
     side : S in px; the whole picture is squeezed into the square
-    batch_size : files a batch, 1 or more
+    batch_size : files a batch, 1 or more; fewer where so many would take more than TOGETHER files or RING bytes
     num_workers : processes that decode; 0 = this one
     views : 1, and room for so many pictures of a screenshot or collage, cut out; they follow the whole
     known : contents that need no decoding: their files are stamped, and give no squares
 
     Attributes
     ----------
+    batch_size : files a batch
     ring : the bytes of `squares`, which other processes can be given
     squares : (slots, views, S, S, 3) uint8; a batch stays in it while BEHIND further ones are read
     """
@@ -86,11 +88,13 @@ class Reader:
     ):
         if batch_size < 1 or num_workers < 0:
             raise ValueError(f"batch_size is 1 or more, num_workers 0 or more, got {batch_size} and {num_workers}")
-        self._count, self.batch_size = len(paths), batch_size
-        ahead = max(AHEAD, batch_size)
-        slots = min(len(paths), ahead + (BEHIND + 1) * batch_size)
-        self._slots = max(1, math.ceil(slots / batch_size) * batch_size)
-        self.ring = RawArray("B", self._slots * views * side * side * 3)
+        slot = views * side * side * 3  # bytes
+        room = max(BEHIND + 2, RING // slot)  # slots
+        self._count, self.batch_size = len(paths), min(batch_size, TOGETHER, room // (BEHIND + 2))
+        behind = (BEHIND + 1) * self.batch_size
+        ahead = min(max(AHEAD, self.batch_size), room - behind)
+        self._slots = max(1, min(len(paths), ahead + behind))
+        self.ring = RawArray("B", self._slots * slot)
         self.squares = as_squares(self.ring, views, side)
         jobs = [(index % self._slots, path) for index, path in enumerate(paths)]
         job = partial(_read_job, self.ring, views, side, known)

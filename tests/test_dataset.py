@@ -1,6 +1,7 @@
 """Reading a folder: which files, upright and RGB whatever the format, in batches that skip what can't be read."""
 
 import multiprocessing
+from pathlib import Path
 
 import numpy as np
 import pillow_heif
@@ -9,7 +10,7 @@ import torch
 from PIL import Image
 from torch.utils.data import DataLoader
 
-from dedup import workers
+from dedup import reading, workers
 from dedup.dataset import ImagesDataset, UnreadableImage, list_images, load_image, read_batches
 
 KINDS = ["JPEG", "PNG", "WEBP", "TIFF", "AVIF", "HEIF", "MPO"]
@@ -248,6 +249,27 @@ class TestReadBatches:
         dataset = ImagesDataset(list_images(tmp_path, [".png"]), 4)
         images = torch.cat([images for images, _ in read_batches(dataset, 2, 2)])
         assert images[:, 0, 0, 0].tolist() == list(range(0, 240, 4))
+
+    @pytest.mark.parametrize("side", [32, 160, 1024])
+    def test_memory_is_bounded_for_any_batch_size(self, side, monkeypatch):
+        monkeypatch.setattr(reading, "RawArray", lambda kind, size: bytearray(size // 1000))  # the size alone counts
+        monkeypatch.setattr(reading, "as_squares", lambda ring, views, side: ring)
+        for batch_size in (1, 32, 4096, 65_536):
+            reader = reading.Reader([Path("x")] * 100_000, side, batch_size, 0, 5)
+            assert len(reader.ring) * 1000 <= reading.RING and 1 <= reader.batch_size <= batch_size
+
+    @pytest.mark.parametrize("num_workers", [0, 2])
+    @pytest.mark.parametrize("ring", [1, 10_000])
+    def test_where_a_batch_does_not_fit_into_memory_smaller_ones_show_the_same(
+        self, tmp_path, ring, num_workers, monkeypatch
+    ):
+        for number in range(60):
+            Image.new("RGB", (9, 9), (4 * number,) * 3).save(tmp_path / f"{number:02}.png")
+        monkeypatch.setattr(reading, "RING", ring)
+        dataset = ImagesDataset(list_images(tmp_path, [".png"]), 16)
+        images, indices = zip(*read_batches(dataset, 4096, num_workers), strict=True)
+        assert torch.cat(indices).tolist() == list(range(60)) and len(images) > 10
+        assert torch.cat(images)[:, 0, 0, 0].tolist() == list(range(0, 240, 4))
 
     @pytest.mark.parametrize("num_workers", [0, 2])
     def test_nothing_to_read(self, tmp_path, num_workers):
