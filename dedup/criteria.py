@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from datetime import timedelta
 from typing import NamedTuple
 
+from dedup.lettering import count_of
 from dedup.members import COVERED, FADED, UNMARKED, View
 from dedup.pairs import Pairs
 
@@ -18,10 +18,11 @@ SAME_PLACE = 0.01  # difference of mean cosine distances that says nothing
 SAME_SHAPE, CLEAR = 1.03, 0.1  # ratio of proportions that is no stretching; share of votes that is no chance
 A_TINGE = 1.0  # mean chroma (CIELAB) of a picture that is not quite grey
 NO_CHANCE = 1.1  # ratio of quantisation steps, or of bits per pixel, that is no chance
+OTHER_FORMAT = 1.5  # ratio of bits per pixel that is none between formats: WebP needs two thirds of a JPEG's
 # what decides, in order
 SHOWS, COLOURS, CLEAN, PIXELS, FOLDER, SHAPE, PLACE, COMPRESSION, METADATA, VOTES, AGE, NAME = range(12)
 COPIED = re.compile(r"copy|copie|copia|cópia|kopie|コピー|副本|\(\d+\)$", re.IGNORECASE)  # in what systems name copies
-NEAREST, FINER, SOURCE = "nearest to the others", "less compressed", "the other was saved again from it"
+NEAREST, SOURCE = "nearest to the others", "the other was saved again from it"
 
 
 class Verdict(NamedTuple):
@@ -95,14 +96,15 @@ def _by_shape(pairs: Pairs, one: int, other: int, rows: Sequence[int]) -> Verdic
     like = {row: sum(_are_near(shapes[row], shape, SAME_SHAPE) for shape in shapes.values()) for row in (one, other)}
     if _are_near(shapes[one], shapes[other], SAME_SHAPE) or like[one] == like[other]:
         return None
-    return Verdict(SHAPE, max(like, key=like.get), "not stretched, as most are")
+    return Verdict(SHAPE, max(like, key=like.get), "has the proportions of most others")
 
 
 def _by_place(pairs: Pairs, one: int, other: int, rows: Sequence[int]) -> Verdict | None:
     means = pairs.means(rows)
     if abs(means[one] - means[other]) <= SAME_PLACE:
         return None
-    return Verdict(PLACE, min(one, other, key=means.get), NEAREST)
+    nearer, farther = sorted((one, other), key=means.get)
+    return Verdict(PLACE, nearer, f"{NEAREST}, {means[nearer]:.3f} on average, not {means[farther]:.3f}")
 
 
 def _by_votes(pairs: Pairs, one: int, other: int, rows: Sequence[int]) -> Verdict | None:
@@ -113,7 +115,7 @@ def _by_votes(pairs: Pairs, one: int, other: int, rows: Sequence[int]) -> Verdic
     if made == {""} and pairs.are_laid_alike(one, other) and (verdict := _by_compression(pairs, one, other)):
         return verdict
     votes, clear = pairs.votes(one, other, rows), 0.0 if "edited" in made else CLEAR
-    return Verdict(VOTES, one if votes > 0 else other, NEAREST) if abs(votes) > clear else None
+    return Verdict(VOTES, one if votes > 0 else other, "nearer to more of the others") if abs(votes) > clear else None
 
 
 def _by_making(pairs: Pairs, one: int, other: int) -> Verdict | None:
@@ -125,24 +127,33 @@ def _by_making(pairs: Pairs, one: int, other: int) -> Verdict | None:
     if view and view.kind == "same_pixels" and first.lossless != second.lossless:
         return Verdict(COMPRESSION, coarser, SOURCE)  # what can hold all was made from what can not
     if not (first.lossless or second.lossless or (first.step and second.step)):
-        return _by_bits(one, other, first.bits / max(second.bits, 1e-6))
+        chance = OTHER_FORMAT if first.step or second.step else NO_CHANCE
+        return _by_bits(one, other, first.bits / max(second.bits, 1e-6), chance)
     made = pairs.how_made(finer, coarser)
-    verdicts = {"saved again": Verdict(COMPRESSION, coarser, SOURCE), "compressed": Verdict(COMPRESSION, finer, FINER)}
-    return verdicts.get(made)
+    if made == "saved again":
+        return Verdict(COMPRESSION, coarser, SOURCE)
+    return Verdict(COMPRESSION, finer, _how_fine(pairs, finer, coarser)) if made == "compressed" else None
 
 
 def _by_compression(pairs: Pairs, one: int, other: int) -> Verdict | None:
-    """Compression as far as headers tell."""
+    """Compression as far as headers tell: of lossy files, those that tell their steps."""
     first, second = pairs.details(one), pairs.details(other)
     if first.lossless != second.lossless:
-        return Verdict(COMPRESSION, one if first.lossless else other, "saved without loss")
-    if _are_near(first.step, second.step, NO_CHANCE):
+        finer, coarser = (one, other) if first.lossless else (other, one)
+    elif not first.step or not second.step or _are_near(first.step, second.step, NO_CHANCE):
         return None
-    return Verdict(COMPRESSION, one if first.step < second.step else other, FINER)
+    else:
+        finer, coarser = (one, other) if first.step < second.step else (other, one)
+    return Verdict(COMPRESSION, finer, _how_fine(pairs, finer, coarser))
 
 
-def _by_bits(one: int, other: int, ratio: float) -> Verdict | None:
-    if _are_near(ratio, 1, NO_CHANCE):
+def _how_fine(pairs: Pairs, finer: int, coarser: int) -> str:
+    first, second = pairs.details(finer), pairs.details(coarser)
+    return "saved without loss" if first.lossless else f"compressed {_times(second.step / first.step)} finer"
+
+
+def _by_bits(one: int, other: int, ratio: float, chance: float) -> Verdict | None:
+    if _are_near(ratio, 1, chance):
         return None
     more = max(ratio, 1 / max(ratio, 0.01))
     return Verdict(COMPRESSION, one if ratio > 1 else other, f"{_times(more)} the bits per pixel")
@@ -165,8 +176,15 @@ def _by_age(pairs: Pairs, one: int, other: int) -> Verdict:
         if len(said) == 1:
             return Verdict(NAME, one if said == [other] else other, "the other is named a copy")
         return Verdict(NAME, older, "first by name")
-    days = timedelta(microseconds=apart // 1000).days
-    return Verdict(AGE, older, f"older by {days:,} day{'s' * (days != 1)}" if days else "older")
+    return Verdict(AGE, older, f"older by {_duration(apart // 10**9)}")
+
+
+def _duration(seconds: int) -> str:
+    """In the largest unit that it is at least one of."""
+    for unit, length in (("day", 86_400), ("hour", 3600), ("minute", 60), ("second", 1)):
+        if seconds >= length:
+            return count_of(seconds // length, unit)
+    return "less than a second"
 
 
 def _are_near(first: float, second: float, ratio: float) -> bool:

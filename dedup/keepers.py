@@ -7,11 +7,13 @@ from collections.abc import Iterator, Sequence
 from itertools import combinations
 
 from dedup.criteria import NEAREST, SAME_PLACE, by_share, by_sight, compare
+from dedup.lettering import count_of
 from dedup.members import COVERED, UNMARKED
 from dedup.pairs import Pairs
 
 BY_SIZE, BY_PLACE, BY_MATCHES = 1, 2, 1  # how many of each are tried as the keeper
 ALMOST = 0.1  # share of a cluster's files that may stay for the sake of a better keeper
+ONE = 1  # file that may so where it is no tenth of them, if another still goes
 CHANCE = 1  # file more that may stay, where a sample tells of a cluster
 EQUAL = 0.02  # cosine distance up to which a file that shows the same may be the keeper's better
 CENTRAL = 4  # files, nearest to all others, that may be so as well
@@ -60,7 +62,8 @@ def better_equal(pairs: Pairs, rows: Sequence[int], keeper: int) -> int:
     for _ in range(ROUNDS):
         before = best
         for row in (keeper, *equals):
-            best = compare(pairs, best, row, rows).better if row != best else best
+            if row != best and compare(pairs, best, row, rows).better == row and _shows_all(pairs, row, best):
+                best = row
         if best == before:
             break
     else:  # of three, each may be better than the next
@@ -72,9 +75,12 @@ def better_equal(pairs: Pairs, rows: Sequence[int], keeper: int) -> int:
 
 
 def better_keeper(pairs: Pairs, rows: Sequence[int], better: int, chosen: int) -> int:
-    """The one that is better in itself, if it lets nearly as many other rows go; else the one chosen before."""
-    lost = 0 if better == chosen else _going(pairs, rows, chosen) - _going(pairs, rows, better)
-    return better if lost <= ALMOST * len(rows) else chosen
+    """The one that is better in itself, if it lets go nearly all that the one chosen before does; else that one."""
+    if better == chosen:
+        return chosen
+    others = [row for row in rows if row == chosen or (row != better and pairs.member(row, chosen).removable)]
+    staying = sum(not pairs.member(row, better).removable for row in others)
+    return better if staying <= max(ALMOST * len(rows), ONE * (staying < len(others))) else chosen
 
 
 def why_kept(pairs: Pairs, rows: Sequence[int], keeper: int) -> str:
@@ -89,7 +95,8 @@ def why_kept(pairs: Pairs, rows: Sequence[int], keeper: int) -> str:
             verdicts.append((view.kind != "identical", verdict.rank, verdict.why))
     if verdicts:
         return max(verdicts, key=lambda verdict: verdict[:2])[2]
-    return "lets most others go" if _going(pairs, rows, keeper) else NEAREST
+    going = _going(pairs, rows, keeper)
+    return f"lets {going} of {count_of(len(rows) - 1, 'other')} go" if going else NEAREST
 
 
 def _going(pairs: Pairs, rows: Sequence[int], keeper: int) -> int:
@@ -114,6 +121,11 @@ def _equals(pairs: Pairs, rows: Sequence[int], keeper: int) -> Iterator[int]:
     found.sort()
     twins = sum(not differs for differs, *_ in found)
     return (row for *_, row in found[: twins + EQUALS])
+
+
+def _shows_all(pairs: Pairs, row: int, other: int) -> bool:
+    view = pairs.view(other, row)
+    return view is not None and view.coverage >= COVERED and view.hidden <= UNMARKED
 
 
 def _shows_better(pairs: Pairs, other: int, keeper: int) -> bool:

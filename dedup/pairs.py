@@ -119,7 +119,8 @@ class Pairs:
         """How the less compressed of two matched files was made from the other: `traces.how_made`, or nothing."""
         if (finer, coarser) not in self._made:
             self._made[finer, coarser] = ""
-            if self.details(coarser).step and self.are_laid_alike(finer, coarser):
+            is_known = self.details(finer).step or self.details(finer).lossless  # how it was compressed
+            if is_known and self.details(coarser).step and self.are_laid_alike(finer, coarser):
                 planes = read_plane(self.paths[finer]), read_plane(self.paths[coarser])
                 self._made[finer, coarser] = "" if None in planes else how_made(*planes)
         return self._made[finer, coarser]

@@ -91,6 +91,13 @@ def test_a_file_that_was_saved_again_is_known_by_its_coefficients(save, first, s
     assert how_made(read_plane(source), read_plane(save(opened(earlier), "later", first))) in ("alike", "saved again")
 
 
+def test_a_lossless_file_with_just_the_pixels_of_a_jpeg_was_made_from_it(save):
+    """Although steps as fine as these leave nothing to tell by."""
+    source = save(photo(), "source", 99)
+    assert how_made(read_plane(save(opened(source), "again")), read_plane(source)) == "saved again"
+    assert how_made(read_plane(save(photo(), "earlier")), read_plane(source)) != "saved again"
+
+
 def test_a_caption_leaves_the_traces_of_saving_and_a_change_all_over_does_not(save):
     source = save(photo(), "source", 60)
     captioned = opened(source)
