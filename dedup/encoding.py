@@ -10,13 +10,15 @@ import multiprocessing
 import os
 import signal
 from collections import deque
-from contextlib import AbstractContextManager, nullcontext, suppress
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from dedup.decoding import one_line
 from dedup.reading import BEHIND, Reader, as_squares
 from dedup.workers import START_METHOD, await_message
 
@@ -27,7 +29,7 @@ WEIGHTS_DIR = Path(__file__).parent / "weights"
 
 
 class EncoderError(ValueError):
-    """An encoder cannot be had as asked; its text is one line with the way out."""
+    """An encoder cannot be had as asked, or fails at work; its text is one line with the way out."""
 
 
 class About(NamedTuple):
@@ -54,7 +56,8 @@ class LocalEncoder:
         from dedup.resnet import fold_batch_norms
 
         self.about = about_encoder(encoder, device)
-        self._device, self._encoder = device, copy.deepcopy(encoder).to(device).eval()
+        with _failures_told(device):
+            self._device, self._encoder = device, copy.deepcopy(encoder).to(device).eval()
         if hasattr(self._encoder, "trunk"):
             fold_batch_norms(self._encoder.trunk)
         self._found: deque[np.ndarray] = deque()
@@ -67,12 +70,18 @@ class LocalEncoder:
         return self._found.popleft()
 
     def encode(self, images: np.ndarray, at_once: int) -> np.ndarray:
-        """(b, S, S, 3) uint8  ->  (b, embedding_size) float32; `at_once` of them take memory for activations."""
+        """(b, S, S, 3) uint8  ->  (b, embedding_size) float32; `at_once` of them take memory for activations.
+
+        Raises EncoderError.
+        """
         import torch
 
-        with torch.inference_mode(), fast_arithmetic(self._device):
+        with _failures_told(self._device), torch.inference_mode(), fast_arithmetic(self._device):
             parts = torch.from_numpy(images).permute(0, 3, 1, 2).split(at_once)  # (<= at_once, 3, S, S), channels_last
-            return torch.cat([self._encoder(part.to(self._device)).cpu() for part in parts]).numpy()
+            vectors = torch.cat([self._encoder(part.to(self._device)).cpu() for part in parts]).numpy()
+        if not (abs(np.linalg.norm(vectors, axis=1) - 1) < 0.01).all():  # not a number, or nothing
+            raise EncoderError("the encoder's vectors are not of unit norm: its weights are broken; fetch them again")
+        return vectors
 
     def close(self) -> None:
         """Nothing is left open."""
@@ -130,6 +139,16 @@ class EncoderProcess:
         if isinstance(found, Exception):
             raise found
         return found
+
+
+@contextmanager
+def _failures_told(device: object) -> Iterator[None]:
+    """Turn what torch raises at work, mostly for want of memory, into an EncoderError."""
+    try:
+        yield
+    except (RuntimeError, MemoryError) as error:
+        text = f"the encoder failed on {device}: {one_line(error)}; a smaller batch_size needs less memory"
+        raise EncoderError(text) from error
 
 
 def about_encoder(encoder: torch.nn.Module, device: object) -> About:

@@ -80,7 +80,7 @@ def find_duplicates(config: Config, progress: bool = True, ray: str | None = Non
     Raises
     ------
     ConfigError : output_dir is images_dir, or what it remembers of earlier decisions can't be read
-    EncoderError : the encoder can't be loaded
+    EncoderError : the encoder can't be loaded, or fails at work
     OSError : images_dir can't be read
     """
     paths, different = images_to_search(config), _different(config)

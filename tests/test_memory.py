@@ -13,12 +13,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from safetensors import safe_open
 
 import configs
 from dedup import memory, model, reading, verification
+from dedup.cache import Cache
 from dedup.config import Config
-from dedup.encoding import EncoderError, EncoderProcess, LocalEncoder, own_side
+from dedup.encoding import WEIGHTS_DIR, EncoderError, EncoderProcess, LocalEncoder, own_side
 from dedup.pipeline import find_duplicates
+from dedup.workers import START_METHOD
 from tests.conftest import PROJECT
 from tests.test_pipeline import Encoder, write_pictures
 
@@ -248,3 +251,55 @@ def test_an_encoder_whose_process_dies():
     with pytest.raises(ChildProcessError, match="smaller batch_size"):
         encoder.take()
     encoder.close()
+
+
+FAILING = """
+import multiprocessing
+import sys
+import main
+from dedup import encoding
+
+plain, calls = encoding.fast_arithmetic, []
+
+
+def failing(device):
+    import torch
+
+    calls.append(device)
+    if len(calls) > 2:
+        raise torch.OutOfMemoryError("CUDA out of memory.\\nTried to allocate 2 GiB")
+    return plain(device)
+
+
+encoding.fast_arithmetic = failing
+if __name__ == "__main__":
+    folder, output, workers = sys.argv[1:]
+    code = main.main([folder, "--output", output, "--num-workers", workers, "--batch-size", "2", "--quiet"])
+    sys.exit("a process is left" if multiprocessing.active_children() else code)
+"""
+
+
+@pytest.mark.skipif(START_METHOD != "fork", reason="the encoder's process gets its fault by a fork")
+@pytest.mark.parametrize("num_workers", [0, 2])
+def test_an_encoder_that_fails_midway_is_one_line_and_leaves_no_process(num_workers, tmp_path, samples_dir):
+    command = [sys.executable, "-c", FAILING, samples_dir, tmp_path, str(num_workers)]
+    done = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 2 and done.stderr.count("\n") == 1, done.stderr
+    assert "CUDA out of memory. Tried to allocate 2 GiB; a smaller batch_size" in done.stderr
+    kept = Cache(tmp_path / "cache.sqlite")
+    assert kept.count("pictures") >= 2  # for the next run
+    kept.close()
+
+
+def test_weights_that_are_no_numbers_are_one_line(tmp_path, samples_dir):
+    from safetensors.numpy import load_file, save_file
+
+    shipped, broken = WEIGHTS_DIR / "copydet.safetensors", tmp_path / "broken.safetensors"
+    with safe_open(shipped, "np") as file:
+        metadata = file.metadata()
+    tensors = load_file(shipped)
+    save_file(tensors | {"embedding.bias": tensors["embedding.bias"] * np.nan}, broken, metadata)
+    command = [sys.executable, "main.py", samples_dir, "--encoder", broken, "--output", tmp_path, "--quiet"]
+    done = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 2 and done.stderr.count("\n") == 1, done.stderr
+    assert "weights are broken" in done.stderr
