@@ -281,9 +281,13 @@ def conclude(outcome, done: str, images_dir: Path) -> int:
     """Say what a removal call observed, and what to run next; its exit code."""
     from dedup import summary, trash
     from dedup.lettering import count_of
+    from dedup.outcome import Outcome
 
     run_name = f" (run {summary.shown(outcome.run)})" if outcome.run else ""
-    say([*summary.refusals(outcome), f"{count_of(len(outcome.done), 'file')} {done}{run_name}"])
+    counted = f"{count_of(len(outcome.done), 'file')} {done}{run_name}"
+    if done == "put back" and outcome.run and outcome == Outcome(run=outcome.run):  # undo has looked for each file
+        counted = f"nothing to put back: every file is in its place already{run_name}"
+    say([*summary.refusals(outcome), counted])
     if outcome.message:
         fail(outcome.message, outcome.exit_code)
     say(summary.advice(outcome, done, images_dir, trash.waiting_runs(images_dir)))

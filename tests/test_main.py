@@ -186,6 +186,20 @@ def test_removal_can_be_undone(how, find, pictures, tmp_path, capsys, monkeypatc
     assert tree(pictures) == before
 
 
+def test_a_second_undo_says_that_all_is_back(find, pictures, tmp_path, capsys):
+    find()
+    assert call(pictures, "--output", tmp_path / "out", "--quiet", "--delete") == 0
+    assert call(pictures, "--undo") == 0
+    capsys.readouterr()
+    assert call(pictures, "--undo") == 0
+    said = capsys.readouterr().out
+    assert "every file is in its place already (run " in said and "0 files" not in said
+    (pictures / "b.png").unlink()
+    assert call(pictures, "--undo") == 1  # it is looked for
+    said = capsys.readouterr().out
+    assert "refused: b.png" in said and "in its place" not in said
+
+
 def test_purge_destroys_what_is_old_enough(find, pictures, tmp_path, capsys):
     find()
     assert call(pictures, "--output", tmp_path / "out", "--quiet", "--delete") == 0
