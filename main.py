@@ -200,17 +200,18 @@ def search(config: Config, options: argparse.Namespace) -> int:
     similar = config.output_dir / "similar.csv"
     report.write_similar(result.similar, folder, similar)
     planned = removal.make_plan(result.clusters, folder, plan, read_since=began, contents=contents)
-    say([f"encoder {summary.shown(config.encoder)} on {result.device}"])
+    if paths:
+        say([f"encoder {summary.shown(config.encoder)} on {result.device}"])
     say(summary.reading(len(paths), failures, folder, unreadable))
     if planned.message:  # the plan that lies there, if any, is another run's
         return fail(planned.message, planned.exit_code)
+    if not paths:
+        return fail("none of the images could be read", BAD_USAGE)
     say(summary.refusals(planned))
     say(summary.finding(result.clusters, result.epsilon, planned, folder))
     say(summary.leaving(result.similar, similar))
     say(summary.shown(line) for line in report.describe_report(result.clusters, folder, written).splitlines())
     say([f"to look at them and decide, open {summary.shown(summary.near(reviewed))}"])
-    if not paths:
-        return fail("none of the images could be read", BAD_USAGE)
     if options.dry_run:
         say(["would go, nothing was moved:", *summary.planning(result.clusters, planned, folder)])
     elif config.delete_files and planned.done:
