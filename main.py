@@ -17,7 +17,7 @@ from pathlib import Path
 import configs
 from dedup.config import CHECKS, Config, ConfigError
 
-BAD_USAGE, STOPPED, INTERRUPTED = 2, 4, 130
+BAD_USAGE, STOPPED, INTERRUPTED, UNHEARD = 2, 4, 130, 141
 REMOVALS = ("delete_files", "dry_run", "apply", "undo", "purge")
 INTERRUPTION = "interrupted; what was moved, if anything, comes back with --undo"
 EPILOG = """\
@@ -40,6 +40,7 @@ exit codes:
   3  another run is at work in this folder
   4  input or output error; stopped, --undo still works
   130  interrupted
+  141  what read the output went away; stopped, --undo still works
 
 Defaults stand in configs.py. Relative paths given here start at the current folder."""
 
@@ -95,6 +96,17 @@ def age(text: str) -> timedelta:
 def main(arguments: list[str] | None = None) -> int:
     for stream in (sys.stdout, sys.stderr):
         stream.reconfigure(errors="backslashreplace")
+    try:
+        return answer(arguments)
+    except BrokenPipeError:  # the reader of our output has seen enough
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        for stream in (sys.stdout, sys.stderr):
+            os.dup2(nowhere, stream.fileno())
+        return UNHEARD
+
+
+def answer(arguments: list[str] | None) -> int:
+    """Check the command line and run it; what ends it early is told in one line. The exit code."""
     parser = build_parser()
     options = parser.parse_args(arguments)
     if options.calibrate is not None and any(vars(options).get(name) for name in REMOVALS):
@@ -113,13 +125,10 @@ def main(arguments: list[str] | None = None) -> int:
         if error.name not in ("ray", "pyarrow"):
             raise
         return fail("--ray needs packages of its own: pip install -r requirements-ray.txt", BAD_USAGE)
-    except ConnectionError as error:
-        return fail(f"no Ray cluster at {options.ray}: {error}", BAD_USAGE)
     except KeyboardInterrupt as why:
         return fail(f"interrupted; {why}" if str(why) else INTERRUPTION, INTERRUPTED)
-    except BrokenPipeError:  # the reader of our output has seen enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return STOPPED
+    except BrokenPipeError:
+        raise
     except OSError as error:
         return fail(f"{error.strerror or error}: {error.filename or ''}".rstrip(": "), STOPPED)
 

@@ -25,6 +25,7 @@ import dedup
 from dedup.bucket import fetch_files, list_bucket
 from dedup.clusters import cluster_labels
 from dedup.config import Config, ConfigError
+from dedup.decoding import one_line
 from dedup.embeddings import Embeddings
 from dedup.memory import encoding_code
 from dedup.model import EncoderCNN, load_encoder
@@ -83,7 +84,7 @@ def embed_on_cluster(
 
     Raises
     ------
-    ConnectionError : there is no cluster at that address
+    ConfigError : there is no cluster at that address
     """
     parts = parts / _digest(encoder, image_resize)
     parts.mkdir(parents=True, exist_ok=True)
@@ -123,7 +124,7 @@ def cluster_bucket(source: str, config: Config, address: str, progress: bool = T
 
     Raises
     ------
-    ConfigError : the source can't be listed
+    ConfigError : the source can't be listed, or there is no cluster
     """
     try:
         listing = list_bucket(source, config.extensions)
@@ -155,7 +156,10 @@ def _run(blocks: list[pa.Table], address: str, *settings):
     import ray
 
     packages = [str(Path(dedup.__file__).parent)]
-    ray.init(address, runtime_env={"py_modules": packages}, ignore_reinit_error=True, log_to_driver=False)
+    try:
+        ray.init(address, runtime_env={"py_modules": packages}, ignore_reinit_error=True, log_to_driver=False)
+    except (ConnectionError, ValueError) as error:  # the latter for what is no address
+        raise ConfigError(f"no Ray cluster at {address}: {one_line(error)}") from error
     ray.data.DataContext.get_current().enable_progress_bars = False
     cores, gpus, actors = share_out(ray.nodes())
     done = ray.data.from_arrow(blocks).map_batches(

@@ -301,6 +301,36 @@ def test_what_ends_a_run_is_one_line(error, code, says, find, pictures, tmp_path
     assert says in said and said.count("\n") == 1
 
 
+@pytest.mark.skipif(os.name == "nt", reason="pipes are closed in another way there")
+@pytest.mark.parametrize("arguments", [["pictures", "--undo"], ["missing"]])
+@pytest.mark.parametrize("streams", [["stdout"], ["stdout", "stderr"]])
+def test_a_reader_that_goes_away_ends_a_run_quietly(streams, arguments, tmp_path):
+    folder = tmp_path / "pictures"
+    (folder / ".dedup-trash").mkdir(parents=True)
+    reading, writing = os.pipe()
+    os.close(reading)
+    errors = subprocess.STDOUT if "stderr" in streams else subprocess.PIPE
+    words = [sys.executable, PROJECT / "main.py", *arguments]
+    done = subprocess.run(words, cwd=tmp_path, stdout=writing, stderr=errors, text=True)
+    os.close(writing)
+    silent = arguments == ["missing"] and streams == ["stdout"]  # writes to stderr alone
+    assert done.returncode == (2 if silent else 141)
+    assert silent or not done.stderr
+
+
+def test_an_address_without_a_cluster_is_one_line(pictures, tmp_path):
+    pytest.importorskip("ray", reason="requirements-ray.txt is not installed")
+    done = run(pictures, "--output", tmp_path / "out", "--quiet", "--ray", "ray://127.0.0.1:1")
+    assert done.returncode == 2 and "no Ray cluster at ray://127.0.0.1:1: " in done.stderr.splitlines()[-1]
+    assert "Traceback" not in done.stderr
+
+
+def test_an_error_that_is_not_rays_is_not_called_so(find, pictures, tmp_path, capsys):
+    find(ConnectionResetError(errno.ECONNRESET, "Connection reset by peer"))
+    assert call(pictures, "--output", tmp_path / "out", "--quiet") == 4
+    assert capsys.readouterr().err == "main.py: Connection reset by peer\n"
+
+
 def test_a_fault_of_ours_is_not_hidden(find, pictures, tmp_path):
     find(ValueError("ours"))
     with pytest.raises(ValueError, match="ours"):
