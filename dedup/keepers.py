@@ -60,11 +60,12 @@ def better_equal(pairs: Pairs, rows: Sequence[int], keeper: int) -> int:
     """Of the files that show just what the keeper shows, the best. Every row is matched with the keeper already."""
     equals, best = list(_equals(pairs, rows, keeper)), keeper
     for _ in range(ROUNDS):
-        before = best
+        passed = {best}
         for row in (keeper, *equals):
             if row != best and compare(pairs, best, row, rows).better == row and _shows_all(pairs, row, best):
                 best = row
-        if best == before:
+                passed.add(row)
+        if len(passed) == 1:
             break
     else:  # of three, each may be better than the next
         wins = Counter(compare(pairs, *two, rows).better for two in combinations((keeper, *equals), 2))

@@ -5,13 +5,16 @@ import os
 import warnings
 from dataclasses import dataclass, replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from PIL import Image
 from scipy.sparse import csr_matrix
 
+from dedup import keepers
 from dedup.clusters import build_clusters, cluster_labels
+from dedup.criteria import Verdict
 from dedup.embeddings import Embeddings
 from dedup.verification import Verifier as RealVerifier
 from tests.test_traces import photo
@@ -247,6 +250,15 @@ def test_what_is_better_than_the_keeper_shows_all_of_it(tmp_path):
     marked = Match(first_coverage=0.96, first_extra=0.03, second_coverage=0.98)
     (cluster,) = folder.build({("a", "b"): Match(), ("a", "c"): Match(), ("b", "c"): marked})
     assert (cluster.keeper.path.stem, cluster.why) == ("b", "older by 2 seconds")
+
+
+def test_of_files_that_are_each_better_than_the_next_the_one_that_is_better_than_most_is_kept(monkeypatch):
+    """2 is better than 1, 3 than 2, 1 than 3 and than all others; whoever asks in turn ends at 3 each time."""
+    better = dict(zip(itertools.combinations(range(5), 2), (1, 2, 3, 4, 2, 1, 1, 3, 4, 3), strict=True))
+    monkeypatch.setattr(keepers, "compare", lambda _, one, other, rows: Verdict(0, better[*sorted((one, other))], ""))
+    monkeypatch.setattr(keepers, "_equals", lambda pairs, rows, keeper: iter(row for row in rows if row != keeper))
+    monkeypatch.setattr(keepers, "_shows_all", lambda pairs, row, other: True)
+    assert keepers.better_equal(SimpleNamespace(is_enlarged=lambda *rows: False), range(5), 0) == 1
 
 
 def test_a_chained_member_stays(tmp_path):
