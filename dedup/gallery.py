@@ -14,7 +14,8 @@ from matplotlib.patches import Rectangle
 from PIL import Image
 
 from dedup.decoding import load_image
-from dedup.grid import CELL, DPI, GAP, GREY, INK, LINE, MARGIN, PAGE, DrawnFigure
+from dedup.figures import CELL, DPI, GREY, INK, PAGE, DrawnFigure
+from dedup.grid import GAP, LINE, MARGIN
 from dedup.lettering import drawable, font_families, shorten
 
 SIZE = 12.5  # of captions, in px

@@ -1,21 +1,19 @@
-"""Pictures to look at: clusters or distances in, matplotlib figures out. Nothing here uses pyplot or a display."""
+"""Clusters to look at: clusters in, a matplotlib figure with a row of pictures for each out."""
 
 from __future__ import annotations
 
-import io
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.font_manager import FontProperties
 from matplotlib.patches import FancyBboxPatch, Polygon, Rectangle
 from PIL import Image
-from PIL.PngImagePlugin import PngInfo
 
 from dedup.decoding import UnreadableImage, load_image
+from dedup.figures import BLUE, CELL, DPI, GREY, INK, LIGHT, PAGE, VERMILION, DrawnFigure
 from dedup.insets import insets
 from dedup.lettering import (
     count_of,
@@ -31,43 +29,9 @@ from dedup.lettering import (
 if TYPE_CHECKING:
     from dedup.clusters import Cluster, Member
 
-# Blue and vermilion stay apart for every kind of colour blindness (Okabe & Ito, 2008); darkened to be read as text.
-BLUE, VERMILION = "#0068A8", "#B94A00"
-INK, GREY, LIGHT, PAGE, CELL = "#1F2933", "#5B6673", "#D3D8DE", "#F4F5F7", "#E6E9ED"
-DPI = 100
 SIDE, GAP, MARGIN, HEADER = 184, 16, 24, 40  # pixels, as all lengths below
 COLUMNS, FEWEST_COLUMNS, HIGHEST = 8, 4, 60_000
 LINE, CAPTION, SMALL = 17, 12.5, 11.5
-MARK = "Shows"  # keyword of the PNG's text
-
-
-class DrawnFigure(Figure):
-    """A Figure that a notebook shows by itself, and whose PNG is the same byte for byte each time."""
-
-    def __init__(self, width: float, height: float, **kwargs):
-        super().__init__(figsize=(width / DPI, height / DPI), dpi=DPI, **kwargs)
-        FigureCanvasAgg(self)
-
-    def png(self, mark: str = "") -> bytes:
-        """The figure as PNG, free of dates and of the names of programs; `read_mark` gives the mark back."""
-        self.canvas.draw()
-        buffer, notes = io.BytesIO(), PngInfo()
-        if mark:
-            notes.add_text(MARK, mark)
-        Image.fromarray(np.asarray(self.canvas.buffer_rgba())[..., :3]).save(buffer, "PNG", pnginfo=notes)
-        return buffer.getvalue()
-
-    def _repr_png_(self) -> bytes:
-        return self.png()
-
-
-def read_mark(path: Path) -> str:
-    """The mark of a figure's file; empty if there is none."""
-    try:
-        with Image.open(path, formats=["PNG"]) as image:
-            return str(image.info.get(MARK, ""))
-    except (OSError, ValueError, SyntaxError):
-        return ""
 
 
 class Strip(NamedTuple):

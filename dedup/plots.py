@@ -9,7 +9,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from scipy.sparse import csr_matrix, issparse
 
-from dedup.grid import BLUE, GREY, INK, LIGHT, VERMILION, DrawnFigure
+from dedup.figures import BLUE, GREY, INK, LIGHT, VERMILION, DrawnFigure
 
 if TYPE_CHECKING:
     from dedup.calibration import Calibration

@@ -14,7 +14,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from dedup.grid import layout, plot_cluster_grid, read_mark
+from dedup.figures import read_mark
+from dedup.grid import layout, plot_cluster_grid
 from dedup.lettering import count_of, escape, format_bytes, relative_path, unescape
 from dedup.memory import code_tag
 from dedup.plots import plot_distance_histogram, plot_k_distances

@@ -89,18 +89,19 @@ def _first_word(name: str) -> str:
 
 
 def _more_inside(member_path: Path, keeper_path: Path) -> str:
-    if member_path.stat().st_size == keeper_path.stat().st_size and _digest(member_path) == _digest(keeper_path):
+    member, keeper = ((path, *_status(path)) for path in (member_path, keeper_path))
+    if member[1] == keeper[1] and _digest(*member) == _digest(*keeper):
         return ""
-    (own, frames), (kept, _) = (_header(path, *_status(path)) for path in (member_path, keeper_path))
+    (own, frames), (kept, _) = _header(*member), _header(*keeper)
     only = own - kept
-    if _is_transparent(member_path, *_status(member_path)) and not _is_transparent(keeper_path, *_status(keeper_path)):
+    if _is_transparent(*member) and not _is_transparent(*keeper):
         only |= {"transparency"}
     if only:
         return f"has the {' and '.join(sorted(only))} that its keeper lacks"
     if frames == 1:
         return ""
-    count, different, content = _frames(member_path)
-    return f"has {count} different frames or pages" if different and content != _frames(keeper_path)[2] else ""
+    count, different, content = _frames(*member)
+    return f"has {count} different frames or pages" if different and content != _frames(*keeper)[2] else ""
 
 
 def _status(path: Path) -> tuple[int, int]:
@@ -109,7 +110,8 @@ def _status(path: Path) -> tuple[int, int]:
     return status.st_size, status.st_mtime_ns
 
 
-@lru_cache(maxsize=1 << 14)  # a keeper comes again with each of its members
+# A keeper comes again with each of its members, and on the page each with each.
+@lru_cache(maxsize=1 << 14)
 def _header(path: Path, size: int, mtime_ns: int) -> tuple[frozenset[str], int]:
     """What else a file tells, and its number of frames or pages."""
     with open_header(path) as image:
@@ -135,7 +137,8 @@ def _read_alpha(path: Path) -> bool:
         return image.convert("RGBA").getchannel("A").getextrema()[0] < 255
 
 
-def _digest(path: Path) -> bytes:
+@lru_cache(maxsize=1 << 14)
+def _digest(path: Path, size: int, mtime_ns: int) -> bytes:
     with path.open("rb") as file:
         return digest_of(file)
 
@@ -174,7 +177,8 @@ def _is_deep(image: Image.Image) -> bool:
     return image.format == "PPM" and any(tile[3][1] > 255 for tile in image.tile if tile[0].startswith("ppm"))
 
 
-def _frames(path: Path) -> tuple[int, bool, bytes]:
+@lru_cache(maxsize=1 << 10)
+def _frames(path: Path, size: int, mtime_ns: int) -> tuple[int, bool, bytes]:
     """Number of frames or pages, whether they differ, and a digest of all their pixels."""
     found = run_apart(_read_frames, path, memory_limit=4 * MAX_BYTES)
     if isinstance(found, Lost):

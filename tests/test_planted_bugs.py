@@ -316,7 +316,7 @@ BUGS = {
     ),
     "the only 16 bits may go": ("safeguards", "if _is_deep(image) else", "if False else"),
     "other frames may go": ("safeguards", "if different and content", "if False and content"),
-    "the keeper's frames are not looked at": ("safeguards", " and content != _frames(keeper_path)[2]", ""),
+    "the keeper's frames are not looked at": ("safeguards", " and content != _frames(*keeper)[2]", ""),
     "any number of frames is read": ("safeguards", "if count > _MOST_FRAMES:", FALSE),
     "a frame of any size is read": (
         "safeguards",

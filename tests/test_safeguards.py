@@ -1,6 +1,7 @@
 """Why a duplicate stays: one small pair of files for each reason, and its near miss that may go."""
 
 import ctypes
+import itertools
 import os
 import time
 from pathlib import Path
@@ -219,6 +220,16 @@ def test_pages_that_repeat_the_first_may_go(keeper, tmp_path):
     page = Image.new("RGB", (8, 8), "red")
     page.save(tmp_path / "a.tif", save_all=True, append_images=[page])
     assert why_it_stays(tmp_path / "a.tif", keeper, tmp_path) == ""
+
+
+def test_each_file_is_read_once_however_many_pairs_ask_and_again_once_it_changed(tmp_path, monkeypatch):
+    files, read = [picture(tmp_path / f"{name}.png") for name in "abcd"], []
+    monkeypatch.setattr(safeguards, "digest_of", lambda file: read.append(file.name) or file.read())
+    for member, keeper in itertools.permutations(files, 2):
+        assert why_it_stays(member, keeper, tmp_path) == ""
+    assert sorted(map(str, read)) == sorted(map(str, files))
+    os.utime(files[0], (10**9, 10**9))
+    assert why_it_stays(files[0], files[1], tmp_path) == "" and list(map(str, read[4:])) == [str(files[0])]
 
 
 def test_what_can_not_be_compared_stays(keeper, tmp_path):
