@@ -11,7 +11,6 @@ from PIL import Image
 
 import configs
 import main
-from benchmarks.page import measure_page, write_large_page
 from dedup.clusters import Cluster, Member
 from dedup.config import Config
 from dedup.judgement import Match
@@ -19,6 +18,7 @@ from dedup.page import page_data, render
 from dedup.places import NOWHERE
 from tests.browser import Visit, browser, made_up, visit, write_made_up
 from tests.conftest import PROJECT
+from tests.page_timing import measure_page, write_large_page
 
 __all__ = ["browser", "visit"]
 
@@ -325,7 +325,7 @@ def test_five_thousand_clusters_stay_quick(browser, tmp_path):
 
 
 def test_the_page_is_measured_by_the_clock(browser, tmp_path):
-    """What `python -m benchmarks.page` prints of 5,000 clusters, of 30; figures of a busy machine fail no test."""
+    """What `python -m tests.page_timing` prints of 5,000 clusters, of 30; figures of a busy machine fail no test."""
     seconds, frames = measure_page(browser, write_large_page(tmp_path, clusters=30), frames=20)
     assert seconds > 0.01 and len(frames) == 20 and (frames > 1).all()
 

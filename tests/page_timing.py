@@ -1,6 +1,6 @@
 """Measure how long the review page takes to show and to scroll, by the clock, in Chromium without a window or a GPU.
 
-    python -m benchmarks.page [CLUSTERS]
+    python -m tests.page_timing [CLUSTERS]
 
 Prints the time from opening the page to its first pictures, and how long frames take while it is scrolled.
 """
@@ -62,9 +62,8 @@ def main() -> None:
         browser.close()
     median, high, longest = np.percentile(frames, (50, 99, 100)).round()
     print(f"{clusters:,} clusters of {FILES} files: {seconds:.2f} s to the first view")
-    print(
-        f"{len(frames)} frames while scrolling, in ms: median {median:g}, 99 of 100 within {high:g}, longest {longest:g}"
-    )
+    told = f"median {median:g} ms, 99 of 100 within {high:g}, longest {longest:g}"
+    print(f"{len(frames)} frames while scrolling: {told}")
 
 
 if __name__ == "__main__":
