@@ -20,15 +20,15 @@ SIZE = {"width": 1280, "height": 1110}
 
 
 def shoot(page_file: Path) -> bytes:
-    """The top of the page, with the second cluster's crop chosen."""
+    """The top of the page, with the first cluster's crop chosen."""
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
         page = browser.new_page(viewport=SIZE, color_scheme="light")
         page.goto(page_file.as_uri())
         page.wait_for_selector(".cell")
-        for key in ("ArrowRight", "ArrowDown", *["ArrowRight"] * 4):
+        for key in ["ArrowRight"] * 4:
             page.keyboard.press(key)
-        page.wait_for_function("[...document.images].every(image => image.complete)")
+        page.evaluate("Promise.all([...document.images].map(image => image.decode()))")
         png = page.screenshot()
         browser.close()
     return png
