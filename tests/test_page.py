@@ -367,6 +367,17 @@ def test_the_tools_fit_when_every_kind_occurs(visit, tmp_path, width, rows):
     assert page.evaluate("document.documentElement.scrollWidth") <= width
 
 
+def test_a_long_name_shows_its_end(visit, tmp_path):
+    names = ["a.jpg", "IMG " + "long " * 40 + "(2).jpg", "W" * 24, "صورة " * 12 + "(3).jpg"]
+    opened = visit(write_made_up(tmp_path, made_up([names])))
+    for place, name in enumerate(names):
+        cell = opened.cell(0, place)
+        assert cell.locator(".name").text_content() == name
+        box, end = cell.bounding_box(), cell.locator(".name span").last.bounding_box()
+        assert box["x"] < end["x"] and end["x"] + end["width"] < box["x"] + box["width"]
+    assert [opened.cell(0, place).locator(".name span").count() for place in range(4)] == [1, 2, 1, 2]
+
+
 def test_a_phone_has_no_sideways_scrolling(visit, run):
     opened = visit(run[1] / "report.html", viewport={"width": 360, "height": 740}, has_touch=True, is_mobile=True)
     page = opened.page

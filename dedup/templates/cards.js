@@ -157,7 +157,7 @@ function cell(cluster, place, keeper, seen, group) {
     photo,
     isKeeper ? "" : make("input", {type: "checkbox", class: "mark", "data-act": "mark", "aria-label": `Mark ${name}`,
       title: "Mark (m)", ...(marked.has(key) ? {checked: true} : {})}),
-    make("p", {class: "name", title: shown(file.path)}, make("bdi", {}, name)),
+    make("p", {class: "name", title: shown(file.path)}, make("bdi", {}, ...parted(name))),
     make("p", {class: "facts place"}, make("bdi", {}, shown(folderOf(file))), make("span", {}, file.date)),
     make("p", {class: "facts"}, `${file.width} × ${file.height} · ${bytes(file.bytes)}`),
     make("p", {class: "facts"}, kind.filter(Boolean).join(" · ") || " "),
@@ -165,6 +165,13 @@ function cell(cluster, place, keeper, seen, group) {
     make("div", {class: "acts"}, ...(group.length > 1 ? ACTS : []).filter(([act]) => !isKeeper || act === "compare")
       .map(([act, label, hint]) => make("button", {type: "button", "data-act": act, "aria-label": `${label}: ${name}`,
         title: `${label} (${hint})`, "aria-pressed": act === "stay" ? seen.reason === "you keep it too" : null}, icon(act)))));
+}
+
+// A long name in two parts, so that its end stays in view.
+function parted(name) {
+  const chars = [...name];
+  const parts = chars.length > 24 ? [chars.slice(0, -12), chars.slice(-12)] : [chars];
+  return parts.map((part) => make("span", {}, part.join("")));
 }
 
 const KINDS = {identical: "identical", same_pixels: "same pixels", copy: "copy", crop: "crop", contains: "contains",
