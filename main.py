@@ -9,6 +9,7 @@ import argparse
 import os
 import re
 import sys
+import tempfile
 import time
 from collections.abc import Iterable
 from datetime import timedelta
@@ -144,6 +145,8 @@ def run(options: argparse.Namespace) -> int:
     if not config.images_dir.is_dir():
         what = "is a file, not a folder" if config.images_dir.exists() else "does not exist"
         raise ConfigError(f"images_dir {config.images_dir} {what}; give the folder that holds the pictures")
+    if not os.access(config.images_dir, os.R_OK | os.X_OK):
+        raise ConfigError(f"images_dir {config.images_dir} can't be read: permission denied")
     from dedup.places import Places
 
     options.places = Places.find(config.images_dir, options.keep_in, options.protect)
@@ -155,10 +158,15 @@ def run(options: argparse.Namespace) -> int:
 
 
 def make_output(config: Config) -> None:
+    """Have a folder to write to, before any work is done that could not be written down."""
+    what = "made"
     try:
         config.output_dir.mkdir(parents=True, exist_ok=True)
+        what = "written to"
+        tempfile.TemporaryFile(dir=config.output_dir).close()
     except OSError as error:
-        raise ConfigError(f"output_dir {config.output_dir} can't be made: {error.strerror}; choose another") from error
+        text = f"output_dir {config.output_dir} can't be {what}: {error.strerror}; choose another"
+        raise ConfigError(text) from error
 
 
 def search_bucket(source: str, config: Config, options: argparse.Namespace) -> int:
@@ -233,6 +241,7 @@ def search(config: Config, options: argparse.Namespace) -> int:
 
 def calibrate(config: Config, options: argparse.Namespace) -> int:
     """Find the epsilon of a wanted precision for this folder, and draw how it was found."""
+    make_output(config)
     from dedup import calibration, plots, summary
     from dedup.encoding import EncoderError
     from dedup.model import load_encoder
@@ -245,7 +254,6 @@ def calibrate(config: Config, options: argparse.Namespace) -> int:
     except (EncoderError, calibration.CalibrationError) as error:
         raise ConfigError(str(error)) from error
     curve = config.output_dir / "calibration.png"
-    config.output_dir.mkdir(parents=True, exist_ok=True)
     plots.plot_calibration(found).savefig(curve)
     given = [name for name in ("encoder", "embedding_size", "image_resize") if name in vars(options)]
     same = [word for name in given for word in ("--" + name.replace("_", "-"), str(vars(options)[name]))]

@@ -126,6 +126,45 @@ def test_wrong_usage_is_one_line_and_code_2(arguments, says, pictures, monkeypat
     assert tree(pictures) == before
 
 
+@pytest.fixture
+def forbidden(pictures):
+    """Takes rights from a folder and tells whether that had an effect, as it has none for a superuser."""
+    changed = []
+
+    def forbid(folder: Path, mode: int) -> Path:
+        changed.append((folder, folder.stat().st_mode))
+        folder.chmod(mode)
+        if os.access(folder, os.R_OK | os.W_OK):
+            pytest.skip("this user may do everything")
+        return folder
+
+    yield forbid
+    for folder, mode in changed:
+        folder.chmod(mode)
+
+
+@pytest.mark.parametrize("arguments", [[], ["--undo"], ["--purge", "--older-than", "0d"], ["--calibrate", "0.9"]])
+def test_a_folder_that_can_not_be_read_is_one_line_and_code_2(
+    arguments, pictures, tmp_path, monkeypatch, forbidden, capsys
+):
+    forbidden(pictures, 0o000)
+    assert call(pictures, "--output", tmp_path / "out", *arguments) == 2
+    said = capsys.readouterr()
+    assert "can't be read: permission denied" in said.err and (said.err + said.out).count("\n") == 1
+
+
+@pytest.mark.parametrize("arguments", [[], ["--calibrate", "0.9"]])
+def test_an_output_that_can_not_be_written_is_told_before_any_work(
+    arguments, find, pictures, tmp_path, forbidden, capsys
+):
+    find(AssertionError("work was done"))
+    (tmp_path / "out").mkdir()
+    forbidden(tmp_path / "out", 0o500)
+    assert call(pictures, "--output", tmp_path / "out", *arguments) == 2
+    said = capsys.readouterr().err
+    assert "can't be written to: Permission denied; choose another" in said and said.count("\n") == 1
+
+
 def test_a_run_says_what_was_found_and_what_to_do(find, pictures, tmp_path, capsys):
     find(failures={pictures / "broken.jpg": "not an image\nat all"})
     before = tree(pictures)
