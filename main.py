@@ -27,6 +27,7 @@ examples:
   python main.py photos --dry-run                 the same, and list every file that would go
   python main.py photos --epsilon 0.1             compare less alike pictures as well
   python main.py photos --protect photos/archive  never move what lies in photos/archive
+  python main.py new --against archive            say which files in new are in the archive already; it stays untouched
   python main.py photos --calibrate 0.99          say at which epsilon 99 of 100 candidates are right
   python main.py photos --delete                  move what can go to a trash folder inside photos
   python main.py photos --apply plan.jsonl        do what a plan says, after you have looked at it or edited it
@@ -69,6 +70,13 @@ def build_parser() -> argparse.ArgumentParser:
     add("--no-cache", dest="cache", action="store_false", help="neither use nor keep what earlier runs found out")
     add("--keep-in", metavar="DIR", action="append", default=[], help="of files that show the same, keep one in here")
     add("--protect", metavar="DIR", action="append", default=[], help="compare what is in here, and never move it")
+    add(
+        "--against",
+        metavar="DIR",
+        action="append",
+        default=[],
+        help="an archive: only what it shows goes, and none of it",
+    )
     add("--calibrate", type=float, metavar="P", default=None, help="only find the epsilon of this precision, as 0.99")
     add("--ray", metavar="ADDRESS", default=None, help="read and embed on a Ray cluster; see docs/scale.md")
     add("--quiet", action="store_true", default=False, help="no progress bars")
@@ -137,6 +145,8 @@ def answer(arguments: list[str] | None) -> int:
 def run(options: argparse.Namespace) -> int:
     """Do the one thing that was asked for; the exit code."""
     source = str(getattr(options, "images_dir", ""))
+    if options.against and (options.ray or "://" in source):
+        raise ConfigError("--against compares folders on this machine: it goes without --ray and buckets")
     if "://" in source:
         del options.images_dir
     config = Config.load(configs, **{name: value for name, value in vars(options).items() if name in CHECKS})
@@ -149,7 +159,8 @@ def run(options: argparse.Namespace) -> int:
         raise ConfigError(f"images_dir {config.images_dir} can't be read: permission denied")
     from dedup.places import Places
 
-    options.places = Places.find(config.images_dir, options.keep_in, options.protect)
+    folders = options.keep_in, options.protect, options.against, config.output_dir
+    options.places = Places.find(config.images_dir, *folders)
     if options.apply or options.undo or options.purge:
         return change(config, options)
     if options.calibrate is not None:
@@ -210,32 +221,35 @@ def search(config: Config, options: argparse.Namespace) -> int:
     contents = dict(zip(paths, result.embeddings.contents, strict=False))
     drawn = contents if config.cache else {}
     written = report.write_report(result.clusters, folder, config.output_dir, progress=progress, contents=drawn)
-    protect = [word for path in options.protect for word in ("--protect", Path(path))]
+    again = [word for path in options.protect for word in ("--protect", Path(path))] + summary.against(options.against)
     output = ("--output", Path(options.output_dir)) if "output_dir" in vars(options) else ()
-    apply = summary.command(folder, "--apply", page.DECISIONS, *output, *protect)
+    apply = summary.command(folder, "--apply", page.DECISIONS, *output, *again)
     reviewed = page.write_page(config, result, apply, progress)
     similar = config.output_dir / "similar.csv"
     report.write_similar(result.similar, folder, similar)
-    planned = removal.make_plan(result.clusters, folder, plan, read_since=began, contents=contents)
+    places, archived = options.places, None
+    if options.against:
+        archived = sum(places.archive_of(path) > 0 for path in paths)
+    planned = removal.make_plan(result.clusters, folder, plan, read_since=began, contents=contents, places=places)
     if paths:
         say([f"encoder {summary.shown(config.encoder)} on {result.device}"])
-    say(summary.reading(len(paths), failures, folder, unreadable))
+    say(summary.reading(len(paths), failures, folder, unreadable, archived))
     if planned.message:  # the plan that lies there, if any, is another run's
         return fail(planned.message, planned.exit_code)
     if not paths:
         return fail("none of the images could be read", BAD_USAGE)
     say(summary.refusals(planned))
-    say(summary.finding(result.clusters, result.epsilon, planned, folder))
+    say(summary.finding(result.clusters, result.epsilon, planned, folder, archived is not None))
     say(summary.leaving(result.similar, similar))
     say(summary.shown(line) for line in report.describe_report(result.clusters, folder, written).splitlines())
     say([f"to look at them and decide, open {summary.shown(summary.near(reviewed))}"])
     if options.dry_run:
         say(["would go, nothing was moved:", *summary.planning(result.clusters, planned, folder)])
     elif config.delete_files and planned.done:
-        applied = removal.apply_plan(plan, folder, places=options.places)
-        return max(planned.exit_code, conclude(applied, "moved to the trash", folder))
+        applied = removal.apply_plan(plan, folder, places=places)
+        return max(planned.exit_code, conclude(applied, "moved to the trash", folder, options.against))
     if planned.done:
-        say(["to move them to the trash:", "  " + summary.command(folder, "--apply", plan, *protect)])
+        say(["to move them to the trash:", "  " + summary.command(folder, "--apply", plan, *again)])
     return planned.exit_code
 
 
@@ -275,10 +289,11 @@ def change(config: Config, options: argparse.Namespace) -> int:
         if is_decisions(Path(options.apply)):
             return apply_decisions(config, options)
         applied = removal.apply_plan(Path(options.apply), folder, places=options.places)
-        return conclude(applied, "moved to the trash", folder)
+        return conclude(applied, "moved to the trash", folder, options.against)
     if options.undo:
-        return conclude(removal.undo(folder, options.run), "put back", folder)
-    return conclude(removal.purge(folder, options.run, options.older_than), "destroyed", folder)
+        return conclude(removal.undo(folder, options.run), "put back", folder, options.against)
+    purged = removal.purge(folder, options.run, options.older_than, places=options.places)
+    return conclude(purged, "destroyed", folder, options.against)
 
 
 def apply_decisions(config: Config, options: argparse.Namespace) -> int:
@@ -292,10 +307,10 @@ def apply_decisions(config: Config, options: argparse.Namespace) -> int:
     if remembered:
         store = summary.shown(summary.near(config.output_dir / apart.NAME))
         say([f"{count_of(remembered, 'pair')} remembered as no duplicates, in {store}"])
-    return conclude(outcome, "moved to the trash", config.images_dir)
+    return conclude(outcome, "moved to the trash", config.images_dir, options.against)
 
 
-def conclude(outcome, done: str, images_dir: Path) -> int:
+def conclude(outcome, done: str, images_dir: Path, archives: list[str]) -> int:
     """Say what a removal call observed, and what to run next; its exit code."""
     from dedup import summary, trash
     from dedup.lettering import count_of
@@ -308,7 +323,7 @@ def conclude(outcome, done: str, images_dir: Path) -> int:
     say([*summary.refusals(outcome), counted])
     if outcome.message:
         fail(outcome.message, outcome.exit_code)
-    say(summary.advice(outcome, done, images_dir, trash.waiting_runs(images_dir)))
+    say(summary.advice(outcome, done, images_dir, trash.waiting_runs(images_dir), archives))
     return outcome.exit_code
 
 

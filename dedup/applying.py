@@ -19,11 +19,11 @@ from tqdm import tqdm
 from dedup import removal
 from dedup.apart import remember
 from dedup.decisions import Content, Named, Removal, read_decisions
-from dedup.folders import Folder, Snapshot
-from dedup.journal import BadRecord, File
-from dedup.outcome import SOME_REFUSED, Outcome, Refused, Tally, told
+from dedup.folders import Snapshot
+from dedup.journal import File
+from dedup.outcome import SOME_REFUSED, Outcome, Refused, Tally
 from dedup.places import NOWHERE, Places
-from dedup.recheck import read
+from dedup.recheck import open_roots, read
 
 if TYPE_CHECKING:
     from dedup.verification import Verifier
@@ -62,7 +62,7 @@ def apply_decisions(
     output_dir : where pairs that are no duplicates are remembered
     num_workers : processes that read and compare; 0 = this one
     progress : show bars on stderr
-    places : folders whose files never go, whatever was decided
+    places : folders whose files never go, whatever was decided; the archives that were compared with
 
     Returns
     -------
@@ -70,17 +70,18 @@ def apply_decisions(
     """
     tally, began, remembered = Tally(), time.time(), 0
     with tally.ending():
-        decisions = read_decisions(path)
+        decisions = read_decisions(path, len(places.against))
+        roots = images_dir, *places.against
         if decisions.different:
             remember(output_dir, decisions.different)
             remembered = len(decisions.different)
-        unchanged = list(_unchanged(decisions.removals, images_dir, tally))
-        groups = _groups(unchanged, images_dir, tally, num_workers, progress, places)
+        unchanged = list(_unchanged(decisions.removals, roots, tally))
+        groups = _groups(unchanged, roots, tally, num_workers, progress, places)
         files = {file for each in unchanged for file in each}
-        contents = {images_dir.joinpath(*file.parts): bytes.fromhex(file.content.blake2b) for file in files}
+        contents = {_path(roots, file): bytes.fromhex(file.content.blake2b) for file in files}
         with tempfile.TemporaryDirectory() as holder:
             plan = Path(holder) / "plan.jsonl"
-            planned = removal.make_plan(groups, images_dir, plan, began, contents)
+            planned = removal.make_plan(groups, images_dir, plan, began, contents, places)
             applied = removal.apply_plan(plan, images_dir, places=places) if planned.done else planned
         refused = (*tally.refused, *(planned.refused if applied is not planned else ()), *applied.refused)
         exit_code = applied.exit_code or SOME_REFUSED * bool(refused)
@@ -88,21 +89,22 @@ def apply_decisions(
     return tally.outcome(), remembered
 
 
-def _unchanged(removals: Sequence[Removal], images_dir: Path, tally: Tally) -> Iterator[Removal]:
+def _path(roots: Sequence[Path], file: Named) -> Path:
+    return roots[file.archive].joinpath(*file.parts)
+
+
+def _unchanged(removals: Sequence[Removal], roots: Sequence[Path], tally: Tally) -> Iterator[Removal]:
     """The removals whose two files, reached without a link, hold what they held; the others are refused."""
-    try:
-        root = Folder.open(images_dir)
-    except OSError as error:
-        raise BadRecord(told(error)) from None
-    held: dict[tuple[str, ...], Content] = {}
-    with root:
+    held: dict[Path, Content] = {}
+    with open_roots(roots[0], roots[1:]) as folders:
         for each in removals:
             try:
                 for role, file in (("its keeper", each.keep), ("it", each.drop)):
-                    if file.parts not in held:
-                        now = read(root, File(file.parts, Snapshot(0, 0, 0, 0, "")), role)
-                        held[file.parts] = Content(now.size, now.blake2b)
-                    if held[file.parts] != file.content:
+                    path = _path(roots, file)
+                    if path not in held:
+                        now = read(folders[file.archive], File(file.parts, Snapshot(0, 0, 0, 0, "")), role)
+                        held[path] = Content(now.size, now.blake2b)
+                    if held[path] != file.content:
                         raise Refused(f"{role} no longer holds what it held")
             except Refused as reason:
                 tally.refused.append((Path(*each.drop.parts), str(reason)))
@@ -111,38 +113,36 @@ def _unchanged(removals: Sequence[Removal], images_dir: Path, tally: Tally) -> I
 
 
 def _groups(
-    removals: Sequence[Removal], images_dir: Path, tally: Tally, num_workers: int, progress: bool, places: Places
+    removals: Sequence[Removal], roots: Sequence[Path], tally: Tally, num_workers: int, progress: bool, places: Places
 ) -> list[_Group]:
     """The removals that a new match allows, by keeper; the others are refused."""
     from dedup.safeguards import why_it_stays
 
     members: dict[Named, list[_Going]] = {}
-    for each, kind, missing in _matched(removals, images_dir, num_workers, progress):
-        keeper, drop = (images_dir.joinpath(*file.parts) for file in each)
-        if reason := places.protects(drop) or missing or why_it_stays(drop, keeper, images_dir):
-            tally.refused.append((drop.relative_to(images_dir), reason))
+    for each, kind, missing in _matched(removals, roots, num_workers, progress):
+        keeper, drop = (_path(roots, file) for file in each)
+        reason = places.protects(drop, keeper) or missing
+        if reason := reason or why_it_stays(drop, keeper, roots[0], roots[each.keep.archive]):
+            tally.refused.append((drop.relative_to(roots[0]), reason))
         else:
             members.setdefault(each.keep, []).append(_Going(drop, each.drop.content.size, kind, removable=True))
-    return [
-        _Group(_Going(images_dir.joinpath(*keep.parts), keep.content.size), tuple(going))
-        for keep, going in members.items()
-    ]
+    return [_Group(_Going(_path(roots, keep), keep.content.size), tuple(going)) for keep, going in members.items()]
 
 
 def _matched(
-    removals: Sequence[Removal], images_dir: Path, num_workers: int, progress: bool
+    removals: Sequence[Removal], roots: Sequence[Path], num_workers: int, progress: bool
 ) -> Iterator[tuple[Removal, str, str]]:
     """Each removal with the kind of its match, and what its keeper does not show of it."""
     from dedup.verification import Verifier
 
-    files = sorted({file.parts for each in removals for file in each})
-    rows = {parts: row for row, parts in enumerate(files)}
-    verifier = Verifier([images_dir.joinpath(*parts) for parts in files], num_workers, progress=False)
+    files = sorted({_path(roots, file) for each in removals for file in each})
+    rows = {path: row for row, path in enumerate(files)}
+    verifier = Verifier(files, num_workers, progress=False)
     by_keeper = iter(sorted(removals))
     with tqdm(total=len(removals), desc="Confirming", unit=" pairs", disable=not progress) as bar:
         while batch := list(itertools.islice(by_keeper, AT_ONCE)):
             apart = [each for each in batch if each.keep.content != each.drop.content]
-            pairs = {each: (rows[each.drop.parts], rows[each.keep.parts]) for each in apart}
+            pairs = {each: (rows[_path(roots, each.drop)], rows[_path(roots, each.keep)]) for each in apart}
             verifier.match_many([(*pair, 0.0) for pair in pairs.values()])
             verifier.forget_pictures()
             found = _compared(verifier, list(pairs.values()))

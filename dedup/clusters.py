@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 from scipy.sparse import csr_matrix
 
+from dedup.archived import share_out
 from dedup.keepers import better_equal, better_keeper, choose_keeper, keeper_candidates, why_kept
 from dedup.members import Member
 from dedup.pairs import Pairs
@@ -90,12 +91,13 @@ def build_clusters(
     labels : (n,) int, -1 = unique
     verifier : whose matches join the files of a cluster; None = members within `epsilon` of the keeper may go
     epsilon : cosine distance in [0, 2]; read only without a verifier
-    places : folders whose files are preferred as keepers, or never go
+    places : folders whose files are preferred as keepers, or never go; archives
 
     Returns
     -------
     list of Cluster, numbered from 1: what frees most bytes first, then by the keeper's path. Files that contain the
-    picture of a cluster beside other things come with it, and always stay
+    picture of a cluster beside other things come with it, and always stay. Of files in archives, the keepers alone are
+    in clusters; two clusters may show one picture then, each with another keeper
 
     Raises
     ------
@@ -104,7 +106,22 @@ def build_clusters(
     if verifier is None and epsilon is None:
         raise ValueError("without a verifier, epsilon says which members may go: give one of the two")
     pairs = Pairs(embeddings, verifier, images_dir, epsilon, places)
-    groups = _groups(labels, verifier.matches if verifier else {})
+    mixed, groups = _by_side(pairs, _groups(labels, verifier.matches if verifier else {}))
+    shared = share_out(pairs, [[*group.rows, *group.containers] for group in mixed])
+    kept = [
+        (_Group([keeper, *(row for row in rows if row not in group.containers)], _only(group.containers, rows)), keeper)
+        for group, assigned in zip(mixed, shared, strict=True)
+        for keeper, rows in assigned
+    ]
+    kept += zip(groups, _choose_keepers(pairs, groups), strict=True)
+    pairs.look_closer((row, keeper) for group, keeper in kept for row in group.rows)
+    built = [_build(pairs, group, keeper) for group, keeper in kept]
+    built.sort(key=lambda cluster: (-cluster.freed, cluster.keeper.path))
+    return [replace(cluster, number=number) for number, cluster in enumerate(built, start=1)]
+
+
+def _choose_keepers(pairs: Pairs, groups: Sequence[_Group]) -> list[int]:
+    """The keeper of each group, matched with all its files."""
     candidates = [keeper_candidates(pairs, group.rows) for group in groups]
     tried = [_some(group.rows, keepers) for group, keepers in zip(groups, candidates, strict=True)]
     _match_with(pairs, tried, candidates)
@@ -117,10 +134,7 @@ def build_clusters(
         better = [better_equal(pairs, group.rows, keeper) for group, keeper in zip(groups, chosen, strict=True)]
         _match_with(pairs, groups, [[keeper] for keeper in better])
         chosen = [better_keeper(pairs, group.rows, *two) for group, *two in zip(groups, better, chosen, strict=True)]
-    pairs.look_closer((row, keeper) for group, keeper in zip(groups, chosen, strict=True) for row in group.rows)
-    built = [_build(pairs, group, keeper) for group, keeper in zip(groups, chosen, strict=True)]
-    built.sort(key=lambda cluster: (-cluster.freed, cluster.keeper.path))
-    return [replace(cluster, number=number) for number, cluster in enumerate(built, start=1)]
+    return chosen
 
 
 def _match_with(pairs: Pairs, groups: Sequence[_Group], keepers: Sequence[Sequence[int]]) -> None:
@@ -161,6 +175,23 @@ def _groups(labels: np.ndarray, matches: Mapping[tuple[int, int], Match]) -> lis
     return [group for group in groups.values() if len(group.rows) + len(group.containers) > 1]
 
 
+def _by_side(pairs: Pairs, groups: Sequence[_Group]) -> tuple[list[_Group], list[_Group]]:
+    """Groups that hold incoming and archive files, and those of incoming files alone; others are left out."""
+    mixed, incoming = [], []
+    for group in groups:
+        containers = _only(group.containers, [row for row in group.containers if not pairs.archived(row)])
+        archived = [pairs.archived(row) for row in group.rows]
+        if any(archived) and (containers or not all(archived)):
+            mixed.append(_Group(group.rows, containers))
+        elif not any(archived) and len(group.rows) + len(containers) > 1:
+            incoming.append(_Group(group.rows, containers))
+    return mixed, incoming
+
+
+def _only(containers: Mapping[int, float], rows: Sequence[int]) -> dict[int, float]:
+    return {row: share for row, share in containers.items() if row in rows}
+
+
 def _best_parts(labels: np.ndarray, matches: Mapping[tuple[int, int], Match]) -> dict[int, tuple[int, float]]:
     """For each unique file that contains others, the one that makes up most of it, and that share."""
     found: defaultdict[int, list[tuple]] = defaultdict(list)
@@ -194,4 +225,5 @@ def _build(pairs: Pairs, group: _Group, keeper: int) -> Cluster:
             member = replace(member, kind="contains", coverage=share, removable=False, reason=reason)
         members.append(member)
     members.sort(key=lambda member: (not member.removable, member.distance, member.path))
-    return Cluster(0, pairs.member(keeper, keeper), tuple(members), why_kept(pairs, group.rows, keeper))
+    why = "lies in the archive" if pairs.archived(keeper) else why_kept(pairs, group.rows, keeper)
+    return Cluster(0, pairs.member(keeper, keeper), tuple(members), why)

@@ -3,6 +3,8 @@
 decisions.json:  {"decisions": 1, "remove": [{"keep": {"path", "size", "blake2b"}, "drop": {...}}, ...],
                   "different": [[{"size", "blake2b"}, {...}], ...]}
 
+A file to keep that lies in an archive has its number there, `archive`, from 1, and its path below that.
+
 The file says what a user wants, not what is true: `dedup.applying` looks at the pictures again.
 """
 
@@ -13,7 +15,7 @@ from collections import Counter
 from pathlib import Path
 from typing import NamedTuple
 
-from dedup.journal import BadRecord, parse_object, split_path
+from dedup.journal import BadRecord, parse_object, split_archive, split_path
 from dedup.outcome import told
 
 MOST_BYTES = 2**28  # of a file of decisions; a million removals have about as many
@@ -31,10 +33,11 @@ Pair = tuple[Content, Content]  # in order
 
 
 class Named(NamedTuple):
-    """A file: `parts` of its path below the images' folder, and what it held when it was decided upon."""
+    """A file: `parts` of its path below the images' folder or an archive, what it held when it was decided upon."""
 
     parts: tuple[str, ...]
     content: Content
+    archive: int = 0
 
 
 class Removal(NamedTuple):
@@ -62,13 +65,13 @@ def is_decisions(path: Path) -> bool:
         return False
 
 
-def read_decisions(path: Path) -> Decisions:
-    """Read decisions, whoever wrote them.
+def read_decisions(path: Path, archives: int = 0) -> Decisions:
+    """Read decisions, whoever wrote them, of a run against so many archives.
 
     Raises
     ------
     BadRecord : anything but decisions, a path that leads elsewhere, a file that is dropped twice or both kept and
-        dropped
+        dropped, a keeper that lies in none of the archives
     """
     name = ascii(str(path))
     try:
@@ -76,31 +79,32 @@ def read_decisions(path: Path) -> Decisions:
             raise BadRecord("not a file")
         if path.stat().st_size > MOST_BYTES:
             raise BadRecord(f"larger than {MOST_BYTES:,} bytes")
-        return _decisions(parse_object(path.read_bytes().removeprefix(b"\xef\xbb\xbf")))
+        return _decisions(parse_object(path.read_bytes().removeprefix(b"\xef\xbb\xbf")), archives)
     except BadRecord as error:
         raise BadRecord(f"{name}: {error}") from None
     except OSError as error:
         raise BadRecord(told(error)) from None
 
 
-def _decisions(record: dict) -> Decisions:
+def _decisions(record: dict, archives: int) -> Decisions:
     if set(record) != {"decisions", "remove", "different"} or record["decisions"] is True or record["decisions"] != 1:
         raise BadRecord('not decisions: expected {"decisions": 1, "remove": [...], "different": [...]}')
     if not isinstance(record["remove"], list):
         raise BadRecord("remove must be a list")
-    removals = tuple(map(_removal, record["remove"]))
+    removals = tuple(_removal(each, archives) for each in record["remove"])
     dropped = Counter(removal.drop.parts for removal in removals)
     if twice := [parts for parts, times in dropped.items() if times > 1]:
         raise BadRecord(f"a file is dropped twice: {ascii('/'.join(twice[0]))}")
-    if both := sorted(set(dropped) & {removal.keep.parts for removal in removals}):
+    if both := sorted(set(dropped) & {removal.keep.parts for removal in removals if not removal.keep.archive}):
         raise BadRecord(f"a file is both kept and dropped: {ascii('/'.join(both[0]))}")
     return Decisions(removals, read_pairs(record["different"]))
 
 
-def _removal(record: object) -> Removal:
+def _removal(record: object, archives: int) -> Removal:
     if not isinstance(record, dict) or set(record) != {"keep", "drop"}:
         raise BadRecord(f"a removal has keep and drop, got {ascii(record)[:200]}")
-    return Removal(_named(record["keep"]), _named(record["drop"]))
+    keep, archive = split_archive(record["keep"], archives)
+    return Removal(_named(keep)._replace(archive=archive), _named(record["drop"]))
 
 
 def _named(record: object) -> Named:

@@ -5,7 +5,9 @@ a journal is a header and one line an event:  {"journal": 1, "created": 17000000
                                               {"move": 1, "keep": {...}, "drop": {...}, "kind": "copy"}  {"back": 1}
 
 A file is its path, relative to the images' folder and with `/` between components, and its `Snapshot`. Bytes of a
-name that are not UTF-8 are written as the lone surrogates that Python reads them as.
+name that are not UTF-8 are written as the lone surrogates that Python reads them as. Where a plan was made against
+archives, its header has their number, {"plan": 1, "against": 1}, and a file to keep has the `archive`, from 1, that its
+path is relative to. Where that archive lies is told by who applies the plan, never by the plan.
 """
 
 import json
@@ -13,7 +15,7 @@ import os
 import re
 import unicodedata
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Set
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
@@ -21,6 +23,8 @@ from dedup.folders import Folder, Snapshot
 
 TRASH = ".dedup-trash"
 JOURNAL = "journal.jsonl"
+AGAINST = "--against DIR"  # what a user has to add
+NO_ARCHIVE = f"its keeper lies in an archive: say which with {AGAINST}"
 KINDS = ("identical", "same_pixels", "copy", "crop", "near")  # of a match that allows a removal
 _FIELDS = {"path": str, "device": int, "inode": int, "size": int, "mtime_ns": int, "blake2b": str}
 _WINDOWS_PART = re.compile(r'[\\:*?"<>|]|[ .]$|^\.?dedup-~\d', re.IGNORECASE)
@@ -32,10 +36,14 @@ class BadRecord(ValueError):
 
 @dataclass(frozen=True)
 class File:
-    """A file of a plan: `parts`, the components of its path below the images' folder, and what it was."""
+    """A file of a plan: `parts`, the components of its path below the images' folder, and what it was.
+
+    archive : number of the archive, from 1, whose folder it is instead; 0 = none
+    """
 
     parts: tuple[str, ...]
     snapshot: Snapshot
+    archive: int = 0
 
     @property
     def path(self) -> Path:
@@ -87,31 +95,46 @@ def _plain(part: str) -> str:
 def item_record(item: Item) -> dict:
     """The part of a line that plans and journals share."""
     files = {"keep": item.keep, "drop": item.drop}
-    record = {role: {"path": "/".join(file.parts), **asdict(file.snapshot)} for role, file in files.items()}
+    record = {
+        role: {"path": "/".join(file.parts), **asdict(file.snapshot)}
+        | ({"archive": file.archive} if file.archive else {})
+        for role, file in files.items()
+    }
     return record | {"kind": item.kind}
+
+
+def plan_header(archives: int) -> dict:
+    """The first line of a plan made against so many archives."""
+    return {"plan": 1} | ({"against": archives} if archives else {})
 
 
 def encode(record: dict) -> bytes:
     return json.dumps(record).encode("ascii") + b"\n"
 
 
-def read_plan(path: Path) -> tuple[Item, ...]:
-    """Read a plan, also one that was edited by hand.
+def read_plan(path: Path, archives: int = 0) -> tuple[Item, ...]:
+    """Read a plan, also one that was edited by hand, that was made against so many archives.
 
     Raises
     ------
-    BadRecord : anything but a plan, a path that leads elsewhere, a file that is dropped twice or both kept and dropped
+    BadRecord : anything but a plan, or one made against fewer or more archives; a path that leads elsewhere, a file
+        that is dropped twice or both kept and dropped, a keeper in none of the archives
     """
     name = ascii(str(path))
     if not path.is_file():
         raise BadRecord(f"{name} is not a file")
     lines = _records(path.read_bytes().removeprefix(b"\xef\xbb\xbf"), name)
-    _expect_header(lines, name, "plan", {"plan"})
-    items = tuple(_checked(_item, name, *line) for line in lines)
+    against = _expect_header(lines, name, "plan", {"plan"}, {"against"}).get("against", 0)
+    if not _is(against, int):
+        raise BadRecord(f"{name}: against must be a number of archives, got {ascii(against)[:200]}")
+    if against != archives:
+        was = f"it was made against {against} archive(s), {archives} given"
+        raise BadRecord(f"{name}: {was}; give {AGAINST} for each that it was made against, in the same order")
+    items = tuple(_checked(_item, name, *line, archives) for line in lines)
     dropped = Counter(item.drop.parts for item in items)
     if twice := [parts for parts, times in dropped.items() if times > 1]:
         raise BadRecord(f"{name}: a file is dropped twice: {ascii('/'.join(twice[0]))}")
-    if both := sorted(set(dropped) & {item.keep.parts for item in items}):
+    if both := sorted(set(dropped) & {item.keep.parts for item in items if not item.keep.archive}):
         raise BadRecord(f"{name}: a file is both kept and dropped: {ascii('/'.join(both[0]))}")
     return items
 
@@ -172,9 +195,11 @@ def _unique(pairs: Iterable[tuple[str, object]]) -> dict:
     return dict(pairs)
 
 
-def _expect_header(lines: Iterator[tuple[int, dict]], name: str, word: str, keys: set[str]) -> dict:
+def _expect_header(
+    lines: Iterator[tuple[int, dict]], name: str, word: str, keys: set[str], more: Set[str] = frozenset()
+) -> dict:
     _, header = next(lines, (0, {}))
-    if set(header) != keys or not _is(header[word], int) or header[word] != 1:
+    if set(header) - more != keys or not _is(header[word], int) or header[word] != 1:
         raise BadRecord(f'{name}: not a {word}: its first line must be {{"{word}": 1, ...}}')
     return header
 
@@ -187,12 +212,32 @@ def _moved(record: dict, last: int) -> Item:
     return replace(_item({key: record[key] for key in record if key != "move"}), sequence=sequence)
 
 
-def _item(record: dict) -> Item:
+def _item(record: dict, archives: int | None = None) -> Item:
+    """An item of a plan made against so many archives, or of a journal, which does not tell of how many."""
     if set(record) != {"keep", "drop", "kind"}:
         raise BadRecord(f"expected keep, drop and kind, got {ascii(sorted(record))}")
     if record["kind"] not in KINDS:
         raise BadRecord(f"kind must be one of {', '.join(KINDS)}, got {ascii(record['kind'])}")
-    return Item(_file(record["keep"]), _file(record["drop"]), record["kind"])
+    keep, archive = split_archive(record["keep"], archives)
+    return Item(replace(_file(keep), archive=archive), _file(record["drop"]), record["kind"])
+
+
+def split_archive(record: object, archives: int | None = None) -> tuple[object, int]:
+    """A keeper's record without its archive, and the number of that, 0 if it has none.
+
+    Raises
+    ------
+    BadRecord : it is no number of an archive, from 1, at most `archives` unless that is None; it is 0 though there are
+    """
+    if not isinstance(record, dict) or "archive" not in record:
+        number = 0
+    elif not _is(number := record["archive"], int) or number < 1:
+        raise BadRecord(f"archive must be a number from 1, got {ascii(number)[:200]}")
+    if archives is not None and number > archives:
+        raise BadRecord(NO_ARCHIVE)
+    if archives and not number:
+        raise BadRecord("its keeper does not lie in the archive")
+    return ({key: record[key] for key in record if key != "archive"} if number else record), number
 
 
 def _back(record: dict, moved: set[int]) -> int:

@@ -20,6 +20,7 @@ import numpy as np
 
 from dedup.cache import Cache
 from dedup.encoding import WEIGHTS_DIR, About
+from dedup.lettering import relative_path
 from dedup.reading import Stamp, status_of
 
 MARGIN = 2_000_000_000  # ns; a file that changed so shortly before it was read may change again unseen
@@ -51,7 +52,7 @@ class Memory:
     Parameters
     ----------
     cache : where; it may be one that keeps nothing
-    images_dir : the folder that files are known relative to
+    images_dir : the folder that files are known relative to; others are known by their whole path
     encoder, image_resize, embedding_size : the settings that decide a vector
     """
 
@@ -107,7 +108,7 @@ class Memory:
         self._cache.put("pictures", items)
 
     def _file_key(self, path: Path) -> bytes:
-        return self._reading + os.fsencode(path.relative_to(self._images_dir))
+        return self._reading + os.fsencode(relative_path(path, self._images_dir))
 
 
 def encoder_tag(name: str, image_resize: int | None, embedding_size: int | None) -> bytes:

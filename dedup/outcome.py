@@ -8,7 +8,7 @@ from pathlib import Path
 
 from filelock import Timeout
 
-from dedup.journal import BadRecord
+from dedup.journal import AGAINST, BadRecord
 
 DONE, SOME_REFUSED, BAD_PLAN, LOCKED, STOPPED = range(5)  # exit codes
 OF_ONE_FILE = {  # errors that tell of one file or folder, not of the disk
@@ -34,6 +34,11 @@ class Outcome:
     exit_code: int = DONE
     run: str | None = None
     message: str = ""
+
+    @property
+    def lacks_archive(self) -> bool:
+        """Whether `--against`, which was not given, would let more be done."""
+        return any(AGAINST in text for text in (self.message, *(reason for _, reason in self.refused)))
 
 
 class Tally:

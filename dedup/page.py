@@ -83,7 +83,7 @@ def page_data(config: Config, result: Result, digests: Mapping[Path, str], comma
         "clusters": [
             {
                 "files": [
-                    _file(member, config.images_dir, digests.get(member.path))
+                    _file(member, config, result.places, digests.get(member.path))
                     for member in (cluster.keeper, *cluster.members)
                 ],
                 "pairs": known,
@@ -92,6 +92,8 @@ def page_data(config: Config, result: Result, digests: Mapping[Path, str], comma
             for cluster, known in zip(shown, pairs, strict=True)
         ],
     }
+    if result.places.against:
+        data["against"] = True
     return data | {"id": hashlib.blake2b(json.dumps(data).encode(), digest_size=8).hexdigest()}
 
 
@@ -114,11 +116,16 @@ def _csp_digest(text: str) -> str:
     return f"'sha256-{b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"
 
 
-def _file(member: Member, images_dir: Path, digest: str | None) -> dict:
-    path = relative_path(member.path, images_dir).as_posix()
-    return {
+def _file(member: Member, config: Config, places: Places, digest: str | None) -> dict:
+    path = relative_path(member.path, config.images_dir).as_posix()
+    url, archived = path, {}
+    if archive := places.archive_of(member.path):
+        url = _way(member.path, config.output_dir)
+        below = member.path.relative_to(places.root_of(member.path)).as_posix()
+        archived = {"archive": {"archive": archive, "path": below}}
+    return archived | {
         "path": path,
-        "url": _url(path),
+        "url": _url(url),
         "blake2b": digest,
         "width": member.width,
         "height": member.height,
@@ -166,9 +173,9 @@ def _pairs(clusters: Sequence[Cluster], result: Result, images_dir: Path) -> lis
 
 def _known(i: int, j: int, match: Match, first: Path, second: Path, images_dir: Path, places: Places) -> list:
     seen = seen_by(match, is_first=True), seen_by(match, is_first=False)
-    reasons = (
-        places.protects(first) or what_is_missing(seen[0]) or why_it_stays(first, second, images_dir),
-        places.protects(second) or what_is_missing(seen[1]) or why_it_stays(second, first, images_dir),
+    reasons = tuple(
+        places.protects(*files) or what_is_missing(view) or why_it_stays(*files, images_dir, places.root_of(files[1]))
+        for files, view in zip(((first, second), (second, first)), seen, strict=True)
     )
     if is_looked_at(match):  # that was left for the members of a keeper
         reasons = tuple(reason or None for reason in reasons)

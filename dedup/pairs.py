@@ -94,6 +94,10 @@ class Pairs:
                 self._files[row] = 0, 0
         return self._files[row]
 
+    def archived(self, row: int) -> bool:
+        """Whether it lies in an archive: it is compared, and never goes."""
+        return self.places.archive_of(self.paths[row]) > 0
+
     def preferred(self, row: int) -> str:
         """Why a file should stay rather than one that shows the same; empty if there is no such reason."""
         return self.places.prefers(self.paths[row])
@@ -178,7 +182,8 @@ class Pairs:
             return seen
         view = self.view(row, keeper) or View("indirect", 0.0, 0.0, 0.0, 0.0, 0.0)
         files = self.paths[row], self.paths[keeper]
-        reason = self.places.protects(files[0]) or what_is_missing(view) or why_it_stays(*files, self.images_dir)
+        reason = self.places.protects(*files) or what_is_missing(view)
+        reason = reason or why_it_stays(*files, self.images_dir, self.places.root_of(files[1]))
         found = {"distance": self.distance(row, keeper), "kind": view.kind, "coverage": view.coverage}
         found["place"] = self._place(row, keeper)
         return replace(seen, removable=not reason, reason=reason, **found)

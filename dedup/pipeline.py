@@ -59,10 +59,11 @@ class Result:
     def similar(self) -> list[tuple[Path, Path, float]]:
         """Pairs of like pictures that are no copies and in no cluster together, with the distance, nearest first."""
         paths, labels = self.embeddings.paths, self.labels
+        is_archived = [self.places.archive_of(path) > 0 for path in paths]
         pairs = sorted(
             (match.distance, paths[i], paths[j])
             for (i, j), match in self.matches.items()
-            if match.kind == "similar" and not labels[i] == labels[j] >= 0
+            if match.kind == "similar" and not labels[i] == labels[j] >= 0 and not (is_archived[i] and is_archived[j])
         )
         return [(first, second, distance) for distance, first, second in pairs]
 
@@ -70,12 +71,15 @@ class Result:
 def find_duplicates(config: Config, progress: bool = True, ray: str | None = None, places: Places = NOWHERE) -> Result:
     """Find the duplicates in config.images_dir. Moves nothing, and writes nothing but cache.sqlite in output_dir.
 
+    With archives, files of images_dir are compared with each other and with theirs; those of archives with no others
+    of archives.
+
     Parameters
     ----------
     config : what lies below its output_dir is left out where that lies inside images_dir
     progress : show bars on stderr
     ray : address of the Ray cluster that reads and embeds; None = this machine
-    places : folders in images_dir whose files are preferred as keepers, or never go
+    places : folders in images_dir whose files are preferred as keepers, or never go; archives
 
     Raises
     ------
@@ -83,7 +87,7 @@ def find_duplicates(config: Config, progress: bool = True, ray: str | None = Non
     EncoderError : the encoder can't be loaded, or fails at work
     OSError : images_dir can't be read
     """
-    paths, different = images_to_search(config), _different(config)
+    paths, different = images_to_search(config, places), _different(config)
     with closing(Cache(config.output_dir / "cache.sqlite" if config.cache and paths else None)) as cache:
         try:
             return _find(config, paths, different, cache, progress, ray, places)
@@ -112,6 +116,8 @@ def _find(
     own_epsilon = about.epsilon if config.verify else about.strict_epsilon
     epsilon = own_epsilon if config.epsilon is None else config.epsilon
     graph = candidate_graph(embeddings, epsilon, progress)
+    if places.against:
+        graph = _without_archived_pairs(graph, [places.archive_of(path) > 0 for path in embeddings.paths])
     verifier = _verifier(embeddings, config, cache, memory, progress)
     confirmed = verifier.verify(graph, embeddings.vectors) if verifier else graph
     if different:
@@ -179,16 +185,25 @@ def candidate_graph(embeddings: Embeddings, epsilon: float, progress: bool = Fal
     return merge_rows(graph, np.r_[np.arange(n), embeddings.panel_rows], n)
 
 
-def images_to_search(config: Config) -> list[Path]:
-    """The images of a folder, without the pages that a run writes."""
+def _without_archived_pairs(graph: csr_matrix, is_archived: list[bool]) -> csr_matrix:
+    """What the archive holds twice is not looked for."""
+    edges, of_archive = graph.tocoo(), np.array(is_archived)
+    kept = ~(of_archive[edges.row] & of_archive[edges.col]) | (edges.row == edges.col)
+    return csr_matrix((edges.data[kept], (edges.row[kept], edges.col[kept])), shape=graph.shape)
+
+
+def images_to_search(config: Config, places: Places = NOWHERE) -> list[Path]:
+    """The images of a folder, without the pages that a run writes; after them, if there are any, those of archives."""
     folder, output = Path(os.path.realpath(config.images_dir)), Path(os.path.realpath(config.output_dir))
     if folder == output:
         raise ConfigError(f"output_dir {config.output_dir} is images_dir itself; choose another folder, in it or not")
-    paths = list_images(config.images_dir, config.extensions)
-    if not output.is_relative_to(folder):
-        return paths
-    left_out = config.images_dir / output.relative_to(folder)
-    return [path for path in paths if not path.is_relative_to(left_out)]
+    paths = places.incoming(list_images(config.images_dir, config.extensions))
+    if output.is_relative_to(folder):
+        left_out = config.images_dir / output.relative_to(folder)
+        paths = [path for path in paths if not path.is_relative_to(left_out)]
+    archives = places.against if paths else ()
+    archived = (path for archive in archives for path in list_images(archive, config.extensions))
+    return [*paths, *filter(places.archive_of, archived)]
 
 
 def _different(config: Config) -> frozenset[Pair]:

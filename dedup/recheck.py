@@ -4,14 +4,32 @@ A keeper is trusted only after it was found to be another file than the duplicat
 decode; a duplicate only after it was found to hold what is on record.
 """
 
-from collections.abc import Callable, Iterable
+import os
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from dedup.folders import Folder, NotPlain, Snapshot, is_link
-from dedup.journal import BadRecord, File, Item
+from dedup.journal import TRASH, BadRecord, File, Item
 from dedup.outcome import Refused, told
 
 LONGEST = 60.0  # seconds for one keeper to be decoded, at full size
+
+
+@contextmanager
+def open_roots(images_dir: Path, archives: Sequence[Path] = ()) -> Iterator[tuple[Folder, ...]]:
+    """Open images_dir and the archives: a file lies below the one at its `archive`. BadRecord if one can't be read."""
+    with ExitStack() as stack:
+        yield tuple([stack.enter_context(_open_root(Path(path))) for path in (images_dir, *archives)])
+
+
+def _open_root(path: Path) -> Folder:
+    if TRASH in Path(os.path.realpath(path)).parts:
+        raise BadRecord(f"{ascii(str(path))} lies in a trash folder")
+    try:
+        return Folder.open(path)
+    except OSError as error:
+        raise BadRecord(told(error)) from None
 
 
 class Decoder:
@@ -58,12 +76,12 @@ def look_again(root: Folder, keep: File, keeper: Snapshot, place: Folder, drop: 
             raise Refused(f"{role} was changed meanwhile")
 
 
-def survey(root: Folder, items: Iterable[Item]) -> set[tuple[int, int]]:
+def survey(roots: Sequence[Folder], items: Iterable[Item]) -> set[tuple[int, int]]:
     """Identities of all keepers; BadRecord if a path leads over a link. What is missing is refused later."""
     kept = set()
     for file, is_keeper in ((file, file is item.keep) for item in items for file in (item.keep, item.drop)):
         try:
-            with root.parent_of(file.parts) as folder:
+            with roots[file.archive].parent_of(file.parts) as folder:
                 status = folder.status(file.parts[-1])
             if is_link(status):
                 raise NotPlain(0, "a link", file.parts[-1])

@@ -8,17 +8,28 @@ moment, repeated, and used on a full disk. Only purge destroys.
 
 import os
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
 from dedup.folders import DIGEST, Folder, Snapshot
-from dedup.journal import KINDS, TRASH, BadRecord, File, Item, encode, item_record, read_plan, split_path
-from dedup.outcome import OF_ONE_FILE, Outcome, Refused, Tally, told
+from dedup.journal import (
+    KINDS,
+    NO_ARCHIVE,
+    BadRecord,
+    File,
+    Item,
+    encode,
+    item_record,
+    plan_header,
+    read_plan,
+    split_path,
+)
+from dedup.outcome import OF_ONE_FILE, Outcome, Refused, Tally
 from dedup.places import NOWHERE, Places
-from dedup.recheck import Decoder, look_again, read, survey, verify
+from dedup.recheck import Decoder, look_again, open_roots, read, survey, verify
 from dedup.trash import Run, go_home, histories, new_run, open_trash
 
 
@@ -28,6 +39,7 @@ def make_plan(
     plan_path: Path,
     read_since: float | None = None,
     contents: Mapping[Path, bytes] | None = None,
+    places: Places = NOWHERE,
 ) -> Outcome:
     """Write down what `apply_plan` may move: the removable members of `clusters`, each with its own cluster's keeper.
 
@@ -38,23 +50,29 @@ def make_plan(
         may no longer hold what was seen. None: the time is not compared.
     contents : of files that were judged, each beginning with its BLAKE2b digest of 32 bytes; a file that holds another
         is refused, whatever its times say. Of files without one only size and time are compared.
+    places : folders whose files never go, and archives, in which the keepers lie
 
     Returns
     -------
     Outcome : `done` are the files that the plan would move
     """
-    clusters, tally, lines = list(clusters), Tally(), [encode({"plan": 1})]
+    clusters, tally, lines = list(clusters), Tally(), [encode(plan_header(len(places.against)))]
     kept = {cluster.keeper.path for cluster in clusters}
     planned = set()
     with tally.ending():
-        with _open_root(images_dir) as root:
+        with open_roots(images_dir, places.against) as roots:
             for cluster in clusters:
                 for member in (member for member in cluster.members if member.removable):
                     with tally.settling(member.path.relative_to(images_dir)):
                         if member.path in kept | planned or member.kind not in KINDS:
                             raise Refused(f"{member.kind}, or in more than one cluster")
-                        pair = (cluster.keeper, member)
-                        files = [_as_seen(root, each, images_dir, read_since, contents or {}) for each in pair]
+                        if reason := places.protects(member.path, cluster.keeper.path):
+                            raise Refused(reason)
+                        keep = places.archive_of(cluster.keeper.path)
+                        files = [
+                            _as_seen(roots[archive], each, read_since, contents or {}, archive)
+                            for each, archive in ((cluster.keeper, keep), (member, 0))
+                        ]
                         lines.append(encode(item_record(Item(*files, member.kind))))
                         planned.add(member.path)
         _write(Path(plan_path), b"".join(lines))
@@ -74,27 +92,29 @@ def apply_plan(
     ----------
     run : a name for the run, not used before; by default the time
     decodes : called with a keeper's path, raises if it can't be shown; by default `dedup.decoding.load_image`
-    places : folders whose files never go, whatever the plan says
+    places : folders whose files never go, whatever the plan says; the archives it was made against, whose files are
+        compared and never touched
     """
     tally, decoder = Tally(), Decoder(decodes)
     with tally.ending():
-        items = read_plan(Path(plan_path))
-        with _open_root(images_dir) as root:
-            kept = survey(root, items)
-            with open_trash(root, create=True) as trash, new_run(trash, run) as current:
+        items = read_plan(Path(plan_path), len(places.against))
+        with open_roots(images_dir, places.against) as roots:
+            kept = survey(roots, items)
+            with open_trash(roots[0], create=True) as trash, new_run(trash, run) as current:
                 tally.run = current.name
                 for sequence, item in enumerate(items, start=1):
                     with tally.settling(item.drop.path):
-                        if reason := places.protects(Path(images_dir) / item.drop.path):
+                        keeper = roots[item.keep.archive].path / item.keep.path
+                        if reason := places.protects(roots[0].path / item.drop.path, keeper):
                             raise Refused(reason)
-                        _move(root, current, replace(item, sequence=sequence), kept, decoder)
+                        _move(roots, current, replace(item, sequence=sequence), kept, decoder)
     return tally.outcome()
 
 
 def undo(images_dir: Path, run: str | None = None) -> Outcome:
     """Put back what a run moved, by default the latest that moved anything; never over a file that is there."""
     tally = Tally()
-    with tally.ending(), _open_root(images_dir) as root, open_trash(root) as trash:
+    with tally.ending(), open_roots(images_dir) as (root,), open_trash(root) as trash:
         moving = [each for each in histories(trash, run) if len(each.put_back) < len(each.items)]
         for history in moving[-1:]:
             tally.run = history.run
@@ -111,30 +131,38 @@ def purge(
     run: str | None = None,
     older_than: timedelta | None = None,
     decodes: Callable[[Path], None] | None = None,
+    places: Places = NOWHERE,
 ) -> Outcome:
     """Destroy what lies in the trash, of one run or of those older than an age, each file only while its keeper stands.
 
     A file is refused unless it still holds what was moved, and its keeper, another file, still holds what it held and
     can be decoded.
+
+    Parameters
+    ----------
+    places : the archives in which keepers lie, in the order of the run that moved the files
     """
     tally, decoder = Tally(), Decoder(decodes)
     tally.run = run
     with tally.ending():
         if run is None and older_than is None:
             raise BadRecord("purge needs a run or an age")
-        with _open_root(images_dir) as root, open_trash(root) as trash:
+        with open_roots(images_dir, places.against) as roots, open_trash(roots[0]) as trash:
             latest = time.time() - (older_than or timedelta(0)).total_seconds()
             for history in [each for each in histories(trash, run) if older_than is None or each.created <= latest]:
                 with trash.folder(history.run) as box:
                     for item in (item for item in history.items if box.find(str(item.sequence))):
                         with tally.settling(item.drop.path):
-                            _destroy(root, box, item, decoder)
+                            if item.keep.archive >= len(roots):
+                                raise Refused(NO_ARCHIVE)
+                            _destroy(roots[item.keep.archive], box, item, decoder)
     return tally.outcome()
 
 
-def _move(root: Folder, run: Run, item: Item, kept: set[tuple[int, int]], decoder: Decoder) -> None:
+def _move(roots: Sequence[Folder], run: Run, item: Item, kept: set[tuple[int, int]], decoder: Decoder) -> None:
     """Verify, write down, move, look again; a file that was not the verified one goes back."""
-    keep, drop = verify(root, item.keep, root, item.drop, decoder)
+    root, holder = roots[0], roots[item.keep.archive]
+    keep, drop = verify(holder, item.keep, root, item.drop, decoder)
     if drop.identity in kept:
         raise Refused("the plan keeps this very file under another name")
     with root.parent_of(item.drop.parts) as home:
@@ -148,7 +176,7 @@ def _move(root: Folder, run: Run, item: Item, kept: set[tuple[int, int]], decode
         home.sync()
         run.box.sync()
     try:
-        look_again(root, item.keep, keep, run.box, _stored(item), drop)
+        look_again(holder, item.keep, keep, run.box, _stored(item), drop)
     except Refused as reason:
         _take_back(root, run, item, reason)
 
@@ -163,10 +191,10 @@ def _take_back(root: Folder, run: Run, item: Item, reason: Refused) -> None:
     raise reason
 
 
-def _destroy(root: Folder, box: Folder, item: Item, decoder: Decoder) -> None:
-    """Verify, look again, unlink."""
-    keep, drop = verify(root, item.keep, box, _stored(item), decoder)
-    look_again(root, item.keep, keep, box, _stored(item), drop)
+def _destroy(holder: Folder, box: Folder, item: Item, decoder: Decoder) -> None:
+    """Verify, look again, unlink. holder : the folder that its keeper lies below"""
+    keep, drop = verify(holder, item.keep, box, _stored(item), decoder)
+    look_again(holder, item.keep, keep, box, _stored(item), drop)
     box.unlink(str(item.sequence))
     box.sync()
 
@@ -185,13 +213,13 @@ def _is_settled(root: Folder, box: Folder, item: Item, put_back: frozenset[int])
     return item.sequence in put_back
 
 
-def _as_seen(root: Folder, member, images_dir: Path, read_since: float | None, contents: Mapping[Path, bytes]) -> File:
+def _as_seen(root: Folder, member, read_since: float | None, contents: Mapping[Path, bytes], archive: int) -> File:
     """A cluster's member as a file of a plan; Refused if it is not what was read."""
     try:
-        parts = split_path(member.path.relative_to(images_dir).as_posix())
+        parts = split_path(member.path.relative_to(root.path).as_posix())
     except BadRecord as error:
         raise Refused(str(error)) from None
-    file = File(parts, Snapshot(0, 0, 0, 0, ""))
+    file = File(parts, Snapshot(0, 0, 0, 0, ""), archive)
     snapshot = read(root, file, member.kind)
     with root.parent_of(parts) as folder:
         status = folder.status(parts[-1])
@@ -202,15 +230,6 @@ def _as_seen(root: Folder, member, images_dir: Path, read_since: float | None, c
     if judged and judged != snapshot.blake2b:
         raise Refused(f"{'/'.join(parts)} has changed since it was looked at")
     return replace(file, snapshot=snapshot)
-
-
-def _open_root(images_dir: Path) -> Folder:
-    if TRASH in Path(os.path.realpath(images_dir)).parts:
-        raise BadRecord(f"{ascii(str(images_dir))} lies in a trash folder")
-    try:
-        return Folder.open(Path(images_dir))
-    except OSError as error:
-        raise BadRecord(told(error)) from None
 
 
 def _write(path: Path, data: bytes) -> None:

@@ -32,16 +32,16 @@ _BITS_PER_SAMPLE = 258  # TIFF 6.0
 _EXIF, _GPS, _CAPTURED, _LATITUDE = 0x8769, 0x8825, (0x9003, 0x9004), 2  # EXIF 2.32, 4.6
 
 
-def why_it_stays(member_path: Path, keeper_path: Path, images_dir: Path) -> str:
+def why_it_stays(member_path: Path, keeper_path: Path, images_dir: Path, keeper_dir: Path | None = None) -> str:
     """Tell why a duplicate should not be removed although its keeper shows all of its picture; empty if it may go.
 
     Parameters
     ----------
-    member_path, keeper_path : images_dir / relative
+    member_path, keeper_path : images_dir / relative; the keeper's keeper_dir / relative where that is given
     """
     if any(_TRASH.fullmatch(part) for part in member_path.relative_to(images_dir).parts[:-1]):
         return "lies in a trash folder"
-    if any(_TRASH.fullmatch(part) for part in keeper_path.relative_to(images_dir).parts[:-1]):
+    if any(_TRASH.fullmatch(part) for part in keeper_path.relative_to(keeper_dir or images_dir).parts[:-1]):
         return "its keeper lies in a trash folder"
     try:
         return (

@@ -15,6 +15,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from dedup.journal import AGAINST
 from dedup.lettering import count_of, escape, format_bytes, relative_path
 from dedup.outcome import BAD_PLAN, DONE, LOCKED, SOME_REFUSED
 
@@ -70,22 +71,31 @@ def write_unreadable(failures: dict[Path, str], images_dir: Path, path: Path) ->
             writer.writerow((escape(relative_path(failed, images_dir).as_posix()), escape(reason)))
 
 
-def reading(read: int, failures: dict[Path, str], images_dir: Path, table: Path) -> Iterator[str]:
-    """How many files were read, and which were not; `table` has those that are too many to name."""
-    yield f"{count_of(read, 'image')} read, {len(failures):,} unreadable"
+def reading(
+    read: int, failures: dict[Path, str], images_dir: Path, table: Path, archived: int | None = None
+) -> Iterator[str]:
+    """How many files were read, and which were not; `table` has those that are too many to name.
+
+    archived : how many of the files lie in archives; None = there are none
+    """
+    of_them = "" if archived is None else f"; {archived:,} of them in the archive, {read - archived:,} incoming"
+    yield f"{count_of(read, 'image')} read, {len(failures):,} unreadable{of_them}"
     for path, reason in list(failures.items())[:SHOWN]:
         yield f"  {shown(relative_path(path, images_dir))}: {shown(reason)}"
     if len(failures) > SHOWN:
         yield f"  and {len(failures) - SHOWN:,} more, in {shown(near(table))}"
 
 
-def finding(clusters: Sequence[Cluster], epsilon: float, planned: Outcome, images_dir: Path) -> Iterator[str]:
-    """How much was found, how much of it could go."""
+def finding(
+    clusters: Sequence[Cluster], epsilon: float, planned: Outcome, images_dir: Path, is_archived: bool = False
+) -> Iterator[str]:
+    """How much was found, how much of it could go. is_archived : for keepers in an archive"""
     going = set(planned.done)
     sizes = [member.bytes for _, member in drops(clusters) if relative_path(member.path, images_dir) in going]
     files = sum(1 + len(cluster.members) for cluster in clusters)
     yield f"{count_of(len(clusters), 'cluster')} of {count_of(files, 'file')} at epsilon {epsilon:.4g}"
-    yield f"{count_of(len(sizes), 'file')} could go: {format_bytes(sum(sizes))}"
+    why = "are in the archive and " if is_archived else ""
+    yield f"{count_of(len(sizes), 'file')} {why}could go: {format_bytes(sum(sizes))}"
 
 
 def leaving(similar: Sequence[tuple], table: Path) -> Iterator[str]:
@@ -115,19 +125,31 @@ def refusals(outcome: Outcome) -> Iterator[str]:
         yield f"  refused: {shown(path)}: {shown(reason)}"
 
 
-def advice(outcome: Outcome, done: str, images_dir: Path, waiting: Sequence[str]) -> Iterator[str]:
+def against(archives: Sequence[str | Path]) -> list[str | Path]:
+    """The words of a command that name archives."""
+    return [word for archive in archives for word in ("--against", Path(archive))]
+
+
+def advice(
+    outcome: Outcome, done: str, images_dir: Path, waiting: Sequence[str], archives: Sequence[str | Path] = ()
+) -> Iterator[str]:
     """What to run next, after a removal call that is `done`: "moved to the trash", "put back" or "destroyed".
 
     waiting : the runs that were seen to have files in the trash after it, the latest last
+    archives : that were compared with
     """
-    if outcome.exit_code == LOCKED:
+    compared = against(archives)
+    if outcome.lacks_archive:
+        yield f"run the same command again, with {AGAINST} for each archive that was compared with"
+    elif outcome.exit_code == LOCKED:
         yield "when the other run has ended, run the same command again"
     elif outcome.exit_code == BAD_PLAN and done == "moved to the trash":
-        yield f"to write a new plan:\n  {command(images_dir, '--dry-run')}"
+        yield f"to write a new plan:\n  {command(images_dir, '--dry-run', *compared)}"
     elif not waiting or (done == "put back" and outcome.exit_code == DONE):
-        yield f"to look for duplicates again:\n  {command(images_dir)}"
+        yield f"to look for duplicates again:\n  {command(images_dir, *compared)}"
     elif done == "moved to the trash" and outcome.exit_code <= SOME_REFUSED and outcome.run in waiting:
-        yield f"to destroy them, 30 days from now:\n  {command(images_dir, '--purge', '--older-than', '30d')}"
+        purge = command(images_dir, "--purge", "--older-than", "30d", *compared)
+        yield f"to destroy them, 30 days from now:\n  {purge}"
         yield f"to put them back:\n  {command(images_dir, '--undo')}"
     else:
         mended = ", once the cause is mended" if done == "put back" and outcome.run == waiting[-1] else ""

@@ -78,6 +78,7 @@ def find(monkeypatch, pictures):
                 epsilon=0.05,
                 similar=list(similar),
                 device="cpu",
+                places=places,
             )
 
         monkeypatch.setattr(pipeline, "find_duplicates", find_duplicates)

@@ -30,7 +30,7 @@ function drawing(tag, attributes, ...children) {
 const nameOf = (file) => shown(file.path.slice(file.path.lastIndexOf("/") + 1));
 const folderOf = (file) => file.path.slice(0, Math.max(file.path.lastIndexOf("/"), 0));
 const thumbnailOf = (file) => (file.blake2b ? `${found.thumbnails}${file.blake2b}.jpg` : "data:,");
-const imageOf = (file) => found.images + file.url;
+const imageOf = (file) => (file.archive ? "" : found.images) + file.url;
 
 // Text with all that would not be seen, or would turn what follows, written as its code.
 function shown(text) {

@@ -94,6 +94,7 @@ function verdict(cluster, file, keeper, stays) {
   const pair = pairOf(cluster, file, keeper) ?? {kind: "", why: null};
   const say = (fate, reason) => ({...pair, fate, reason});
   if (stays.includes(file)) return say("stays", "you keep it too");
+  if (found.against && !files[keeper].archive) return say("stays", "not in the archive");
   if (!files[file].blake2b || !files[keeper].blake2b) return say("stays", "could not be read again");
   if (pair.why === null) return say("check", "if the kept file shows all of it: that is checked when applied");
   return pair.why ? say("stays", pair.why) : say("goes", whyItGoes(pair.kind, files[file], files[keeper]));
@@ -135,7 +136,7 @@ function total(clusters) {
 function decisionsFile(clusters) {
   const file = (cluster, place) => found.clusters[cluster].files[place];
   const content = (each) => ({size: each.bytes, blake2b: each.blake2b});
-  const named = (each) => ({path: each.path, ...content(each)});
+  const named = (each) => ({path: each.path, ...each.archive, ...content(each)});
   const remove = clusters.flatMap((cluster) => removals(cluster).map(({keeper, file: place}) => (
     {keep: named(file(cluster, keeper)), drop: named(file(cluster, place))})));
   const different = clusters.flatMap((cluster) => decisionOf(cluster).different
