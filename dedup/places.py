@@ -56,7 +56,7 @@ class Places:
         places = cls(Path(images_dir), kept, protected, tuple(_archive(images_dir, Path(path)) for path in against))
         for archive in places.against:
             others = [other for other in places.against if other is not archive]
-            if not _way_up(archive).isdisjoint(map(_identity, others)):
+            if not (_way_up(archive) | {_identity(archive)}).isdisjoint(map(_identity, others)):
                 raise ConfigError(f"--against {archive} lies in another archive, or is given twice; give the outer one")
             if output_dir and _owner(output_dir, images_dir, archive) == archive:
                 raise ConfigError(
