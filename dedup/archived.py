@@ -1,4 +1,4 @@
-"""Which archive file stays for which incoming ones: rows of a group in, keepers in the archive with their rows out.
+"""Which archive file stays for which incoming ones: groups in, a group for each keeper in the archive out.
 
 A group may hold several archive files that each show some of the incoming ones. Those that let most go are taken
 first; a file that none of them lets go comes with the one that shows most of it.
@@ -6,7 +6,10 @@ first; a file that none of them lets go comes with the one that shows most of it
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import defaultdict
+from collections.abc import Container, Mapping, Sequence
+from heapq import nsmallest
+from typing import NamedTuple
 
 from dedup.keepers import keeper_candidates
 from dedup.members import COVERED, what_is_missing
@@ -15,43 +18,62 @@ from dedup.pairs import Pairs
 NEAR = 3  # archive files, nearest to an incoming one, that are tried as its keeper
 
 
-def share_out(pairs: Pairs, groups: Sequence[Sequence[int]]) -> list[list[tuple[int, list[int]]]]:
-    """For each group of rows, some in the archive and some not, the keepers and the incoming rows that come with each.
+class Group(NamedTuple):
+    """Rows of one cluster, and of the files that contain its picture beside others."""
 
-    Every incoming row is in one list, every keeper lies in the archive; archive files that keep nothing are left out.
+    rows: list[int]
+    containers: dict[int, float]  # container -> share of it that the contained picture makes up
+
+    def only(self, wanted: Container[int]) -> Group:
+        """The part of it that is wanted."""
+        containers = {row: share for row, share in self.containers.items() if row in wanted}
+        return Group([row for row in self.rows if row in wanted], containers)
+
+
+def share_out(pairs: Pairs, groups: Sequence[Group]) -> tuple[list[tuple[Group, int]], list[Group]]:
+    """Split groups with archive files into one for each file of these that stays for others, and the keepers; the rest.
+
+    Every incoming file of the first is in one of them, archive files that keep nothing are in none. The rest are groups
+    of incoming files alone; those of archive files alone are left out.
     """
-    split = [([row for row in group if pairs.archived(row)], group) for group in groups]
-    tried = [
-        (_candidates(pairs, archived, incoming), incoming)
-        for archived, group in split
-        if (incoming := [row for row in group if row not in set(archived)])
-    ]
-    pairs.match_all((row, keeper) for keepers, incoming in tried for keeper in keepers for row in incoming)
-    return [_assigned(pairs, keepers, incoming) for keepers, incoming in tried]
+    mixed, rest = [], []
+    for group in groups:
+        rows = {*group.rows, *group.containers}
+        archived = {row for row in rows if pairs.archived(row)}
+        incoming, keepers = group.only(rows - archived), [row for row in group.rows if row in archived]
+        if keepers and rows - archived:
+            mixed.append((incoming, _candidates(pairs, keepers, sorted(rows - archived))))
+        elif not keepers and len(rows - archived) > 1:
+            rest.append(incoming)
+    pairs.match_all((row, keeper) for _, tried in mixed for row in tried for keeper in tried[row])
+    shared = ((each.only(rows), keeper) for each, tried in mixed for keeper, rows in _assigned(pairs, tried).items())
+    return [(each._replace(rows=[keeper, *each.rows]), keeper) for each, keeper in shared], rest
 
 
-def _candidates(pairs: Pairs, archived: Sequence[int], incoming: Sequence[int]) -> list[int]:
-    """The archive files worth trying: those that could stay for the whole group, and the nearest of each file."""
+def _candidates(pairs: Pairs, archived: Sequence[int], incoming: Sequence[int]) -> dict[int, set[int]]:
+    """By incoming row, the archive files worth trying: those that could stay for the whole group, and the nearest."""
+    of_all = keeper_candidates(pairs, archived)
     near = {
-        keeper
-        for row in incoming
-        for keeper in sorted(archived, key=lambda keeper: (pairs.distance(row, keeper), keeper))[:NEAR]
+        row: nsmallest(NEAR, archived, key=lambda each, row=row: (pairs.distance(row, each), each)) for row in incoming
     }
-    return sorted(near.union(keeper_candidates(pairs, archived)))
+    return {row: {*of_all, *near[row]} for row in incoming}
 
 
-def _assigned(pairs: Pairs, keepers: Sequence[int], incoming: Sequence[int]) -> list[tuple[int, list[int]]]:
-    going = {keeper: {row for row in incoming if _may_go(pairs, row, keeper)} for keeper in keepers}
-    left, found = set(incoming), {}
-    while left:
-        best = min(keepers, key=lambda each: (-len(going[each] & left), -pairs.pixels(each), *pairs.by_quality(each)))
-        if not going[best] & left:
-            break
-        found[best] = going[best] & left
-        left -= found[best]
+def _assigned(pairs: Pairs, tried: Mapping[int, set[int]]) -> dict[int, set[int]]:
+    """The incoming rows by the keeper that they come with."""
+    left, found, going = set(tried), {}, defaultdict(set)
+    for row, keepers in tried.items():
+        for keeper in keepers:
+            if _may_go(pairs, row, keeper):
+                going[keeper].add(row)
+    while going:
+        best = min(going, key=lambda each: (-len(going[each] & left), -pairs.pixels(each), *pairs.by_quality(each)))
+        if rows := going.pop(best) & left:
+            found[best] = rows
+            left -= rows
     for row in sorted(left):
-        found.setdefault(max(keepers, key=lambda keeper: _shown(pairs, row, keeper, found)), set()).add(row)
-    return [(keeper, sorted(rows)) for keeper, rows in found.items()]
+        found.setdefault(max(tried[row], key=lambda keeper: _shown(pairs, row, keeper, found)), set()).add(row)
+    return found
 
 
 def _may_go(pairs: Pairs, row: int, keeper: int) -> bool:

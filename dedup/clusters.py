@@ -9,12 +9,12 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 import numpy as np
 from scipy.sparse import csr_matrix
 
-from dedup.archived import share_out
+from dedup.archived import Group, share_out
 from dedup.keepers import better_equal, better_keeper, choose_keeper, keeper_candidates, why_kept
 from dedup.members import Member
 from dedup.pairs import Pairs
@@ -106,13 +106,7 @@ def build_clusters(
     if verifier is None and epsilon is None:
         raise ValueError("without a verifier, epsilon says which members may go: give one of the two")
     pairs = Pairs(embeddings, verifier, images_dir, epsilon, places)
-    mixed, groups = _by_side(pairs, _groups(labels, verifier.matches if verifier else {}))
-    shared = share_out(pairs, [[*group.rows, *group.containers] for group in mixed])
-    kept = [
-        (_Group([keeper, *(row for row in rows if row not in group.containers)], _only(group.containers, rows)), keeper)
-        for group, assigned in zip(mixed, shared, strict=True)
-        for keeper, rows in assigned
-    ]
+    kept, groups = share_out(pairs, _groups(labels, verifier.matches if verifier else {}))
     kept += zip(groups, _choose_keepers(pairs, groups), strict=True)
     pairs.look_closer((row, keeper) for group, keeper in kept for row in group.rows)
     built = [_build(pairs, group, keeper) for group, keeper in kept]
@@ -120,7 +114,7 @@ def build_clusters(
     return [replace(cluster, number=number) for number, cluster in enumerate(built, start=1)]
 
 
-def _choose_keepers(pairs: Pairs, groups: Sequence[_Group]) -> list[int]:
+def _choose_keepers(pairs: Pairs, groups: Sequence[Group]) -> list[int]:
     """The keeper of each group, matched with all its files."""
     candidates = [keeper_candidates(pairs, group.rows) for group in groups]
     tried = [_some(group.rows, keepers) for group, keepers in zip(groups, candidates, strict=True)]
@@ -137,7 +131,7 @@ def _choose_keepers(pairs: Pairs, groups: Sequence[_Group]) -> list[int]:
     return chosen
 
 
-def _match_with(pairs: Pairs, groups: Sequence[_Group], keepers: Sequence[Sequence[int]]) -> None:
+def _match_with(pairs: Pairs, groups: Sequence[Group], keepers: Sequence[Sequence[int]]) -> None:
     """Match every file of each group with each of its would-be keepers."""
     pairs.match_all(
         (row, keeper)
@@ -147,21 +141,14 @@ def _match_with(pairs: Pairs, groups: Sequence[_Group], keepers: Sequence[Sequen
     )
 
 
-class _Group(NamedTuple):
-    """Rows of one cluster, and of the files that contain its picture beside others."""
-
-    rows: list[int]
-    containers: dict[int, float]  # container -> share of it that the contained picture makes up
-
-
-def _some(rows: Sequence[int], keepers: Sequence[int]) -> _Group:
+def _some(rows: Sequence[int], keepers: Sequence[int]) -> Group:
     """The would-be keepers, and enough of a large cluster to tell which of them lets most of it go."""
-    return _Group(sorted({*rows[:: max(1, len(rows) // ENOUGH)], *keepers}), {})
+    return Group(sorted({*rows[:: max(1, len(rows) // ENOUGH)], *keepers}), {})
 
 
-def _groups(labels: np.ndarray, matches: Mapping[tuple[int, int], Match]) -> list[_Group]:
+def _groups(labels: np.ndarray, matches: Mapping[tuple[int, int], Match]) -> list[Group]:
     """Rows by label; with each cluster, or unique file, the unique files that contain its picture."""
-    groups: defaultdict[tuple, _Group] = defaultdict(lambda: _Group([], {}))
+    groups: defaultdict[tuple, Group] = defaultdict(lambda: Group([], {}))
     for row in np.flatnonzero(labels >= 0).tolist():
         groups["label", int(labels[row])].rows.append(row)
     parts = _best_parts(labels, matches)
@@ -173,23 +160,6 @@ def _groups(labels: np.ndarray, matches: Mapping[tuple[int, int], Match]) -> lis
         if container != root:
             home.containers[container] = share
     return [group for group in groups.values() if len(group.rows) + len(group.containers) > 1]
-
-
-def _by_side(pairs: Pairs, groups: Sequence[_Group]) -> tuple[list[_Group], list[_Group]]:
-    """Groups that hold incoming and archive files, and those of incoming files alone; others are left out."""
-    mixed, incoming = [], []
-    for group in groups:
-        containers = _only(group.containers, [row for row in group.containers if not pairs.archived(row)])
-        archived = [pairs.archived(row) for row in group.rows]
-        if any(archived) and (containers or not all(archived)):
-            mixed.append(_Group(group.rows, containers))
-        elif not any(archived) and len(group.rows) + len(containers) > 1:
-            incoming.append(_Group(group.rows, containers))
-    return mixed, incoming
-
-
-def _only(containers: Mapping[int, float], rows: Sequence[int]) -> dict[int, float]:
-    return {row: share for row, share in containers.items() if row in rows}
 
 
 def _best_parts(labels: np.ndarray, matches: Mapping[tuple[int, int], Match]) -> dict[int, tuple[int, float]]:
@@ -216,7 +186,7 @@ def _root(container: int, parts: Mapping[int, tuple[int, float]]) -> int:
     return way[-1]
 
 
-def _build(pairs: Pairs, group: _Group, keeper: int) -> Cluster:
+def _build(pairs: Pairs, group: Group, keeper: int) -> Cluster:
     members = [pairs.member(row, keeper) for row in group.rows if row != keeper]
     for row, share in group.containers.items():
         member = pairs.member(row, keeper)
