@@ -5,6 +5,7 @@ Picture, Picture, (3, 3) transform in unit coordinates  ->  Frame
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import cv2
@@ -13,6 +14,8 @@ import numpy as np
 from dedup.pictures import Picture
 
 SIDE = 128  # of the common frame in px
+STEPS, FARTHEST = 25, 0.04  # of the search for the best fit, and how far it may move a corner, as a share of the side
+DOUBTFUL, HOPELESS = 0.3, 0.1  # correlation of fine detail below which a rough fit comes first, or is the end
 
 
 @dataclass(frozen=True)
@@ -66,15 +69,15 @@ def _clip(polygon: np.ndarray, left: float, top: float, right: float, bottom: fl
 
 def _area(polygon: np.ndarray) -> float:
     """Area of a polygon (k, 2), in either sense of turning."""
-    x, y = polygon.T
-    return float(abs(np.dot(x, np.roll(y, -1)) - np.dot(y, np.roll(x, -1))) / 2)
+    corners = polygon.tolist()
+    return abs(sum(x * v - y * u for (x, y), (u, v) in zip(corners, corners[1:] + corners[:1], strict=True))) / 2
 
 
 def _to_pixels(transform: np.ndarray, image: np.ndarray, side: int) -> np.ndarray:
     """Pixel of a side x side frame -> pixel of the image, pixels counted at their centres."""
     height, width = image.shape[:2]
     to_image = np.array([[width, 0, -0.5], [0, height, -0.5], [0, 0, 1]])
-    return to_image @ transform @ np.array([[1 / side, 0, 0.5 / side], [0, 1 / side, 0.5 / side], [0, 0, 1]])
+    return to_image @ transform @ _to_unit(side)
 
 
 def _warp(image: np.ndarray, to_pixels: np.ndarray, side: int) -> np.ndarray:
@@ -118,25 +121,66 @@ def _shrink(image: np.ndarray, width: float, height: float) -> np.ndarray:
     return image if size == image.shape[::-1] else cv2.resize(image, size, interpolation=cv2.INTER_AREA)
 
 
-def refine(frame: Frame, steps: int = 25) -> Frame:
-    """Move the other picture by fractions of a pixel to where it fits best (ECC; Evangelidis, TPAMI 2008)."""
-    side = len(frame.base)
-    criteria = (cv2.TERM_CRITERIA_COUNT | cv2.TERM_CRITERIA_EPS, steps, 1e-4)
-    mask = frame.mask.astype(np.uint8)
+def refine(frame: Frame) -> Frame:
+    """Move the other picture by fractions of a pixel to where it fits best (ECC; Evangelidis, TPAMI 2008).
+
+    Where hardly any fine detail agrees, a frame of half the side is tried first; if none does after that, as of two
+    pictures that share a sky and a ground, the frame is returned as it is.
+    """
+    if detail(frame) < DOUBTFUL:
+        side = len(frame.base) // 2
+        rough = _best_move(*(cv2.resize(each, (side, side), interpolation=cv2.INTER_AREA) for each in _planes(frame)))
+        if rough is None or detail(_moved(frame, rough)) < HOPELESS:
+            return frame
+    move = _best_move(*_planes(frame))
+    if move is None or not np.abs(outline(move) - outline(np.eye(3))).max() < FARTHEST:
+        return frame
+    return _moved(frame, move)
+
+
+def _planes(frame: Frame) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    return frame.base, frame.other, frame.mask.astype(np.uint8)
+
+
+def _best_move(base: np.ndarray, other: np.ndarray, mask: np.ndarray) -> np.ndarray | None:
+    """(3, 3) homography in unit coordinates, base -> other, close to none; None without overlap or texture to go by."""
+    unit, still = _to_unit(len(base)), np.eye(3, dtype=np.float32)
+    criteria = (cv2.TERM_CRITERIA_COUNT | cv2.TERM_CRITERIA_EPS, STEPS, 1e-4)
     try:
-        _, move = cv2.findTransformECC(
-            frame.base, frame.other, np.eye(3, dtype=np.float32), cv2.MOTION_HOMOGRAPHY, criteria, mask, 3
-        )
-    except cv2.error:  # no overlap or no texture to go by
-        return frame
-    unit = np.array([[1 / side, 0, 0.5 / side], [0, 1 / side, 0.5 / side], [0, 0, 1]])  # pixel -> unit coordinates
-    unit_move = unit @ move.astype(float) @ np.linalg.inv(unit)
-    if not np.abs(outline(unit_move) - outline(np.eye(3))).max() < 0.04:
-        return frame
-    transform = frame.transform @ unit_move
-    other = _warp(frame.other, move, side)
-    inside = _warp(frame.mask.astype(np.uint8) * 255, move, side) > 250
+        _, move = cv2.findTransformECC(base, other, still, cv2.MOTION_HOMOGRAPHY, criteria, mask, 3)
+    except cv2.error:
+        return None
+    return unit @ move.astype(float) @ np.linalg.inv(unit)
+
+
+def _to_unit(side: int) -> np.ndarray:
+    """Pixel of a side x side frame -> unit coordinates."""
+    return np.array([[1 / side, 0, 0.5 / side], [0, 1 / side, 0.5 / side], [0, 0, 1]])
+
+
+def _moved(frame: Frame, move: np.ndarray) -> Frame:
+    """The frame with its other picture moved, in unit coordinates."""
+    side, unit = len(frame.base), _to_unit(len(frame.base))
+    pixels = np.linalg.inv(unit) @ move @ unit
+    other = _warp(frame.other, pixels, side)
+    inside = _warp(frame.mask.astype(np.uint8) * 255, pixels, side) > 250
+    transform = frame.transform @ move
     return replace(frame, other=other, mask=inside & frame.mask, transform=transform / transform[2, 2])
+
+
+def fine(image: np.ndarray) -> np.ndarray:
+    """Details of about 2 to 8 px."""
+    return cv2.GaussianBlur(image, (0, 0), 0.8) - cv2.GaussianBlur(image, (0, 0), 2.5)
+
+
+def detail(frame: Frame, images: Sequence[np.ndarray] | None = None) -> float:
+    """Correlation of the fine detail of both pictures where they overlap.
+
+    images : (side, side) float32, both pictures' details where they are known
+    """
+    own, other = images or [fine(image.astype(np.float32)) for image in (frame.base, frame.other)]
+    own, other = own[frame.mask], other[frame.mask]
+    return float(np.dot(own, other) / np.sqrt(np.dot(own, own) * np.dot(other, other) + 1))
 
 
 def chroma(

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 import cv2
 import numpy as np
 
-from dedup.frames import Frame, outline, shares
+from dedup.frames import Frame, detail, fine, outline, shares
 from dedup.pictures import Picture
 
 WINDOW, STRIDE = 16, 8  # of the blocks that are compared, in px of the frame
@@ -61,11 +61,6 @@ def _deviations(a: np.ndarray, b: np.ndarray, noise: float) -> tuple[np.ndarray,
     return np.sqrt(var_a), np.sqrt(var_b), likeness
 
 
-def _fine(image: np.ndarray) -> np.ndarray:
-    """Details of about 2 to 8 px."""
-    return cv2.GaussianBlur(image, (0, 0), 0.8) - cv2.GaussianBlur(image, (0, 0), 2.5)
-
-
 def _evenly_sharp(frame: Frame, agreeing: np.ndarray) -> list[np.ndarray]:
     """Both pictures as float32, the sharper one blurred until its details are as weak as the other's.
 
@@ -75,17 +70,18 @@ def _evenly_sharp(frame: Frame, agreeing: np.ndarray) -> list[np.ndarray]:
     if not agreeing.any():
         return images
 
-    def sharpness(image: np.ndarray, whole: np.ndarray) -> float:
-        ratio = _means(_fine(image) ** 2) / (_means(whole**2) - _means(whole) ** 2 + 1)
-        return float(np.median(ratio[agreeing]))
+    spreads = [_means(image**2) - _means(image) ** 2 + 1 for image in images]
 
-    levels = [sharpness(image, image) for image in images]
+    def sharpness(image: np.ndarray, spread: np.ndarray) -> float:
+        return float(np.median((_means(fine(image) ** 2) / spread)[agreeing]))
+
+    levels = [sharpness(*each) for each in zip(images, spreads, strict=True)]
     sharper = int(levels[1] > levels[0])
     if levels[sharper] < 1.3 * levels[1 - sharper]:
         return images
     whole = images[sharper]
     blurred = [cv2.GaussianBlur(whole, (0, 0), sigma) for sigma in (0.6, 1.0, 1.5, 2.0, 3.0)]
-    gaps = [abs(sharpness(image, whole) - levels[1 - sharper]) for image in blurred]
+    gaps = [abs(sharpness(image, spreads[sharper]) - levels[1 - sharper]) for image in blurred]
     images[sharper] = blurred[int(np.argmin(gaps))]
     return images
 
@@ -104,9 +100,9 @@ def _texture(frame: Frame, inside: np.ndarray) -> tuple[list[np.ndarray], np.nda
     return texture, inside & (rich[0] | rich[1]), likeness > AGREES
 
 
-def _details(fine: list[np.ndarray], inside: np.ndarray, least: float) -> tuple[np.ndarray, np.ndarray]:
+def _details(details: list[np.ndarray], inside: np.ndarray, least: float) -> tuple[np.ndarray, np.ndarray]:
     """Blocks where either picture has `least` times its usual fine detail; correlation of details in each block."""
-    *deviations, likeness = _deviations(*fine, noise=0.5)
+    *deviations, likeness = _deviations(*details, noise=0.5)
     usual = [max(float(np.sqrt((own[inside] ** 2).mean())), 0.7) if inside.any() else 0.7 for own in deviations]
     detailed = [own > least * level for own, level in zip(deviations, usual, strict=True)]
     return inside & (detailed[0] | detailed[1]), likeness
@@ -123,8 +119,8 @@ def detail_by_block(frame: Frame, margin: float = 0.012) -> np.ndarray:
     mask = cv2.erode(frame.mask.astype(np.uint8), kernel, **edges)
     inside = _means(mask.astype(np.float32)) > 0.99
     _, textured, agrees = _texture(frame, inside)
-    fine = [_fine(image) for image in _evenly_sharp(frame, textured & agrees)]
-    detailed, likeness = _details(fine, inside, least=0.8)
+    details = [fine(image) for image in _evenly_sharp(frame, textured & agrees)]
+    detailed, likeness = _details(details, inside, least=0.8)
     return np.sort(likeness[detailed])
 
 
@@ -132,11 +128,8 @@ def compare(first: Picture, second: Picture, frame: Frame) -> Overlay:
     """Compare two pictures block by block where they overlap."""
     inside = _means(frame.mask.astype(np.float32)) > 0.9
     texture, textured, agrees = _texture(frame, inside)
-    fine = [_fine(image) for image in _evenly_sharp(frame, textured & agrees)]
-    detailed, fine_likeness = _details(fine, inside, least=0.35)
-    energy = [float((image[frame.mask] ** 2).sum()) for image in fine]
-    detail = float((fine[0] * fine[1])[frame.mask].sum() / np.sqrt(energy[0] * energy[1] + 1))
-
+    details = [fine(image) for image in _evenly_sharp(frame, textured & agrees)]
+    detailed, fine_likeness = _details(details, inside, least=0.35)
     apart = textured & ~agrees
     extra = [_share(apart & (texture[k] > 0.8 * texture[1 - k]), inside) for k in (0, 1)]
     to_second = frame.first_to_second
@@ -146,7 +139,7 @@ def compare(first: Picture, second: Picture, frame: Frame) -> Overlay:
         blocks=int(textured.sum()),
         texture=_share(textured, inside),
         agreement=_share(agrees, textured),
-        detail=detail,
+        detail=detail(frame, details),
         detail_blocks=_share(fine_likeness > FINE_AGREES, detailed),
         detail_usual=float(np.median(fine_likeness[detailed])) if detailed.any() else 0.0,
         first_extra=extra[0] if frame.base_is_first else extra[1],

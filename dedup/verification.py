@@ -164,8 +164,7 @@ def match_pictures(first: Picture, second: Picture, distance: float = 0.0) -> Ma
         overlay = compare(first, second, frame)
         if overlay.agreement < 0.5:
             continue
-        if overlay.detail < 0.95:
-            finer = refine(frame)
+        if overlay.detail < 0.95 and (finer := refine(frame)) is not frame:
             finer_overlay = compare(first, second, finer)
             if finer_overlay.detail > overlay.detail:
                 frame, overlay = finer, finer_overlay
