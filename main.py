@@ -220,7 +220,9 @@ def search(config: Config, options: argparse.Namespace) -> int:
     summary.write_unreadable(failures, folder, unreadable)
     contents = dict(zip(paths, result.embeddings.contents, strict=False))
     drawn = contents if config.cache else {}
-    written = report.write_report(result.clusters, folder, config.output_dir, progress=progress, contents=drawn)
+    written = report.write_report(
+        result.clusters, folder, config.output_dir, progress, contents=drawn, num_workers=config.num_workers
+    )
     again = [word for path in options.protect for word in ("--protect", Path(path))] + summary.against(options.against)
     output = ("--output", Path(options.output_dir)) if "output_dir" in vars(options) else ()
     apply = summary.command(folder, "--apply", page.DECISIONS, *output, *again)

@@ -14,11 +14,14 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from tqdm import tqdm
+
 from dedup.figures import read_mark
 from dedup.grid import layout, plot_cluster_grid
 from dedup.lettering import count_of, escape, format_bytes, relative_path, unescape
 from dedup.memory import code_tag
 from dedup.plots import plot_distance_histogram, plot_k_distances
+from dedup.workers import Lost, run_jobs
 
 if TYPE_CHECKING:
     from dedup.clusters import Cluster, Member
@@ -39,7 +42,8 @@ __all__ = [
 
 COLUMNS = ("path", "cluster", "keep", "kind", "distance", "coverage", "width", "height", "bytes", "reason", "why")
 PAGE_HEIGHT, PAGE_PICTURES = 2200, 32  # keeps a page of photos under 2 MB
-MAX_PAGES = 50
+MAX_PAGES = 20  # the page to look at in a browser has all clusters
+PAGE_TIME = 120.0  # seconds of computing for a page of large pictures
 _PAGE_NAME = re.compile(r"clusters_\d{3,}\.png")
 
 
@@ -50,6 +54,7 @@ def write_report(
     progress: bool = True,
     max_pages: int = MAX_PAGES,
     contents: Mapping[Path, bytes] | None = None,
+    num_workers: int = 0,
 ) -> list[Path]:
     """Write the clusters as pages of pictures and as a table; the same clusters give the same bytes.
 
@@ -61,6 +66,7 @@ def write_report(
     progress : whether to show a bar
     max_pages : pages drawn at most; the last says how many clusters they leave out, the table has them all
     contents : digests of files; a page that shows what it showed in an earlier run is left as it is
+    num_workers : processes that draw; 0 = this one. A page that takes one down is left out
 
     Returns
     -------
@@ -70,21 +76,21 @@ def write_report(
     ------
     OSError : output_dir can't be written. Files are replaced whole: none is left half written
     """
-    from tqdm import tqdm
-
     images_dir, output_dir = Path(images_dir), Path(output_dir)
     output_dir.mkdir(parents=True, exist_ok=True)
     pages = list(paginate(clusters, images_dir))
     drawn = pages[:max_pages]
-    written = []
-    for number, page in enumerate(tqdm(drawn, desc="3/3 Drawing", unit="page", disable=not progress), start=1):
+    jobs, written = [], [output_dir / f"clusters_{number:03d}.png" for number in range(1, len(drawn) + 1)]
+    for number, (page, path) in enumerate(zip(drawn, written, strict=True), start=1):
         is_cut = number == len(drawn) < len(pages)
         note = _left_out(sum(map(len, drawn)), len(clusters)) if is_cut else ""
-        written.append(output_dir / f"clusters_{number:03d}.png")
         shows = _what_is_shown(page, images_dir, note, contents or {})
-        if not shows or read_mark(written[-1]) != shows:
-            replace_file(written[-1], plot_cluster_grid(page, images_dir, note=note).png(shows))
-            gc.collect()  # figures refer to themselves, and would pile up
+        if not shows or read_mark(path) != shows:
+            jobs.append((page, images_dir, note, shows, path))
+    done = run_jobs(_draw_page, jobs, num_workers if len(jobs) > 1 else 0, time_limit=PAGE_TIME)
+    bar = tqdm(jobs, desc="3/3 Drawing", unit="page", disable=not progress)
+    lost = [job[-1] for job, found in zip(bar, done, strict=True) if isinstance(found, Lost)]
+    written = [path for path in written if path not in lost]
     written.append(output_dir / "clusters.csv")
     replace_file(written[-1], clusters_table(clusters, images_dir).encode())
     for old in output_dir.iterdir():
@@ -93,10 +99,16 @@ def write_report(
     return written
 
 
+def _draw_page(job: tuple[Sequence[Cluster], Path, str, str, Path]) -> None:
+    page, images_dir, note, shows, path = job
+    replace_file(path, plot_cluster_grid(page, images_dir, note=note).png(shows))
+    gc.collect()  # figures refer to themselves, and would pile up
+
+
 def _what_is_shown(page: Sequence[Cluster], images_dir: Path, note: str, contents: Mapping[Path, bytes]) -> str:
     """Digest of all that a page is drawn from; empty if the content of a file is not known."""
     held = [contents.get(member.path) for cluster in page for member in (cluster.keeper, *cluster.members)]
-    drawn_by = ("decoding", "grid", "lettering"), ("matplotlib", "numpy", "pillow", "pillow-heif")
+    drawn_by = ("decoding", "figures", "grid", "insets", "lettering"), ("matplotlib", "numpy", "pillow", "pillow-heif")
     return code_tag(*drawn_by, page, str(images_dir), note, held).hex() if all(held) else ""
 
 

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageOps
 
-from dedup import alignment, samples
+from dedup import alignment, frames, samples
 from dedup.alignment import TURNS, keypoint_transforms, whole_transforms
 from dedup.frames import lay, outline, refine, shares
 from dedup.overlay import compare
@@ -22,7 +22,7 @@ def photo(side=300):
 @pytest.fixture
 def picture(tmp_path):
     def write_and_read(image):
-        image.save(tmp_path / "picture.png")
+        (Image.fromarray(image) if isinstance(image, np.ndarray) else image).save(tmp_path / "picture.png")
         return read_picture(tmp_path / "picture.png")
 
     return write_and_read
@@ -176,6 +176,20 @@ def test_refining_takes_back_a_small_shift(picture, shift):
     assert compare(image, image, finer).detail > 0.97
     if shift == 0.01:
         assert compare(image, image, laid).detail < 0.8
+
+
+def test_no_fine_fit_is_looked_for_where_two_pictures_share_but_their_light_and_dark(picture, monkeypatch):
+    tried, best = [], frames._best_move
+    monkeypatch.setattr(frames, "_best_move", lambda base, *rest: tried.append(len(base)) or best(base, *rest))
+    rng, light = np.random.default_rng(0), np.linspace(40, 200, 240)[:, None, None]
+    scenes = [picture((light + rng.normal(0, 20, (240, 240, 3))).clip(0, 255).astype(np.uint8)) for _ in range(2)]
+    laid = lay(*scenes, np.eye(3))
+    assert refine(laid) is laid and tried == [len(laid.base) // 2]
+    tried.clear()
+    off = np.array([[1, 0, 0.02], [0, 1, -0.02], [0, 0, 1]])
+    laid = lay(*[picture(photo())] * 2, off)
+    assert frames.detail(laid) < frames.DOUBTFUL and refine(laid) is not laid  # the rough fit finds detail
+    assert tried == [len(laid.base) // 2, len(laid.base)]
 
 
 def test_a_frame_belongs_to_the_picture_that_lies_in_the_other(picture):

@@ -21,6 +21,7 @@ from dedup.insets import insets
 from dedup.lettering import drawable, escape, format_bytes, relative_path, shorten, text_width, unescape, wrap
 from dedup.plots import nearest_distances, plot_distance_histogram, plot_k_distances
 from dedup.report import clusters_table, describe_report, paginate, write_report
+from dedup.workers import START_METHOD
 
 
 @dataclass(frozen=True)
@@ -266,6 +267,29 @@ def test_a_page_is_drawn_again_only_if_it_would_show_something_else(tmp_path, mo
     redrawn(pages, held)
     (tmp_path / "out" / "clusters_001.png").write_bytes(b"no picture")
     assert redrawn(pages, held) == ([1], files)
+
+
+@pytest.mark.skipif(START_METHOD != "fork", reason="what is drawn is replaced in this process")
+def test_pages_are_drawn_by_several_processes_and_one_that_dies_costs_its_page(tmp_path, monkeypatch):
+    for name in "abcdef":
+        save(tmp_path / f"{name}.png")
+    pairs = ("a.png", "b.png"), ("c.png", "d.png"), ("e.png", "f.png")
+    clusters = [cluster_of(names, tmp_path, number) for number, names in enumerate(pairs, start=1)]
+    plain = report.plot_cluster_grid
+    monkeypatch.setattr(report, "PAGE_PICTURES", 2)
+    alone, several = (
+        write_report(clusters, tmp_path, tmp_path / f"by{workers}", progress=False, num_workers=workers)
+        for workers in (0, 2)
+    )
+    assert [path.read_bytes() for path in alone] == [path.read_bytes() for path in several] and len(alone) == 4
+
+    def crash(page, *arguments, **options):
+        return os._exit(1) if page[0].number == 2 else plain(page, *arguments, **options)
+
+    monkeypatch.setattr(report, "plot_cluster_grid", crash)
+    left = write_report(clusters, tmp_path, tmp_path / "by2", progress=False, num_workers=2)
+    assert [path.name for path in left] == ["clusters_001.png", "clusters_003.png", "clusters.csv"]
+    assert sorted((tmp_path / "by2").glob("*.png")) == left[:2]
 
 
 def test_an_interrupted_write_leaves_the_old_file_whole(tmp_path, monkeypatch):
