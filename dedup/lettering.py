@@ -145,6 +145,10 @@ def _has_glyph(char: str) -> bool:
     return seen and any(ord(char) in glyphs for _, _, glyphs in _faces())
 
 
+if hasattr(os, "register_at_fork"):  # fonts read their file as they go, and a forked process shares the place in it
+    os.register_at_fork(after_in_child=_faces.cache_clear)
+
+
 @cache
 def _advance(char: str) -> float:
     """How far a character moves the pen, as a share of the font size."""

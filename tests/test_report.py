@@ -21,7 +21,7 @@ from dedup.insets import insets
 from dedup.lettering import drawable, escape, format_bytes, relative_path, shorten, text_width, unescape, wrap
 from dedup.plots import nearest_distances, plot_distance_histogram, plot_k_distances
 from dedup.report import clusters_table, describe_report, paginate, write_report
-from dedup.workers import START_METHOD
+from dedup.workers import START_METHOD, run_jobs
 
 
 @dataclass(frozen=True)
@@ -290,6 +290,16 @@ def test_pages_are_drawn_by_several_processes_and_one_that_dies_costs_its_page(t
     left = write_report(clusters, tmp_path, tmp_path / "by2", progress=False, num_workers=2)
     assert [path.name for path in left] == ["clusters_001.png", "clusters_003.png", "clusters.csv"]
     assert sorted((tmp_path / "by2").glob("*.png")) == left[:2]
+
+
+def widths_of_letters(first):
+    return [text_width(chr(code), 10) for code in range(0x100 + first, 0x900, 7)]
+
+
+def test_processes_that_measure_text_at_once_do_not_share_a_place_in_the_font():
+    text_width("a", 10)  # the font is open
+    firsts = [number % 7 for number in range(14)]
+    assert list(run_jobs(widths_of_letters, firsts, 2)) == [widths_of_letters(first) for first in firsts]
 
 
 def test_an_interrupted_write_leaves_the_old_file_whole(tmp_path, monkeypatch):
