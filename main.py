@@ -223,7 +223,7 @@ def search(config: Config, options: argparse.Namespace) -> int:
     written = report.write_report(
         result.clusters, folder, config.output_dir, progress, contents=drawn, num_workers=config.num_workers
     )
-    again = [word for path in options.protect for word in ("--protect", Path(path))] + summary.against(options.against)
+    again = said_again(options)
     output = ("--output", Path(options.output_dir)) if "output_dir" in vars(options) else ()
     apply = summary.command(folder, "--apply", page.DECISIONS, *output, *again)
     reviewed = page.write_page(config, result, apply, progress)
@@ -255,6 +255,14 @@ def search(config: Config, options: argparse.Namespace) -> int:
     return planned.exit_code
 
 
+def said_again(options: argparse.Namespace) -> list[str | Path]:
+    """The words of a later command that name the same folders to spare."""
+    from dedup import summary
+
+    protect = [word for path in options.protect for word in ("--protect", Path(path))]
+    return protect + summary.against(options.against)
+
+
 def calibrate(config: Config, options: argparse.Namespace) -> int:
     """Find the epsilon of a wanted precision for this folder, and draw how it was found."""
     make_output(config)
@@ -274,7 +282,7 @@ def calibrate(config: Config, options: argparse.Namespace) -> int:
     given = [name for name in ("encoder", "embedding_size", "image_resize") if name in vars(options)]
     same = [word for name in given for word in ("--" + name.replace("_", "-"), str(vars(options)[name]))]
     say(calibration.describe(found, options.calibrate))
-    again = summary.command(config.images_dir, "--epsilon", f"{found.epsilon:.4f}", *same)
+    again = summary.command(config.images_dir, "--epsilon", f"{found.epsilon:.4f}", *same, *said_again(options))
     say([f"curve: {summary.shown(summary.near(curve))}"])
     say(["to trust the encoder with it:", f"  {again} --no-verify", "to confirm what it finds:", f"  {again}"])
     return 0

@@ -1,7 +1,7 @@
 """Which archive file stays for which incoming ones: groups in, a group for each keeper in the archive out.
 
 A group may hold several archive files that each show some of the incoming ones. Those that let most go are taken
-first; a file that none of them lets go comes with the one that shows most of it.
+first, but a file whose very picture is there goes for that; one that none of them lets go comes with what shows most.
 """
 
 from __future__ import annotations
@@ -45,7 +45,9 @@ def share_out(pairs: Pairs, groups: Sequence[Group]) -> tuple[list[tuple[Group, 
             mixed.append((incoming, _candidates(pairs, keepers, sorted(rows - archived))))
         elif not keepers and len(rows - archived) > 1:
             rest.append(incoming)
-    pairs.match_all((row, keeper) for _, tried in mixed for row in tried for keeper in tried[row])
+    wanted = [(row, keeper) for _, tried in mixed for row in tried for keeper in tried[row]]
+    pairs.match_all(wanted)
+    pairs.look_closer([pair for pair in wanted if _may_go(pairs, *pair)])
     shared = ((each.only(rows), keeper) for each, tried in mixed for keeper, rows in _assigned(pairs, tried).items())
     return [(each._replace(rows=[keeper, *each.rows]), keeper) for each, keeper in shared], rest
 
@@ -63,9 +65,10 @@ def _assigned(pairs: Pairs, tried: Mapping[int, set[int]]) -> dict[int, set[int]
     """The incoming rows by the keeper that they come with."""
     left, found, going = set(tried), {}, defaultdict(set)
     for row, keepers in tried.items():
-        for keeper in keepers:
-            if _may_go(pairs, row, keeper):
-                going[keeper].add(row)
+        able = [keeper for keeper in keepers if pairs.member(row, keeper).removable]
+        twins = [keeper for keeper in able if pairs.member(row, keeper).kind in ("identical", "same_pixels")]
+        for keeper in twins or able:
+            going[keeper].add(row)
     while going:
         best = min(going, key=lambda each: (-len(going[each] & left), -pairs.pixels(each), *pairs.by_quality(each)))
         if rows := going.pop(best) & left:

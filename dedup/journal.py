@@ -20,6 +20,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from dedup.folders import Folder, Snapshot
+from dedup.lettering import count_of
 
 TRASH = ".dedup-trash"
 JOURNAL = "journal.jsonl"
@@ -128,8 +129,9 @@ def read_plan(path: Path, archives: int = 0) -> tuple[Item, ...]:
     if not _is(against, int):
         raise BadRecord(f"{name}: against must be a number of archives, got {ascii(against)[:200]}")
     if against != archives:
-        was = f"it was made against {against} archive(s), {archives} given"
-        raise BadRecord(f"{name}: {was}; give {AGAINST} for each that it was made against, in the same order")
+        was = f"it was made against {count_of(against, 'archive')}, {archives} given"
+        way = f"give {AGAINST} for each, in the same order" if against > archives else "give no more than these"
+        raise BadRecord(f"{name}: {was}; {way}")
     items = tuple(_checked(_item, name, *line, archives) for line in lines)
     dropped = Counter(item.drop.parts for item in items)
     if twice := [parts for parts, times in dropped.items() if times > 1]:

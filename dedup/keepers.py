@@ -68,8 +68,9 @@ def better_equal(pairs: Pairs, rows: Sequence[int], keeper: int) -> int:
         if len(passed) == 1:
             break
     else:  # of three, each may be better than the next
-        wins = Counter(compare(pairs, *two, rows).better for two in combinations((keeper, *equals), 2))
-        best = max((keeper, *equals), key=lambda row: wins[row])
+        rivals = sorted({keeper, *passed, *equals[-EQUALS:]})
+        wins = Counter(compare(pairs, *two, rows).better for two in combinations(rivals, 2))
+        best = max(rivals, key=lambda row: wins[row])
     for row in equals if best != keeper else ():
         pairs.is_enlarged(row, best)  # then it may go for the best
     return best
@@ -79,8 +80,8 @@ def better_keeper(pairs: Pairs, rows: Sequence[int], better: int, chosen: int) -
     """The one that is better in itself, if it lets go nearly all that the one chosen before does; else that one."""
     if better == chosen:
         return chosen
-    others = [row for row in rows if row == chosen or (row != better and pairs.member(row, chosen).removable)]
-    staying = sum(not pairs.member(row, better).removable for row in others)
+    others = [row for row in rows if row == chosen or (row != better and pairs.is_covered(row, chosen))]
+    staying = sum(not pairs.is_covered(row, better) for row in others)
     return better if staying <= max(ALMOST * len(rows), ONE * (staying < len(others))) else chosen
 
 
@@ -101,7 +102,7 @@ def why_kept(pairs: Pairs, rows: Sequence[int], keeper: int) -> str:
 
 
 def _going(pairs: Pairs, rows: Sequence[int], keeper: int) -> int:
-    return sum(pairs.member(row, keeper).removable for row in rows)
+    return sum(row != keeper and pairs.is_covered(row, keeper) for row in rows)
 
 
 def _equals(pairs: Pairs, rows: Sequence[int], keeper: int) -> Iterator[int]:

@@ -23,7 +23,7 @@ from dedup.lettering import relative_path
 from dedup.members import seen_by, way_back, what_is_missing
 from dedup.report import replace_file
 from dedup.safeguards import why_it_stays
-from dedup.thumbnails import write_thumbnails
+from dedup.thumbnails import THUMBNAILS, write_thumbnails
 
 if TYPE_CHECKING:
     from dedup.clusters import Cluster, Member
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from dedup.places import Places
     from dedup.verification import Match
 
-NAME, THUMBNAILS, DECISIONS = "report.html", "thumbnails", "decisions.json"
+NAME, DECISIONS = "report.html", "decisions.json"
 MOST_CLUSTERS, MOST_UNREADABLE = 20_000, 1_000  # shown on the page
 _TEMPLATES = Path(__file__).parent / "templates"
 _STYLE, _SCRIPTS = "report.css", ("state.js", "cards.js", "compare.js", "report.js")

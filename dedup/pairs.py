@@ -14,7 +14,7 @@ import numpy as np
 
 from dedup.lastlook import is_looked_at, why_they_stay
 from dedup.members import Member, View, seen_by, way_back, what_is_missing
-from dedup.places import NOWHERE, Places
+from dedup.places import NOT_ARCHIVED, NOWHERE, Places
 from dedup.quality import Details, read_details
 from dedup.safeguards import why_it_stays
 from dedup.traces import how_made, is_laid_alike, read_plane, shows_no_more
@@ -44,6 +44,7 @@ class Pairs:
         self._details: dict[int, Details] = {}
         self._enlarged: dict[tuple[int, int], bool] = {}
         self._made: dict[tuple[int, int], str] = {}
+        self._looked: set[tuple[int, int]] = set()
 
     @cached_property
     def covered_by(self) -> Counter[int]:
@@ -154,9 +155,16 @@ class Pairs:
             self._members[row, keeper] = self._compared(row, keeper)
         return self._members[row, keeper]
 
+    def is_covered(self, row: int, keeper: int) -> bool:
+        """Whether a row may go for a keeper, or might if that one lay in an archive."""
+        member = self.member(row, keeper)
+        return member.removable or member.reason == NOT_ARCHIVED
+
     def look_closer(self, pairs: Iterable[tuple[int, int]]) -> None:
         """Have those rows stay that a closer look finds to show more than their keeper; pairs are (row, keeper)."""
-        going = [(row, keeper) for row, keeper in pairs if row != keeper and self.member(row, keeper).removable]
+        new = [pair for pair in pairs if pair[0] != pair[1] and pair not in self._looked]
+        going = [pair for pair in new if self.member(*pair).removable]
+        self._looked.update(going)
         jobs = {
             (row, keeper): (self.paths[row], self.paths[keeper], match.transform, row < keeper)
             for row, keeper in going
@@ -182,8 +190,9 @@ class Pairs:
             return seen
         view = self.view(row, keeper) or View("indirect", 0.0, 0.0, 0.0, 0.0, 0.0)
         files = self.paths[row], self.paths[keeper]
-        reason = self.places.protects(*files) or what_is_missing(view)
+        reason = self.places.protects(files[0]) or what_is_missing(view)
         reason = reason or why_it_stays(*files, self.images_dir, self.places.root_of(files[1]))
+        reason = reason or self.places.protects(*files)  # last, so that `is_covered` knows what else is against it
         found = {"distance": self.distance(row, keeper), "kind": view.kind, "coverage": view.coverage}
         found["place"] = self._place(row, keeper)
         return replace(seen, removable=not reason, reason=reason, **found)

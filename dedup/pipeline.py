@@ -24,6 +24,7 @@ from dedup.journal import BadRecord
 from dedup.memory import Memory
 from dedup.neighbors import merge_rows, radius_neighbors_graph
 from dedup.places import NOWHERE, Places
+from dedup.thumbnails import is_thumbnail
 
 if TYPE_CHECKING:
     from dedup.verification import Match
@@ -203,7 +204,7 @@ def images_to_search(config: Config, places: Places = NOWHERE) -> list[Path]:
         paths = [path for path in paths if not path.is_relative_to(left_out)]
     archives = places.against if paths else ()
     archived = (path for archive in archives for path in list_images(archive, config.extensions))
-    return [*paths, *filter(places.archive_of, archived)]
+    return [path for path in (*paths, *filter(places.archive_of, archived)) if not is_thumbnail(path)]
 
 
 def _different(config: Config) -> frozenset[Pair]:

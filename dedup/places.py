@@ -16,6 +16,7 @@ from pathlib import Path
 
 from dedup.config import ConfigError
 from dedup.journal import TRASH
+from dedup.thumbnails import THUMBNAILS
 
 Identity = tuple[int, int]  # device and inode
 
@@ -51,6 +52,9 @@ class Places:
         ConfigError : one of them does not exist, is no folder or is images_dir itself; one of keep_in or protect lies
             outside it; an archive can't be read, lies in a trash folder or in another archive, or holds output_dir
         """
+        for option, given in (("--keep-in", keep_in), ("--protect", protect), ("--against", against)):
+            if "" in map(os.fspath, given):  # as from a shell variable that is not set; Path("") is where we are
+                raise ConfigError(f"{option} is empty; give a folder")
         kept = frozenset(_inside(images_dir, Path(path), "--keep-in") for path in keep_in)
         protected = frozenset(_inside(images_dir, Path(path), "--protect") for path in protect)
         places = cls(Path(images_dir), kept, protected, tuple(_archive(images_dir, Path(path)) for path in against))
@@ -58,7 +62,8 @@ class Places:
             others = [other for other in places.against if other is not archive]
             if not (_way_up(archive) | {_identity(archive)}).isdisjoint(map(_identity, others)):
                 raise ConfigError(f"--against {archive} lies in another archive, or is given twice; give the outer one")
-            if output_dir and _owner(output_dir, images_dir, archive) == archive:
+            written = (output_dir, output_dir / THUMBNAILS) if output_dir else ()
+            if any(_owner(folder, images_dir, archive) == archive for folder in written):
                 raise ConfigError(
                     f"output_dir {output_dir} lies in the archive, which is never written to; choose another"
                 )

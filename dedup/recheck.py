@@ -50,7 +50,8 @@ class Decoder:
 
 def verify(root: Folder, keep: File, place: Folder, drop: File, decoder: Decoder) -> tuple[Snapshot, Snapshot]:
     """Find keeper and duplicate to be two files that hold what is on record, the keeper one that can be decoded."""
-    kept, dropped = read(root, keep, "its keeper"), read(place, drop, "it")
+    where = f"its keeper, in archive {keep.archive} of those given," if keep.archive else "its keeper"
+    kept, dropped = read(root, keep, where), read(place, drop, "it")
     if kept.identity == dropped.identity:
         raise Refused("it and its keeper are one file")
     for role, now, before in (("its keeper", kept, keep.snapshot), ("it", dropped, drop.snapshot)):

@@ -94,7 +94,7 @@ def finding(
     sizes = [member.bytes for _, member in drops(clusters) if relative_path(member.path, images_dir) in going]
     files = sum(1 + len(cluster.members) for cluster in clusters)
     yield f"{count_of(len(clusters), 'cluster')} of {count_of(files, 'file')} at epsilon {epsilon:.4g}"
-    why = "are in the archive and " if is_archived else ""
+    why = f"{'is' if len(sizes) == 1 else 'are'} in the archive and " if is_archived else ""
     yield f"{count_of(len(sizes), 'file')} {why}could go: {format_bytes(sum(sizes))}"
 
 

@@ -20,6 +20,7 @@ from dedup.decoding import UnreadableImage, digest_of, load_image
 from dedup.workers import run_jobs
 
 SIDE, QUALITY = 400, 82  # px of the long side; of the JPEG
+THUMBNAILS = "thumbnails"  # in output_dir
 _NAME = re.compile(r"[0-9a-f]{64}\.jpg")
 
 
@@ -53,6 +54,11 @@ def write_thumbnails(
         if _NAME.fullmatch(name) and name not in wanted:
             (folder / name).unlink()
     return found
+
+
+def is_thumbnail(path: Path) -> bool:
+    """Whether a file is one of ours, of whatever run: no picture to search, and nothing to keep in place of one."""
+    return path.parent.name == THUMBNAILS and _NAME.fullmatch(path.name) is not None
 
 
 def thumbnail_path(folder: Path, digest: str) -> Path:

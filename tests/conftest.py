@@ -7,6 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from tests.browser import browser, visit
+
+__all__ = ["browser", "visit"]  # one browser for all files: a second one could not start beside it
+
 PROJECT = Path(__file__).resolve().parent.parent
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageDraw
 
 import configs
 from dedup import removal
@@ -21,7 +21,6 @@ from dedup.pipeline import find_duplicates, images_to_search
 from dedup.places import NOT_ARCHIVED, Places
 from dedup.removal import make_plan, purge, undo
 from dedup.verification import Verifier
-from tests.browser import browser, visit
 from tests.confirmation_pictures import photo
 from tests.removal_faults import Killed, failing
 from tests.removal_world import World, decodes, no_waiting
@@ -29,7 +28,7 @@ from tests.test_main import call
 from tests.test_page import saved
 from tests.test_removal_hostile import PATHS
 
-__all__ = ["browser", "no_waiting", "visit"]
+__all__ = ["no_waiting"]
 AGAINST_MISSING = "say which with --against DIR"
 
 
@@ -426,7 +425,7 @@ def test_a_plan_needs_the_archives_it_was_made_against(world):
     (world.folder / "other").mkdir()
     two = Places.find(world.root, against=[world.archive, world.folder / "other"])
     assert_refused_whole(world, "give --against DIR", places=Places.find(world.root))
-    assert_refused_whole(world, "made against 1 archive(s), 2 given", places=two)
+    assert_refused_whole(world, "made against 1 archive, 2 given", places=two)
     header, *items = world.items()
     for archive in (None, 0, -1, True, "1", 1.0, [1], 2, 10**30):
         keep = {key: value for key, value in items[0]["keep"].items() if key != "archive"}
@@ -436,7 +435,7 @@ def test_a_plan_needs_the_archives_it_was_made_against(world):
         world.rewrite({"plan": 1, "against": against}, *items)
         assert_refused_whole(world, "against")
     world.rewrite({"plan": 1}, *items)
-    assert_refused_whole(world, "give --against DIR")
+    assert_refused_whole(world, "made against 0 archives, 1 given")
     assert_refused_whole(world, AGAINST_MISSING, places=Places.find(world.root))
     world.rewrite(header, {**items[0], "drop": items[0]["keep"], "keep": items[0]["keep"]})
     assert_refused_whole(world, "a file needs")
@@ -538,3 +537,62 @@ def test_every_call_fails_once(tmp_path, action, error):
         undo(world.root)
         assert world.files() == {path: facts for path, facts in world.before.items() if facts[0] not in lost}
         shutil.rmtree(world.folder)
+
+
+def test_a_thumbnail_of_ours_is_no_picture_that_stays_for_another(folder):
+    thumbnails = folder / "archive" / "results" / "thumbnails"
+    thumbnails.mkdir(parents=True)
+    shutil.copy(folder / "incoming/coffee.png", thumbnails / f"{'ab' * 32}.jpg")
+    shutil.copy(folder / "incoming/rocket.png", thumbnails / "rocket.png")
+    main("--against", "archive")
+    items = [json.loads(line) for line in Path("out/plan.jsonl").read_text().splitlines()[1:]]
+    assert {item["drop"]["path"] for item in items} == {"exact.png", "deep/small.jpg", "rocket.png"}
+
+
+@pytest.mark.parametrize("is_link", [False, True])
+def test_an_archive_where_thumbnails_would_be_written_is_refused(folder, is_link, capsys):
+    before = listing(folder / "archive")
+    (folder / "out").mkdir()
+    if is_link:
+        (folder / "out" / "thumbnails").symlink_to(folder / "archive")
+    else:
+        shutil.copytree(folder / "archive", folder / "out" / "thumbnails")
+    assert main("--against", "archive" if is_link else "out/thumbnails") == 2
+    assert "never written to" in capsys.readouterr().err and listing(folder / "archive") == before
+
+
+def test_of_incoming_files_alone_the_one_that_shows_all_is_named_the_keeper(folder):
+    os.remove("incoming/coffee again.png")
+    with Image.open("incoming/coffee.png") as coffee:
+        width, height = coffee.size
+        coffee.crop((0, 0, round(0.7 * width), round(0.8 * height))).save("incoming/a part.png")
+    os.utime("incoming/a part.png", (1, 1))
+    main("--against", "archive")
+    with open("out/clusters.csv", encoding="utf-8") as file:
+        rows = {row["path"]: row for row in csv.DictReader(file)}
+    assert rows["a part.png"]["kind"] == "crop" and rows["a part.png"]["reason"] == NOT_ARCHIVED
+
+
+def test_a_file_goes_for_its_very_picture_though_another_lets_more_go(folder):
+    with Image.open("archive/2019/cat.png") as cat:
+        marked = cat.convert("RGB")
+    ImageDraw.Draw(marked).text((30, 30), "our cat at home", "white", font_size=marked.width // 24)
+    marked.save("archive/2019/marked.png")
+    shutil.copy("archive/2019/marked.png", "incoming/marked.png")
+    main("--against", "archive")
+    items = [json.loads(line) for line in Path("out/plan.jsonl").read_text().splitlines()[1:]]
+    kept = {item["drop"]["path"]: item["keep"]["path"] for item in items}
+    assert kept["marked.png"] == "2019/marked.png" and kept["exact.png"] == "2019/cat.png"
+
+
+def test_an_empty_name_is_not_the_current_folder(folder, capsys):
+    assert main("--against", "") == 2 and "--against is empty" in capsys.readouterr().err
+
+
+def test_a_plan_without_an_archive_says_that_none_is_to_be_given(folder, capsys):
+    main()
+    capsys.readouterr()
+    assert main("--apply", "out/plan.jsonl", "--against", "archive") == 2
+    said = capsys.readouterr()
+    assert "made against 0 archives, 1 given; give no more than these" in said.err
+    assert "run the same command again" not in said.out

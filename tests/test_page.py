@@ -16,11 +16,9 @@ from dedup.config import Config
 from dedup.judgement import Match
 from dedup.page import page_data, render
 from dedup.places import NOWHERE
-from tests.browser import Visit, browser, made_up, visit, write_made_up
+from tests.browser import Visit, made_up, write_made_up
 from tests.conftest import PROJECT
 from tests.page_timing import measure_page, write_large_page
-
-__all__ = ["browser", "visit"]
 
 
 @pytest.fixture(scope="module")

@@ -94,6 +94,7 @@ function verdict(cluster, file, keeper, stays) {
   const pair = pairOf(cluster, file, keeper) ?? {kind: "", why: null};
   const say = (fate, reason) => ({...pair, fate, reason});
   if (stays.includes(file)) return say("stays", "you keep it too");
+  if (files[file].archive) return say("stays", "lies in the archive");
   if (found.against && !files[keeper].archive) return say("stays", "not in the archive");
   if (!files[file].blake2b || !files[keeper].blake2b) return say("stays", "could not be read again");
   if (pair.why === null) return say("check", "if the kept file shows all of it: that is checked when applied");
