@@ -250,4 +250,4 @@ def test_whatever_the_order_nothing_is_lost(examples, steps):
     print(dict(STEPS))
     assert STEPS["steps"] >= examples * 34
     if examples > 100:
-        assert min(STEPS[what] for what in ("moved", "put back", "purged", "killed")) > 50
+        assert min(STEPS[what] for what in ("moved", "put back", "purged", "killed")) > 10  # of 24 to 1,000, by chance
