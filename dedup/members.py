@@ -15,8 +15,9 @@ import numpy as np
 if TYPE_CHECKING:
     from dedup.verification import Match
 
-# Kinds of match that join files; a screenshot joins nothing to its picture. And `near`, without geometry.
-CONFIRMED = ("identical", "same_pixels", "copy", "crop")
+TWINS = ("identical", "same_pixels")  # kinds of match of files that show the very same, to the pixel
+# Kinds that join files; a screenshot joins nothing to its picture. And `near`, without geometry.
+CONFIRMED = (*TWINS, "copy", "crop")
 COVERED = 0.97  # share of a picture, and of its resolution, that stands for all of it
 UNMARKED = 0.01  # share of a picture under marks that may be by chance
 MARKED = 0.25  # share of a picture under its own captions, stickers and the like that is always too much to lose

@@ -44,7 +44,7 @@ class Pairs:
         self._details: dict[int, Details] = {}
         self._enlarged: dict[tuple[int, int], bool] = {}
         self._made: dict[tuple[int, int], str] = {}
-        self._looked: set[tuple[int, int]] = set()
+        self._closer: dict[tuple[int, int], str] = {}  # why it stays, of pairs that had a closer look
 
     @cached_property
     def covered_by(self) -> Counter[int]:
@@ -162,9 +162,8 @@ class Pairs:
 
     def look_closer(self, pairs: Iterable[tuple[int, int]]) -> None:
         """Have those rows stay that a closer look finds to show more than their keeper; pairs are (row, keeper)."""
-        new = [pair for pair in pairs if pair[0] != pair[1] and pair not in self._looked]
+        new = [pair for pair in pairs if pair[0] != pair[1] and pair not in self._closer]
         going = [pair for pair in new if self.member(*pair).removable]
-        self._looked.update(going)
         jobs = {
             (row, keeper): (self.paths[row], self.paths[keeper], match.transform, row < keeper)
             for row, keeper in going
@@ -173,8 +172,9 @@ class Pairs:
         if not jobs:
             return
         for pair, reason in zip(jobs, why_they_stay(list(jobs.values()), self.verifier.num_workers), strict=True):
+            self._closer[pair] = reason
             if reason:
-                self._members[pair] = replace(self._members[pair], removable=False, reason=reason)
+                del self._members[pair]
 
     def _place(self, row: int, keeper: int) -> tuple[float, ...]:
         """The transform of a match from a row to its keeper; empty if there is none."""
@@ -192,6 +192,7 @@ class Pairs:
         files = self.paths[row], self.paths[keeper]
         reason = self.places.protects(files[0]) or what_is_missing(view)
         reason = reason or why_it_stays(*files, self.images_dir, self.places.root_of(files[1]))
+        reason = reason or self._closer.get((row, keeper), "")
         reason = reason or self.places.protects(*files)  # last, so that `is_covered` knows what else is against it
         found = {"distance": self.distance(row, keeper), "kind": view.kind, "coverage": view.coverage}
         found["place"] = self._place(row, keeper)

@@ -13,9 +13,11 @@ from PIL import Image
 from scipy.sparse import csr_matrix
 
 from dedup import keepers
+from dedup import pairs as pairs_module
 from dedup.clusters import build_clusters, cluster_labels
 from dedup.criteria import Verdict
 from dedup.embeddings import Embeddings
+from dedup.pairs import Pairs
 from dedup.verification import Verifier as RealVerifier
 from tests.test_traces import photo
 
@@ -176,6 +178,21 @@ def test_a_file_with_something_inside_stays(tmp_path):
     (cluster,) = folder.build({("a", "b"): Match(first_resolution=2.0, second_resolution=0.5)})
     assert not cluster.members[0].removable
     assert "b.png.xmp" in cluster.members[0].reason
+
+
+def test_what_a_closer_look_found_outlives_a_look_for_enlargements(tmp_path, monkeypatch):
+    folder = Folder(tmp_path, a=(SIZE, 0.0), b=((80, 60), 0.1))
+    match = Match(first_resolution=0.5, second_resolution=2.0, transform=tuple(np.eye(3).ravel()))
+    verifier = Verifier(folder.names, {("a", "b"): match})
+    verifier.num_workers = 0
+    verifier.match(0, 1, 0.1)
+    looked = []
+    monkeypatch.setattr(pairs_module, "why_they_stay", lambda jobs, _: looked.extend(jobs) or ["more"] * len(jobs))
+    pairs = Pairs(folder.embeddings, verifier, tmp_path, None)
+    for _ in range(2):
+        pairs.look_closer([(0, 1)])
+    pairs.is_enlarged(0, 1)  # what follows from it is found anew
+    assert len(looked) == 1 and (pairs.member(0, 1).removable, pairs.member(0, 1).reason) == (False, "more")
 
 
 def test_the_keeper_covers_the_others(tmp_path):
