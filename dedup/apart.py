@@ -20,7 +20,7 @@ from scipy.sparse import csr_matrix, triu
 
 from dedup.decisions import Content, Pair, read_pairs
 from dedup.decoding import digest_of
-from dedup.journal import BadRecord, parse_object
+from dedup.records import BadRecord, parse_object
 
 if TYPE_CHECKING:
     from dedup.judgement import Match

@@ -20,10 +20,10 @@ from dedup import removal
 from dedup.apart import remember
 from dedup.decisions import Content, Named, Removal, read_decisions
 from dedup.folders import Snapshot
-from dedup.journal import File
 from dedup.outcome import SOME_REFUSED, Outcome, Refused, Tally
 from dedup.places import NOWHERE, Places
 from dedup.recheck import open_roots, read
+from dedup.records import File
 
 if TYPE_CHECKING:
     from dedup.verification import Verifier

@@ -12,7 +12,7 @@ from heapq import nsmallest
 from typing import NamedTuple
 
 from dedup.keepers import keeper_candidates
-from dedup.members import COVERED, what_is_missing
+from dedup.members import COVERED, TWINS, what_is_missing
 from dedup.pairs import Pairs
 
 NEAR = 3  # archive files, nearest to an incoming one, that are tried as its keeper
@@ -66,7 +66,7 @@ def _assigned(pairs: Pairs, tried: Mapping[int, set[int]]) -> dict[int, set[int]
     left, found, going = set(tried), {}, defaultdict(set)
     for row, keepers in tried.items():
         able = [keeper for keeper in keepers if pairs.member(row, keeper).removable]
-        twins = [keeper for keeper in able if pairs.member(row, keeper).kind in ("identical", "same_pixels")]
+        twins = [keeper for keeper in able if pairs.member(row, keeper).kind in TWINS]
         for keeper in twins or able:
             going[keeper].add(row)
     while going:

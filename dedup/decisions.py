@@ -15,8 +15,8 @@ from collections import Counter
 from pathlib import Path
 from typing import NamedTuple
 
-from dedup.journal import BadRecord, parse_object, split_archive, split_path
 from dedup.outcome import told
+from dedup.records import BadRecord, parse_object, split_archive, split_path
 
 MOST_BYTES = 2**28  # of a file of decisions; a million removals have about as many
 _HEADER = re.compile(rb'(\xef\xbb\xbf)?\s*\{\s*"decisions"\s*:')

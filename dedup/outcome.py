@@ -8,7 +8,7 @@ from pathlib import Path
 
 from filelock import Timeout
 
-from dedup.journal import AGAINST, BadRecord
+from dedup.records import AGAINST, BadRecord
 
 DONE, SOME_REFUSED, BAD_PLAN, LOCKED, STOPPED = range(5)  # exit codes
 OF_ONE_FILE = {  # errors that tell of one file or folder, not of the disk

@@ -21,9 +21,10 @@ from urllib.parse import quote
 from dedup.lastlook import is_looked_at
 from dedup.lettering import relative_path
 from dedup.members import seen_by, way_back, what_is_missing
+from dedup.places import THUMBNAILS
 from dedup.report import replace_file
 from dedup.safeguards import why_it_stays
-from dedup.thumbnails import THUMBNAILS, write_thumbnails
+from dedup.thumbnails import write_thumbnails
 
 if TYPE_CHECKING:
     from dedup.clusters import Cluster, Member

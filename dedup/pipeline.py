@@ -20,11 +20,10 @@ from dedup.config import Config, ConfigError
 from dedup.dataset import list_images
 from dedup.embeddings import Embeddings, Gathering, progress_bar, read_and_encode, remember
 from dedup.encoding import About, EncoderProcess, about_encoder, load_local, own_side
-from dedup.journal import BadRecord
 from dedup.memory import Memory
 from dedup.neighbors import merge_rows, radius_neighbors_graph
-from dedup.places import NOWHERE, Places
-from dedup.thumbnails import is_thumbnail
+from dedup.places import NOWHERE, Places, is_thumbnail
+from dedup.records import BadRecord
 
 if TYPE_CHECKING:
     from dedup.verification import Match

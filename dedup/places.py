@@ -8,6 +8,7 @@ A folder is known by what it is, not by how it is written: another spelling, or 
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -15,10 +16,11 @@ from functools import cached_property, lru_cache
 from pathlib import Path
 
 from dedup.config import ConfigError
-from dedup.journal import TRASH
-from dedup.thumbnails import THUMBNAILS
+from dedup.records import TRASH
 
 Identity = tuple[int, int]  # device and inode
+THUMBNAILS = "thumbnails"  # in output_dir
+THUMBNAIL = re.compile(r"[0-9a-f]{64}\.jpg")  # the blake2b digest of what it is made from
 
 
 @dataclass(frozen=True)
@@ -107,6 +109,11 @@ class Places:
 
     def _is_in(self, folders: frozenset[Identity], path: Path) -> bool:
         return bool(folders) and not folders.isdisjoint(_identities(path.parent, self.images_dir))
+
+
+def is_thumbnail(path: Path) -> bool:
+    """Whether a file is one of ours, of whatever run: no picture to search, and nothing to keep in place of one."""
+    return path.parent.name == THUMBNAILS and THUMBNAIL.fullmatch(path.name) is not None
 
 
 NOWHERE = Places()

@@ -10,8 +10,8 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from dedup.folders import Folder, NotPlain, Snapshot, is_link
-from dedup.journal import TRASH, BadRecord, File, Item
 from dedup.outcome import Refused, told
+from dedup.records import TRASH, BadRecord, File, Item
 
 LONGEST = 60.0  # seconds for one keeper to be decoded, at full size
 

@@ -15,21 +15,11 @@ from datetime import timedelta
 from pathlib import Path
 
 from dedup.folders import DIGEST, Folder, Snapshot
-from dedup.journal import (
-    KINDS,
-    NO_ARCHIVE,
-    BadRecord,
-    File,
-    Item,
-    encode,
-    item_record,
-    plan_header,
-    read_plan,
-    split_path,
-)
+from dedup.journal import encode, plan_header, read_plan
 from dedup.outcome import OF_ONE_FILE, Outcome, Refused, Tally
 from dedup.places import NOWHERE, Places
 from dedup.recheck import Decoder, look_again, open_roots, read, survey, verify
+from dedup.records import KINDS, NO_ARCHIVE, BadRecord, File, Item, item_record, split_path
 from dedup.trash import Run, go_home, histories, new_run, open_trash
 
 

@@ -15,9 +15,9 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from dedup.journal import AGAINST
 from dedup.lettering import count_of, escape, format_bytes, relative_path
 from dedup.outcome import BAD_PLAN, DONE, LOCKED, SOME_REFUSED
+from dedup.records import AGAINST
 
 if TYPE_CHECKING:
     from dedup.clusters import Cluster

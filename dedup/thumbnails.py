@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -17,11 +16,10 @@ from PIL import Image
 from tqdm import tqdm
 
 from dedup.decoding import UnreadableImage, digest_of, load_image
+from dedup.places import THUMBNAIL
 from dedup.workers import run_jobs
 
 SIDE, QUALITY = 400, 82  # px of the long side; of the JPEG
-THUMBNAILS = "thumbnails"  # in output_dir
-_NAME = re.compile(r"[0-9a-f]{64}\.jpg")
 
 
 def write_thumbnails(
@@ -51,14 +49,9 @@ def write_thumbnails(
     found = {path: digest for path, digest in zip(paths, bar, strict=True) if isinstance(digest, str)}
     wanted = {thumbnail_path(folder, digest).name for digest in found.values()}
     for name in os.listdir(folder):
-        if _NAME.fullmatch(name) and name not in wanted:
+        if THUMBNAIL.fullmatch(name) and name not in wanted:
             (folder / name).unlink()
     return found
-
-
-def is_thumbnail(path: Path) -> bool:
-    """Whether a file is one of ours, of whatever run: no picture to search, and nothing to keep in place of one."""
-    return path.parent.name == THUMBNAILS and _NAME.fullmatch(path.name) is not None
 
 
 def thumbnail_path(folder: Path, digest: str) -> Path:

@@ -20,8 +20,9 @@ from pathlib import Path
 from filelock import FileLock
 
 from dedup.folders import Folder, NotPlain, is_link
-from dedup.journal import JOURNAL, TRASH, BadRecord, History, Item, encode, item_record, read_journal
+from dedup.journal import JOURNAL, History, encode, read_journal
 from dedup.outcome import Refused
+from dedup.records import TRASH, BadRecord, Item, item_record
 
 _RUN_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
 _NO_HARD_LINKS = {errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL, errno.EMLINK, errno.EXDEV}

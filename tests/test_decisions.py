@@ -15,8 +15,8 @@ from scipy.sparse import csr_matrix
 from dedup import apart, applying
 from dedup.apart import keep_apart, recall, remember
 from dedup.decisions import Content, is_decisions, read_decisions
-from dedup.journal import BadRecord
 from dedup.judgement import Match
+from dedup.records import BadRecord
 from tests.confirmation_pictures import photo
 from tests.removal_world import scan
 from tests.test_main import call

@@ -94,6 +94,12 @@ def test_help_imports_nothing_heavy():
     assert "examples:" in done.stdout and "exit codes:" in done.stdout
 
 
+def test_undo_needs_nothing_that_reads_pictures(tmp_path):
+    code = "import sys, main; main.main([sys.argv[1], '--undo']); print('PIL' in sys.modules, 'numpy' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code, tmp_path], cwd=PROJECT, capture_output=True, text=True)
+    assert done.stdout.endswith("False False\n"), done.stderr
+
+
 def test_every_setting_has_an_option():
     assert {action.dest for action in main.build_parser()._actions} >= set(CHECKS)
 
