@@ -3,12 +3,13 @@
 candidates [(i, j, distance)], nearest first  ->  edges [(i, j, distance)] that were confirmed
 
 A pair whose files are joined already through others is not compared, nor one between two groups of files of which TRIES
-pairs did not join them: the groups come out the same, with far fewer pairs.
+pairs did not join them, nor one between two groups that were both compared with OTHERS nearer ones: the groups come
+out the same, with far fewer pairs, and with n files their number grows as n does.
 """
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
@@ -26,8 +27,9 @@ if TYPE_CHECKING:
 TRIES = 20  # pairs compared between two groups, none of which joined them, after which the rest is left
 FEW = 8  # files of a group that may have lost its way to a larger one
 LARGE = 4  # what a failed pair counts between two groups of more than FEW, which had many ways to find each other
+OTHERS = 8  # groups that a group is compared with, the nearest; beyond these only if the other one has had fewer
 AT_ONCE = 4  # pairs of two groups that are compared in one round, after two rounds of one
-HUBS, BEYOND = 3, 1.6  # nearest groups tried at the end, and how far beyond the farthest candidate they may lie
+HUBS, BEYOND = 2, 1.6  # nearest groups tried at the end, and how far beyond the farthest candidate they may lie
 
 Edge = tuple[int, int, float]  # rows i < j, cosine distance
 
@@ -80,17 +82,23 @@ def _choose(verifier: Verifier, waiting: list[Edge], groups: np.ndarray, at_once
     of two groups that did not join at first, `at_once` pairs, so that there are few rounds.
     """
     tries: Counter = Counter()
+    others: defaultdict[int, set[int]] = defaultdict(set)  # that a group was compared with
     sizes, groups = np.bincount(groups).tolist(), groups.tolist()
     for i, j in verifier.compared:
         both, fewer = _ordered(groups[i], groups[j]), min(sizes[groups[i]], sizes[groups[j]])
         contained = (match := verifier.matches.get((i, j))) is not None and match.kind == "contains"
         settled = contained and fewer == 1  # it comes with the other's cluster
         tries[both] += TRIES if settled else LARGE if fewer > FEW else 1
+        if both[0] != both[1]:
+            others[both[0]].add(both[1])
+            others[both[1]].add(both[0])
     hopeful, chosen = DisjointSet(set(groups)), Counter()
     now, later = [], []
     for i, j, distance in waiting:
         both = _ordered(groups[i], groups[j])
         if both[0] == both[1] or tries[both] + chosen[both] >= TRIES:
+            continue
+        if both not in tries and all(len(others[group]) >= OTHERS for group in both):
             continue
         take = hopeful.merge(*both) or 0 < chosen[both] < at_once
         chosen[both] += take

@@ -213,3 +213,15 @@ def test_two_groups_that_do_not_join_are_left_after_some_tries(tmp_path, monkeyp
     across = [names for names in compared if names[0] != names[2]]
     assert 3 <= len(across) < 18  # of 36; groups grow while they are tried
     assert len(compared) == len(set(compared))
+
+
+def test_pictures_that_join_nothing_are_compared_with_few_others(tmp_path, monkeypatch):
+    monkeypatch.setattr(joining, "OTHERS", 3)
+    monkeypatch.setattr(verification, "match_pictures", lambda *_: None)
+    paths = [tmp_path / f"{number}.png" for number in range(30)]
+    for number, path in enumerate(paths):
+        Image.new("RGB", (8, 8), (number, 0, 0)).save(path)
+    verifier = Verifier(paths, num_workers=0, progress=False)
+    verifier.verify(all_pairs(30))
+    partners = np.bincount(np.ravel(sorted(verifier.compared)))
+    assert partners.min() >= 3 and len(verifier.compared) < 4 * 30, "of 435 pairs"
