@@ -16,6 +16,7 @@ from dedup.lastlook import is_looked_at, why_they_stay
 from dedup.members import Member, View, seen_by, way_back, what_is_missing
 from dedup.places import NOT_ARCHIVED, NOWHERE, Places
 from dedup.quality import Details, read_details
+from dedup.resaving import saved_from
 from dedup.safeguards import why_it_stays
 from dedup.traces import how_made, is_laid_alike, read_plane, shows_no_more
 
@@ -126,8 +127,7 @@ class Pairs:
             self._made[finer, coarser] = ""
             is_known = self.details(finer).step or self.details(finer).lossless  # how it was compressed
             if is_known and self.details(coarser).step and self.are_laid_alike(finer, coarser):
-                planes = read_plane(self.paths[finer]), read_plane(self.paths[coarser])
-                self._made[finer, coarser] = "" if None in planes else how_made(*planes)
+                self._made[finer, coarser] = _how_made(self.paths[finer], self.paths[coarser])
         return self._made[finer, coarser]
 
     def are_laid_alike(self, one: int, other: int) -> bool:
@@ -197,3 +197,14 @@ class Pairs:
         found = {"distance": self.distance(row, keeper), "kind": view.kind, "coverage": view.coverage}
         found["place"] = self._place(row, keeper)
         return replace(seen, removable=not reason, reason=reason, **found)
+
+
+def _how_made(finer: Path, coarser: Path) -> str:
+    """`traces.how_made` of two files; what saving one of them again gives tells more where it gives the other."""
+    planes = read_plane(finer), read_plane(coarser)
+    made = "" if None in planes else how_made(*planes)
+    if None in planes or made in ("compressed", "edited"):
+        return made
+    if saved_from(coarser, finer):
+        return "compressed"
+    return "saved again" if made != "saved again" and saved_from(finer, coarser) else made

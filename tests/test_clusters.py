@@ -1,5 +1,6 @@
 """Clusters: labels worked out by hand, who is kept, what may go for it and what may not, each beside its contrary."""
 
+import io
 import itertools
 import os
 import warnings
@@ -19,7 +20,7 @@ from dedup.criteria import Verdict
 from dedup.embeddings import Embeddings
 from dedup.pairs import Pairs
 from dedup.verification import Verifier as RealVerifier
-from tests.test_traces import photo
+from tests.test_traces import coloured, photo
 
 
 def graph_of(count, edges):
@@ -456,6 +457,16 @@ def test_of_two_compressions_the_finer_is_kept(tmp_path):
     jpegs(tmp_path, z=92, a=60)
     cluster = cluster_of_files(tmp_path)
     assert (cluster.keeper.path.name, cluster.why) == ("z.jpg", "compressed 4.8x finer")
+
+
+def test_what_went_back_to_its_earlier_steps_goes_for_its_source(tmp_path):
+    """`m` is as compressed as `z` once was; `z` looks as if saved again from it."""
+    file = io.BytesIO()
+    coloured().save(file, "JPEG", quality=80)
+    Image.open(file).save(tmp_path / "z.jpg", quality=96)
+    Image.open(tmp_path / "z.jpg").save(tmp_path / "m.jpg", quality=80)
+    cluster = cluster_of_files(tmp_path)
+    assert (cluster.keeper.path.name, cluster.why) == ("z.jpg", "compressed 5.3x finer")
 
 
 @pytest.mark.parametrize("times", [2, 4])

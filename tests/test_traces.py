@@ -5,6 +5,7 @@ import pytest
 from PIL import Image, ImageFilter
 
 from dedup.quality import read_details
+from dedup.resaving import saved_from
 from dedup.traces import enlarged, how_made, is_laid_alike, read_plane, shows_no_more
 
 FILTERS = ("NEAREST", "BILINEAR", "BICUBIC", "LANCZOS")
@@ -110,6 +111,38 @@ def test_a_caption_leaves_the_traces_of_saving_and_a_change_all_over_does_not(sa
 def test_flat_pictures_tell_nothing(save):
     flat = save(Image.new("RGB", (256, 192), "teal"), "flat", 60)
     assert how_made(read_plane(save(opened(flat), "again", 98)), read_plane(flat)) == ""
+
+
+def coloured():
+    """A photo whose colours do not follow its greys, since subsampling must have something to lose."""
+    return Image.merge("RGB", [photo(seed).convert("L") for seed in (0, 1, 2)])
+
+
+@pytest.mark.parametrize("quality", [60, 80])
+@pytest.mark.parametrize("sampling", ["4:4:4", "4:2:0"])
+def test_what_went_back_to_its_earlier_steps_is_the_copy(save, quality, sampling):
+    """By its coefficients alone, the finer one would be saved again from what was saved from it."""
+    first = save(coloured(), "first", quality)
+    source = save(opened(first), "source", 96, subsampling=sampling)
+    copy = save(opened(source), "copy", quality)
+    assert how_made(read_plane(source), read_plane(copy)) == "saved again"
+    assert saved_from(copy, source) and not saved_from(source, copy)
+
+
+@pytest.mark.parametrize("second", [60, 85, 98, None])
+def test_a_copy_is_known_whichever_is_finer(save, second):
+    source = save(coloured(), "source", 80)
+    copy = save(opened(source), "copy", second)
+    assert saved_from(copy, source) and not saved_from(source, copy)
+
+
+def test_what_gives_each_other_or_nothing_tells_nothing(save, tmp_path):
+    source = save(photo(), "source", 80)
+    other = save(coloured(), "other", 60)
+    assert not saved_from(source, source) and not saved_from(other, source) and not saved_from(source, other)
+    assert not saved_from(tmp_path / "missing.jpg", source)
+    large = save(coloured().resize((1500, 1200)), "large", 80)
+    assert saved_from(save(opened(large), "again", 60), large)  # looked at in part
 
 
 def test_a_header_tells_of_loss_and_metadata(save, tmp_path):
