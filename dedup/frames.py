@@ -15,6 +15,7 @@ from dedup.pictures import Picture
 
 SIDE = 128  # of the common frame in px
 STEPS, FARTHEST = 25, 0.04  # of the search for the best fit, and how far it may move a corner, as a share of the side
+ROUGHLY, FINELY = 1e-3, 3e-4  # gain in correlation by a step of that search that ends it
 DOUBTFUL, HOPELESS = 0.3, 0.1  # correlation of fine detail below which a rough fit comes first, or is the end
 
 
@@ -129,10 +130,11 @@ def refine(frame: Frame) -> Frame:
     """
     if detail(frame) < DOUBTFUL:
         side = len(frame.base) // 2
-        rough = _best_move(*(cv2.resize(each, (side, side), interpolation=cv2.INTER_AREA) for each in _planes(frame)))
+        small = (cv2.resize(plane, (side, side), interpolation=cv2.INTER_AREA) for plane in _planes(frame))
+        rough = _best_move(*small, ROUGHLY)
         if rough is None or detail(_moved(frame, rough)) < HOPELESS:
             return frame
-    move = _best_move(*_planes(frame))
+    move = _best_move(*_planes(frame), FINELY)
     if move is None or not np.abs(outline(move) - outline(np.eye(3))).max() < FARTHEST:
         return frame
     return _moved(frame, move)
@@ -142,10 +144,10 @@ def _planes(frame: Frame) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     return frame.base, frame.other, frame.mask.astype(np.uint8)
 
 
-def _best_move(base: np.ndarray, other: np.ndarray, mask: np.ndarray) -> np.ndarray | None:
+def _best_move(base: np.ndarray, other: np.ndarray, mask: np.ndarray, least_gain: float) -> np.ndarray | None:
     """(3, 3) homography in unit coordinates, base -> other, close to none; None without overlap or texture to go by."""
     unit, still = _to_unit(len(base)), np.eye(3, dtype=np.float32)
-    criteria = (cv2.TERM_CRITERIA_COUNT | cv2.TERM_CRITERIA_EPS, STEPS, 1e-4)
+    criteria = (cv2.TERM_CRITERIA_COUNT | cv2.TERM_CRITERIA_EPS, STEPS, least_gain)
     try:
         _, move = cv2.findTransformECC(base, other, still, cv2.MOTION_HOMOGRAPHY, criteria, mask, 3)
     except cv2.error:
