@@ -10,7 +10,7 @@ decided by the float32 vectors, and its margin is wide enough to hold no edge ba
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -20,6 +20,8 @@ from tqdm import tqdm
 if TYPE_CHECKING:
     import torch
 
+Edges = tuple[np.ndarray, np.ndarray, np.ndarray]  # rows, columns (int32), cosine distances (float32)
+
 ROUNDING = 1e-6  # of a float32 cosine distance of unit vectors
 UNIT_NORM = 1e-3  # how far from 1 a norm may be
 LEVELS = 127  # of an 8-bit number, on either side of 0
@@ -28,9 +30,9 @@ CHUNK = 16_384  # rows or pairs at a time where every one takes d numbers
 
 
 def radius_neighbors_graph(
-    vectors: np.ndarray, epsilon: float, block: int = 2048, progress: bool = False
+    vectors: np.ndarray, epsilon: float, block: int = 2048, progress: bool = False, most: int | None = None
 ) -> csr_matrix:
-    """Connect every pair of vectors whose cosine distance is at most `epsilon`.
+    """Connect every pair of vectors whose cosine distance is at most `epsilon`, or the nearest of them.
 
     Parameters
     ----------
@@ -38,6 +40,8 @@ def radius_neighbors_graph(
     epsilon : cosine distance in [0, 2]; inclusive, as in DBSCAN (Ester et al., 1996), up to float32 rounding (1e-6)
     block : rows and columns at a time; memory is a block x block matrix, a byte for each number in `vectors`, the graph
     progress : show a bar on stderr when it takes more than a few seconds
+    most : of more neighbours than these, an edge needs to lead to one of the nearest of either end, equals by number;
+        so the graph has n * most pairs or fewer, however many vectors lie within epsilon. None = all edges
 
     Returns
     -------
@@ -51,13 +55,33 @@ def radius_neighbors_graph(
     vectors, norms = _checked(vectors, epsilon, block)
     n = len(vectors)
     tiles = _near_pairs(_coarse(vectors, norms), epsilon, block, progress)
-    edges = [_decided(vectors, norms, rows, columns, epsilon) for rows, columns in tiles if len(rows)]
+    edges: list[Edges] = []
+    for rows, columns in tiles:
+        if len(rows):
+            edges.append(_decided(vectors, norms, rows, columns, epsilon))
+        if most is not None and sum(len(part[0]) for part in edges) > 2 * most * n:
+            edges = [_nearest(edges, most)]
+    if most is not None and edges:
+        edges = [_nearest(edges, most)]
     diagonal = np.arange(n, dtype=np.int32), np.arange(n, dtype=np.int32), np.zeros(n, np.float32)
     mirrored = [(columns, rows, distances) for rows, columns, distances in edges]
     rows, columns, distances = (np.concatenate(parts) for parts in zip(diagonal, *edges, *mirrored, strict=True))
     graph = coo_matrix((distances, (rows, columns)), shape=(n, n)).tocsr()
     graph.sort_indices()
     return graph
+
+
+def _nearest(edges: Sequence[Edges], most: int) -> Edges:
+    """The edges that lead to one of the `most` nearest neighbours of either end."""
+    rows, columns, distances = (np.concatenate(parts) for parts in zip(*edges, strict=True))
+    ends, others = np.r_[rows, columns], np.r_[columns, rows]
+    order = np.lexsort((others, np.r_[distances, distances], ends))
+    ends = ends[order]
+    rank = np.arange(len(ends)) - np.searchsorted(ends, ends)  # of a neighbour, among those of its end
+    is_near = np.zeros(len(ends), bool)
+    is_near[order] = rank < most
+    kept = is_near[: len(rows)] | is_near[len(rows) :]
+    return rows[kept], columns[kept], distances[kept]
 
 
 def merge_rows(graph: csr_matrix, owners: np.ndarray, n: int) -> csr_matrix:
@@ -181,9 +205,7 @@ def _sieve(
     return rows[upper].numpy(), columns[upper].numpy()
 
 
-def _decided(
-    vectors: np.ndarray, norms: np.ndarray, rows: np.ndarray, columns: np.ndarray, epsilon: float
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _decided(vectors: np.ndarray, norms: np.ndarray, rows: np.ndarray, columns: np.ndarray, epsilon: float) -> Edges:
     """Those pairs that are edges, with their cosine distances: half the squared distance of unit vectors u, v.
 
     Equal to 1 - u.v, but exact for near vectors, and 0 for equal ones.

@@ -28,6 +28,9 @@ from dedup.records import BadRecord
 if TYPE_CHECKING:
     from dedup.verification import Match
 
+NEAREST = (
+    64  # candidates for each picture, where each pair is confirmed: in a large folder many more are within epsilon
+)
 PANEL_SHARE = 2 / 3  # of epsilon: a panel cut out is all of a picture, or none of it
 
 
@@ -36,7 +39,7 @@ class Result:
     """What a run found.
 
     embeddings : of the n files that could be read; the others are in its `failures`
-    graph : (n, n) CSR, cosine distances up to `epsilon`, before any was confirmed
+    graph : (n, n) CSR, cosine distances up to `epsilon`, before any was confirmed; if they are to be, of the nearest
     labels : (n,) int, -1 = unique
     matches : by row numbers (i, j), i < j; empty unless config.verify
     clusters : what frees most bytes first
@@ -115,7 +118,7 @@ def _find(
         return _empty(config, embeddings)
     own_epsilon = about.epsilon if config.verify else about.strict_epsilon
     epsilon = own_epsilon if config.epsilon is None else config.epsilon
-    graph = candidate_graph(embeddings, epsilon, progress)
+    graph = candidate_graph(embeddings, epsilon, progress, NEAREST if config.verify else None)
     if places.against:
         graph = _without_archived_pairs(graph, [places.archive_of(path) > 0 for path in embeddings.paths])
     verifier = _verifier(embeddings, config, cache, memory, progress)
@@ -173,12 +176,18 @@ def _encoder(config: Config):
     return config.image_resize or local.about.image_resize, lambda reader: local
 
 
-def candidate_graph(embeddings: Embeddings, epsilon: float, progress: bool = False) -> csr_matrix:
-    """(n, n) CSR: which files lie within epsilon as a whole, or closer than that by a panel that one of them shows."""
+def candidate_graph(
+    embeddings: Embeddings, epsilon: float, progress: bool = False, most: int | None = None
+) -> csr_matrix:
+    """(n, n) CSR: which files lie within epsilon as a whole, or closer than that by a panel that one of them shows.
+
+    most : neighbours of each picture and panel that come with it; None = all
+    """
     n, panels = len(embeddings.vectors), embeddings.panels
     if not len(panels):
-        return radius_neighbors_graph(embeddings.vectors, epsilon, progress=progress)
-    graph = radius_neighbors_graph(np.concatenate([embeddings.vectors, panels]), epsilon, progress=progress).tocoo()
+        return radius_neighbors_graph(embeddings.vectors, epsilon, progress=progress, most=most)
+    both = np.concatenate([embeddings.vectors, panels])
+    graph = radius_neighbors_graph(both, epsilon, progress=progress, most=most).tocoo()
     whole = np.maximum(graph.row, graph.col) < n
     kept = whole | (graph.data <= PANEL_SHARE * epsilon)
     graph = csr_matrix((graph.data[kept], (graph.row[kept], graph.col[kept])), shape=graph.shape)

@@ -135,3 +135,19 @@ def test_refuses_another_shape_or_block():
         radius_neighbors_graph(BY_HAND[0], 0.1)
     with pytest.raises(ValueError, match="at least 1, got 0"):
         radius_neighbors_graph(BY_HAND, 0.1, block=0)
+
+
+@pytest.mark.parametrize("block", [16, 4096])
+def test_of_many_neighbours_the_nearest_of_either_end_are_kept(block):
+    vectors = np.concatenate([unit_vectors(80, 8), np.repeat(unit_vectors(1, 8, seed=1), 10, axis=0)])
+    every = edges(radius_neighbors_graph(vectors, 0.8))
+    distances = np.full((90, 90), np.inf)
+    for (i, j), distance in every.items():
+        distances[i, j] = distance
+    np.fill_diagonal(distances, np.inf)
+    order = np.argsort(distances, axis=1, kind="stable")[:, :3]
+    expected = {(i, int(j)) for i, row in enumerate(order) for j in row if np.isfinite(distances[i, j])}
+    expected |= {(j, i) for i, j in expected} | {(i, i) for i in range(90)}
+    found = edges(radius_neighbors_graph(vectors, 0.8, block, most=3))
+    assert set(found) == expected and len(found) < len(every) / 2
+    assert all(found[pair] == every[pair] for pair in found)
