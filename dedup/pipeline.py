@@ -72,7 +72,8 @@ class Result:
 
 
 def find_duplicates(config: Config, progress: bool = True, ray: str | None = None, places: Places = NOWHERE) -> Result:
-    """Find the duplicates in config.images_dir. Moves nothing, and writes nothing but cache.sqlite in output_dir.
+    """Find the duplicates in config.images_dir. Moves nothing, and writes nothing but cache.sqlite in output_dir, where
+    thousands of pictures are held against each other a temporary file as well.
 
     With archives, files of images_dir are compared with each other and with theirs; those of archives with no others
     of archives.
@@ -238,7 +239,8 @@ def _verifier(embeddings: Embeddings, config: Config, cache: Cache, memory: Memo
 
     contents = embeddings.contents
     known = Comparisons(cache, memory, embeddings.paths, contents) if contents else None
-    return Verifier(embeddings.paths, config.num_workers, progress, known)
+    folder = config.output_dir if config.output_dir.is_dir() else None
+    return Verifier(embeddings.paths, config.num_workers, progress, known, folder)
 
 
 def _empty(config: Config, embeddings: Embeddings) -> Result:

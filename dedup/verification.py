@@ -9,6 +9,7 @@ whether the pictures then agree, down to fine detail, over the whole overlap.
 from __future__ import annotations
 
 import filecmp
+import pickle
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -27,6 +28,7 @@ from dedup.joining import edges_graph, join
 from dedup.judgement import Match, judge
 from dedup.overlay import compare
 from dedup.pictures import Picture, read_picture
+from dedup.spool import Spool
 from dedup.workers import Lost, run_jobs
 
 if TYPE_CHECKING:
@@ -45,6 +47,7 @@ class Verifier:
     num_workers : processes that read and compare; 0 = this one
     progress : show bars on stderr
     known : remembers how pairs compared in earlier runs
+    folder : for a temporary file, where there are more pictures than go into memory
 
     Attributes
     ----------
@@ -53,12 +56,18 @@ class Verifier:
     """
 
     def __init__(
-        self, paths: Sequence[Path], num_workers: int, progress: bool = True, known: Comparisons | None = None
+        self,
+        paths: Sequence[Path],
+        num_workers: int,
+        progress: bool = True,
+        known: Comparisons | None = None,
+        folder: Path | None = None,
     ):
         self.paths, self.num_workers, self.progress, self._known = list(paths), num_workers, progress, known
         self.matches: dict[tuple[int, int], Match] = {}
         self.compared: set[tuple[int, int]] = set()
-        self._pictures: dict[int, Picture | None] = {}
+        self._unreadable: set[int] = set()
+        self._pictures = Spool(folder)
         cv2.setNumThreads(1)  # OpenCV's own threads do not survive a fork
 
     def match(self, i: int, j: int, distance: float) -> Match | None:
@@ -78,7 +87,7 @@ class Verifier:
         with threadpool_limits(1):
             for (i, j, _), match in zip(pairs, run_jobs(self._compare, pairs, workers), strict=True):
                 self._note((i, j), match)
-                if self._known and not isinstance(match, Lost) and self._pictures[i] and self._pictures[j]:
+                if self._known and not isinstance(match, Lost) and not {i, j} & self._unreadable:
                     self._known.keep(i, j, match)
         if self._known:
             self._known.flush()
@@ -91,6 +100,7 @@ class Verifier:
     def forget_pictures(self) -> None:
         """Free the memory that pictures take; matches stay, and what is compared later is read again."""
         self._pictures.clear()
+        self._unreadable.clear()
 
     def verify(self, graph: csr_matrix, vectors: np.ndarray | None = None) -> csr_matrix:
         """Keep the edges of a neighbour graph that join files showing one picture, up to `crop`; see dedup.joining.
@@ -113,30 +123,34 @@ class Verifier:
 
     def _read(self, indices: Sequence[int]) -> None:
         """Read the pictures that are not in memory yet."""
-        missing = [k for k in indices if k not in self._pictures]
+        missing = [k for k in indices if k not in self._pictures and k not in self._unreadable]
         few = len(missing) < 16
         jobs = run_jobs(_read_job, [self.paths[k] for k in missing], 0 if few else self.num_workers)
         bar = tqdm(total=len(missing), desc="Reading candidates", unit=" images", disable=few or not self.progress)
         with bar:
-            for k, picture in zip(missing, jobs, strict=True):
-                self._pictures[k] = None if isinstance(picture, Lost) else picture
+            for k, pickled in zip(missing, jobs, strict=True):
+                if isinstance(pickled, bytes):
+                    self._pictures.put(k, pickled)
+                else:
+                    self._unreadable.add(k)
                 bar.update()
 
     def _compare(self, pair: tuple[int, int, float]) -> Match | None:
         i, j, distance = pair
-        first, second = self._pictures[i], self._pictures[j]
-        if first is None or second is None:
+        if {i, j} & self._unreadable:
             return None
+        first, second = self._pictures.get(i), self._pictures.get(j)
         return _same_data(first, second, self.paths[i], self.paths[j], distance) or match_pictures(
             first, second, distance
         )
 
 
-def _read_job(path: Path) -> Picture | None:
+def _read_job(path: Path) -> bytes | None:
+    """A pickled Picture, None where it can't be read."""
     try:
         picture = read_picture(path)
         picture.squares, picture.keypoints  # noqa: B018 - found now, in this process, and kept
-        return picture
+        return pickle.dumps(picture, pickle.HIGHEST_PROTOCOL)
     except (ValueError, OSError):  # it was readable a moment ago; then it is no candidate now
         return None
 
