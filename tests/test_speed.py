@@ -1,6 +1,7 @@
 """`make bench`: processes are timed and watched, folders made, vectors drawn, rows shown, kept and drawn."""
 
 import json
+import re
 import sys
 
 import numpy as np
@@ -9,10 +10,12 @@ from PIL import Image
 
 from benchmarks import speed
 from benchmarks.folders import growing_folder, web_folder
+from benchmarks.phases import PHASES, REST
 from benchmarks.processes import Failed, run
 from benchmarks.rows import ROWS, Bench, Row
 from benchmarks.vectors import EPSILON, make_vectors, share_found
 from dedup.neighbors import radius_neighbors_graph
+from tests.conftest import PROJECT
 
 CHILD = """import subprocess, sys, time; held = bytearray(60_000_000)
 subprocess.run([sys.executable, "-c", "import time; held = bytearray(60_000_000); time.sleep(1)"])"""
@@ -25,6 +28,14 @@ def test_a_process_is_timed_and_its_failure_told():
         run([sys.executable, "-c", "import sys; sys.exit('no such thing')"])
     with pytest.raises(Failed, match="nowhere"):
         run(["/nowhere/program"])
+
+
+def test_the_time_of_a_run_is_told_by_phase(samples_dir):
+    output = run([sys.executable, "-m", "benchmarks.phases", samples_dir], env={"PYTHONPATH": str(PROJECT)}).output
+    rows = dict(re.findall(r"^\| (.+?) \| ([\d.]+) s \|", output, flags=re.MULTILINE))
+    assert set(rows) == {*PHASES.values(), REST, "in all"}
+    assert float(rows["reading and encoding"]) > 0.2, "torch is loaded there"
+    assert float(rows.pop("in all")) == pytest.approx(sum(map(float, rows.values())), abs=0.5)
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="memory of a family of processes is read from /proc")
