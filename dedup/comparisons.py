@@ -1,4 +1,4 @@
-"""What is remembered of pairs: two contents in, how their pictures compared in an earlier run out.
+"""What is known of pairs by their contents: equal ones, and how others compared in an earlier run.
 
 contents (n,)  ->  Match, or None where they are not one picture, by pairs (i, j) of rows
 """
@@ -11,7 +11,7 @@ from dataclasses import astuple, replace
 from pathlib import Path
 
 from dedup.cache import Cache
-from dedup.judgement import Match
+from dedup.judgement import WHOLE, Match
 from dedup.memory import COMPARED_BY, Memory, code_tag
 
 TOGETHER = 256  # results kept at a time
@@ -32,10 +32,15 @@ class Comparisons:
         self._tag = code_tag(COMPARED_BY, ("numpy", "opencv-python", "pillow", "pillow-heif"))
 
     def recall(self, pairs: Iterable[tuple[int, int, float]]) -> dict[tuple[int, int], Match | None]:
-        """Results of pairs (i, j, cosine distance), of those remembered."""
-        keys = {(i, j): (self._key(i, j), distance) for i, j, distance in pairs}
+        """Results of pairs (i, j, cosine distance), of those with equal contents and of those remembered."""
+        found, keys = {}, {}
+        for i, j, distance in pairs:
+            if self._contents[i] == self._contents[j]:
+                found[i, j] = Match("identical", distance, transform=WHOLE)
+            else:
+                keys[i, j] = self._key(i, j), distance
         values = self._cache.get("pairs", [key for key, _ in keys.values()])
-        return {pair: _unpack(values[key], distance) for pair, (key, distance) in keys.items() if key in values}
+        return found | {pair: _unpack(values[key], distance) for pair, (key, distance) in keys.items() if key in values}
 
     def keep(self, i: int, j: int, match: Match | None) -> None:
         """Keep a result, at the latest with the next `flush`."""

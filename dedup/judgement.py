@@ -22,6 +22,7 @@ TINY = 48  # px, long side below which a picture shows too little to be let off 
 OUTLIERS = 3  # blocks that compression may spoil
 UNTOUCHED, SAME_DIGIT = 0.98, 0.8  # usual correlation where nothing was compressed, and the lowest then of any block
 COVERS = 0.945  # share of a picture with which the other shows all of it, but for an edge cut or a frame added
+WHOLE = (1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0)  # the transform of all of a picture to all of its like
 
 
 @dataclass(frozen=True)

@@ -25,7 +25,7 @@ from dedup.alignment import keypoint_transforms, whole_transforms
 from dedup.dataset import load_image
 from dedup.frames import lay, refine
 from dedup.joining import edges_graph, join
-from dedup.judgement import Match, judge
+from dedup.judgement import WHOLE, Match, judge
 from dedup.overlay import compare
 from dedup.pictures import Picture, read_picture
 from dedup.spool import Spool
@@ -159,12 +159,11 @@ def _same_data(first: Picture, second: Picture, path: Path, other: Path, distanc
     """Whether two files hold the same bytes or, decoded, the same pixels."""
     if (first.width, first.height) != (second.width, second.height) or not np.array_equal(first.grey, second.grey):
         return None
-    whole = tuple(np.eye(3).ravel().tolist())
     try:
         if filecmp.cmp(path, other, shallow=False):
-            return Match("identical", distance, transform=whole)
+            return Match("identical", distance, transform=WHOLE)
         if np.array_equal(np.asarray(load_image(path)), np.asarray(load_image(other))):
-            return Match("same_pixels", distance, transform=whole)
+            return Match("same_pixels", distance, transform=WHOLE)
     except (ValueError, OSError):
         pass
     return None

@@ -14,7 +14,7 @@ import torch
 from PIL import Image
 
 import configs
-from dedup import embeddings, model, removal, samples
+from dedup import embeddings, model, removal, samples, verification
 from dedup.apart import remember
 from dedup.config import Config, ConfigError
 from dedup.decisions import Content
@@ -192,3 +192,16 @@ def test_each_reason_is_told_in_the_table(tmp_path):
         "trashed": "lies in a trash folder",
         "moving": "has 2 different frames or pages",
     }
+
+
+def test_equal_contents_match_without_being_looked_at(config, monkeypatch):
+    (config.images_dir / "deep" / "b.png").unlink()
+    monkeypatch.setattr(verification, "read_picture", lambda path: pytest.fail(f"{path.name} is read"))
+    (cluster,) = find_duplicates(replace(config, verify=True, epsilon=0.001), progress=False).clusters
+    (copy,) = cluster.members
+    assert (cluster.keeper.path.name, copy.path.name, copy.kind, copy.removable) == (
+        "a.png",
+        "c.png",
+        "identical",
+        True,
+    )
