@@ -8,6 +8,7 @@ import cv2
 import numpy as np
 
 from dedup.frames import SIDE, Frame, chroma, lay, outline, refine, stretch
+from dedup.motion import explained_by_motion
 from dedup.overlay import Overlay, detail_by_block
 from dedup.pictures import Picture
 
@@ -21,6 +22,7 @@ SAME_WORDS, UNEVEN = 0.65, 25  # correlation of details there; how far it may dr
 TINY = 48  # px, long side below which a picture shows too little to be let off anything
 OUTLIERS = 3  # blocks that compression may spoil
 UNTOUCHED, SAME_DIGIT = 0.98, 0.8  # usual correlation where nothing was compressed, and the lowest then of any block
+DIFFERENT, MOVED = 0.95, 0.38  # correlation of fine detail below which motion is looked for; share that it explains
 COVERS = 0.945  # share of a picture with which the other shows all of it, but for an edge cut or a frame added
 WHOLE = (1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0)  # the transform of all of a picture to all of its like
 
@@ -156,7 +158,7 @@ def repainted(first: np.ndarray, second: np.ndarray, frame: Frame) -> bool:
     return bool(apart.mean() > 24)
 
 
-def _resolution(first: Picture, second: Picture, transform: np.ndarray) -> tuple[float, float]:
+def resolution_ratios(first: Picture, second: Picture, transform: np.ndarray) -> tuple[float, float]:
     """px of the first for each px of the second, and the other way round; of the first's two sides the lower ratio."""
     corners = outline(transform) * np.float32([second.width, second.height])
     sides = np.linalg.norm(np.roll(corners, -1, axis=0) - corners, axis=1)
@@ -205,16 +207,19 @@ def judge(first: Picture, second: Picture, frame: Frame, overlay: Overlay, dista
     # Cut differently from one picture; turned, no two shots of one scene would fit so well.
     one_source = overlay.detail >= 0.98 if turn < 1 else turn > 5 and overlay.detail >= 0.97 <= overlay.detail_usual
     two_crops = min(shares) >= 0.7 and one_source
+    # A blurred or compressed copy lies still; of two shots, each part has moved its own way.
+    is_different = max(overlay.detail, overlay.detail_usual) < DIFFERENT
+    other_shot = is_different and explained_by_motion(frame) > MOVED
     other_words = graphic and is_drawn and not _same_words(first, second, frame)
     other_colours = other_hue(*colours, most=25 if graphic else 45) or (graphic and repainted(*colours, frame))
-    if other_words or other_colours or not (inner >= 0.9 or two_crops):
+    if other_shot or other_words or other_colours or not (inner >= 0.9 or two_crops):
         kind = "similar"
     elif outer >= COVERS or (outer >= 0.88 and edge >= 0.9):
         kind = "copy"
     else:
         kind = "contains" if inner >= 0.9 and breaks > 0.3 * (1 - edge) else "crop"
     transform = frame.first_to_second
-    resolution = _resolution(first, second, transform)
+    resolution = resolution_ratios(first, second, transform)
     return Match(
         kind,
         distance,

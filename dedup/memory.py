@@ -29,7 +29,10 @@ CODE = 8  # of an encoder's tag, its first bytes: of the code; the others are of
 HEAD = struct.Struct("<3i")  # width, height, views; vectors follow
 READ_BY = ("decoding", "panels", "reading")  # modules whose source decides what is seen in a file
 ENCODED_BY = (*READ_BY, "checkpoints", "encoding", "model", "resnet")
-COMPARED_BY = ("alignment", "decoding", "frames", "judgement", "overlay", "panels", "pictures", "verification")
+COMPARED_BY = (
+    *("alignment", "decoding", "frames", "judgement", "motion", "overlay", "panels", "pictures"),
+    "verification",
+)
 
 
 class Held(NamedTuple):
