@@ -18,6 +18,7 @@ from dedup.panels import panels
 
 THUMBNAIL = 400  # long side in px; a phone's screenshot still shows a small picture with enough keypoints
 COLOURS = 48  # long side of the small colour copy in px
+COARSE, LOST = 24, 0.075  # long side in px that shows all of a coarse picture, but for this share of its contrast
 KEYPOINTS, KEYPOINT_SIDE = 400, 240  # how many, and the long side in px of the copy that they are found on
 GRID = 32  # side of the squeezed squares that are compared first
 
@@ -83,6 +84,13 @@ class Picture:
             taken += counts[max(0, level - 4) : level + 5].sum()
             counts[max(0, level - 8) : level + 9] = 0
         return float(taken / self.grey.size)
+
+    @cached_property
+    def coarse(self) -> bool:
+        """Whether there is no more to see in it than COARSE px show: it is tiny, or blurred to nothing."""
+        small = cv2.cvtColor(self.colours, cv2.COLOR_RGB2GRAY).astype(np.float32)
+        again = cv2.resize(shrink(small, COARSE), small.shape[::-1], interpolation=cv2.INTER_CUBIC)
+        return bool((small - again).std() <= LOST * (small.std() + 1))
 
     @cached_property
     def squares(self) -> np.ndarray:

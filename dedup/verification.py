@@ -22,6 +22,7 @@ from threadpoolctl import threadpool_limits
 from tqdm import tqdm
 
 from dedup.alignment import keypoint_transforms, whole_transforms
+from dedup.coarse import match_coarse
 from dedup.dataset import load_image
 from dedup.frames import lay, refine
 from dedup.joining import edges_graph, join
@@ -186,7 +187,7 @@ def match_pictures(first: Picture, second: Picture, distance: float = 0.0) -> Ma
             best, best_score = match, score
         if best and (best.kind == "copy" or best_score > 1.9):  # nothing better can follow
             break
-    return best
+    return best or match_coarse(first, second, distance)
 
 
 def _transforms(first: Picture, second: Picture):
