@@ -16,7 +16,7 @@ from dedup.lastlook import is_looked_at, why_they_stay
 from dedup.members import Member, View, seen_by, way_back, what_is_missing
 from dedup.places import NOT_ARCHIVED, NOWHERE, Places
 from dedup.quality import Details, read_details
-from dedup.resaving import saved_from
+from dedup.resaving import may_be_cut_from, saved_from
 from dedup.safeguards import why_it_stays
 from dedup.traces import how_made, is_laid_alike, read_plane, shows_no_more
 
@@ -134,6 +134,15 @@ class Pairs:
         """Whether two matched files are of one size and show the same at the same place."""
         match, same_size = self._match(one, other), (self.sizes[one] == self.sizes[other]).all()
         return bool(same_size and match is not None and is_laid_alike(match.transform))
+
+    def may_be_cut_from(self, part: int, whole: int) -> bool:
+        """Whether a file that shows a part of another, as large, may have been cut out of it."""
+        place = self._place(part, whole)
+        return not place or may_be_cut_from(self.paths[part], self.paths[whole], place)
+
+    def are_of_one_size(self, one: int, other: int) -> bool:
+        """Whether two files have as many px along both sides, upright or turned."""
+        return bool((np.sort(self.sizes[one]) == np.sort(self.sizes[other])).all())
 
     def _match(self, one: int, other: int) -> Match | None:
         return self.verifier.matches.get((min(one, other), max(one, other))) if self.verifier else None

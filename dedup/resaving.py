@@ -1,4 +1,4 @@
-"""Saving again: two files of one size in, whether saving the one as the other was saved gives just the other out.
+"""Saving again: two files in, whether the one was saved from the other, or from a part of it, out.
 
 What JPEG makes of a picture depends on its pixels, the tables and how colours are sampled, and on nothing else. A file
 that comes out to the last pixel was made from these pixels; if another encoder made it, nothing comes out.
@@ -6,19 +6,26 @@ that comes out to the last pixel was made from these pixels; if another encoder 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from io import BytesIO
 from pathlib import Path
 from typing import NamedTuple
 
+import cv2
 import numpy as np
 from PIL import Image
 from PIL.JpegImagePlugin import get_sampling
 
 from dedup.decoding import load_image
+from dedup.quality import read_details
 from dedup.safeguards import open_header
+from dedup.traces import read_plane
 
 SIDE = 1024  # px that are saved again along each side: whole blocks, those of subsampled colours too
 BESIDE = 2  # px at the edges, where colours depend on what was cut away
+REACH = 8  # px from where a part should be in the whole
+TILE, MOST = 64, 90  # px of the places where they are compared; the percentile of their errors that counts
+BY_CHANCE, ROUNDING = 2.0, 1.0  # ratio, and difference, of mean squared errors that say nothing
 
 
 class _Corner(NamedTuple):
@@ -39,6 +46,39 @@ def saved_from(copy: Path, source: Path) -> bool:
         return _becomes(second, first) and not _becomes(first, second)
     except Exception:  # decoders raise nearly everything on odd files
         return False
+
+
+def may_be_cut_from(part: Path, whole: Path, transform: Sequence[float]) -> bool:
+    """Whether a part differs from the whole by no more than saving it did; also where that can't be told.
+
+    Steps of a mean square s leave a mean squared error of at most s / 12, and what was saved from the part differs by
+    its own, coarser steps.
+
+    Parameters
+    ----------
+    transform : homography, row by row, from unit coordinates of the part to the whole's; both as large on the screen
+    """
+    planes = read_plane(part), read_plane(whole)
+    if None in planes or not (planes[0].table.any() or read_details(part).lossless):
+        return True
+    grey, other = (plane.grey for plane in planes)
+    size = np.array(grey.shape[::-1])
+    left = np.maximum(size - SIDE, 0) // 2
+    unit = np.float32([left, left + [1, 0], left + [0, 1]]) / size
+    found = cv2.perspectiveTransform(unit[None], np.reshape(transform, (3, 3)))[0] * other.shape[::-1]
+    turn = np.rint(found[1:] - found[0]).T  # (2, 2), a step of a px for each side
+    if abs(round(np.linalg.det(turn))) != 1:
+        return True
+    window = grey[left[1] : left[1] + SIDE, left[0] : left[0] + SIDE]
+    height, width = window.shape
+    lay = np.c_[turn, found[0] - turn @ [REACH, REACH]]
+    flags = cv2.INTER_NEAREST | cv2.WARP_INVERSE_MAP
+    beyond = width + 2 * REACH, height + 2 * REACH
+    around = cv2.warpAffine(other, lay, beyond, flags=flags, borderMode=cv2.BORDER_REPLICATE)
+    x, y = cv2.minMaxLoc(cv2.matchTemplate(around, window, cv2.TM_SQDIFF))[2]
+    errors = np.square(np.float32(window) - around[y : y + height, x : x + width])
+    tiles = cv2.resize(errors, (-(-width // TILE), -(-height // TILE)), interpolation=cv2.INTER_AREA)
+    return bool(np.percentile(tiles, MOST) <= BY_CHANCE * np.mean(planes[0].table ** 2) / 12 + ROUNDING)
 
 
 def _corner(path: Path) -> _Corner:
