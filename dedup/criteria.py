@@ -1,7 +1,7 @@
 """Which of two files that show one picture should stay, and what decides: two rows in, a Verdict out.
 
 In this order: what a file shows, its pixels where both show the same, a folder that is preferred, the proportions and
-the place of most others (each edit departs from the original), compression, metadata, age, path.
+the place of most others (each edit departs from the original), a tone, compression, metadata, age, path.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from typing import NamedTuple
 from dedup.lettering import count_of
 from dedup.members import COVERED, FADED, UNMARKED, View
 from dedup.pairs import Pairs
+from dedup.tones import is_toned
 
 SAME_PLACE = 0.01  # difference of mean cosine distances that says nothing
 SAME_SHAPE, CLEAR = 1.03, 0.1  # ratio of proportions that is no stretching; share of votes that is no chance
@@ -42,6 +43,7 @@ def compare(pairs: Pairs, one: int, other: int, rows: Sequence[int]) -> Verdict:
         or _by_folder(pairs, one, other)
         or _by_shape(pairs, one, other, rows)
         or _by_place(pairs, one, other, rows)
+        or _by_colours(pairs.view(one, other), one, other)
         or _by_making(pairs, one, other)
         or _by_metadata(pairs, one, other)
         or _by_votes(pairs, one, other, rows)
@@ -58,21 +60,29 @@ def by_share(view: View | None, keeper: int, row: int) -> Verdict | None:
 
 
 def by_sight(pairs: Pairs, one: int, other: int) -> Verdict | None:
-    """Colours, marks or pixels; pixels where the larger is the one in grey or with marks."""
+    """Colours, marks or pixels; pixels where the larger is the one in grey or with marks.
+
+    A tone laid over greys, as sepia is, shows nothing. In a file of the same size nothing is larger but by being cut.
+    """
     view = pairs.view(one, other)
     if view is None:
         return None
     ratios = {other: view.resolution, one: pairs.view(other, one).resolution}
     larger = next((row for row, ratio in ratios.items() if ratio > 1 / COVERED), None)
+    larger = None if pairs.are_of_one_size(one, other) else larger
     if larger is not None and pairs.is_enlarged(larger, one + other - larger):
         return Verdict(PIXELS, one + other - larger, "the larger one is an enlargement")
-    verdict = _by_colours(view, one, other) or _by_marks(view, one, other)
+    verdict = _by_colours(view, one, other)
+    if verdict is None or is_toned(pairs.paths[verdict.better]):
+        verdict = _by_marks(view, one, other)
     if larger is None or (verdict and verdict.better == larger):
         return verdict
     return Verdict(PIXELS, larger, f"{_times(ratios[larger] ** 2)} the pixels")
 
 
-def _by_colours(view: View, one: int, other: int) -> Verdict | None:
+def _by_colours(view: View | None, one: int, other: int) -> Verdict | None:
+    if view is None:
+        return None
     chromas = {one: view.chroma, other: view.kept_chroma}
     grey, coloured = sorted(chromas, key=chromas.get)
     is_lost = chromas[coloured] > A_TINGE and chromas[grey] < FADED * chromas[coloured]

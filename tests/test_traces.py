@@ -2,10 +2,11 @@
 
 import numpy as np
 import pytest
-from PIL import Image, ImageFilter
+from PIL import Image, ImageFilter, ImageOps
 
 from dedup.quality import read_details
-from dedup.resaving import saved_from
+from dedup.resaving import may_be_cut_from, saved_from
+from dedup.tones import is_toned
 from dedup.traces import enlarged, how_made, is_laid_alike, read_plane, shows_no_more
 
 FILTERS = ("NEAREST", "BILINEAR", "BICUBIC", "LANCZOS")
@@ -143,6 +144,52 @@ def test_what_gives_each_other_or_nothing_tells_nothing(save, tmp_path):
     assert not saved_from(tmp_path / "missing.jpg", source)
     large = save(coloured().resize((1500, 1200)), "large", 80)
     assert saved_from(save(opened(large), "again", 60), large)  # looked at in part
+
+
+def part_of(whole, left, top, width, height):
+    """The transform of a match, from a part's unit coordinates to the whole's."""
+    return (width / whole[0], 0, left / whole[0], 0, height / whole[1], top / whole[1], 0, 0, 1)
+
+
+@pytest.mark.parametrize("way", [None, Image.Transpose.FLIP_LEFT_RIGHT, Image.Transpose.ROTATE_90])
+@pytest.mark.parametrize(("first", "second"), [(60, 95), (95, 60), (90, None)])
+def test_what_was_cut_out_is_the_whole_but_for_its_own_steps(save, way, first, second):
+    whole = save(photo(), "whole", first)
+    part = opened(whole).crop((30, 20, 230, 170))
+    to_whole = np.reshape(part_of((256, 192), 30, 20, 200, 150), (3, 3))
+    if way is not None:
+        part = part.transpose(way)
+        turns = {
+            Image.Transpose.FLIP_LEFT_RIGHT: [[-1, 0, 1], [0, 1, 0]],
+            Image.Transpose.ROTATE_90: [[0, -1, 1], [1, 0, 0]],
+        }
+        to_whole = to_whole @ np.array([*turns[way], [0, 0, 1]])
+    assert may_be_cut_from(save(part, "part", second), whole, to_whole.ravel() + 0.002)
+
+
+@pytest.mark.parametrize("margin", [0, 12])
+def test_what_was_laid_on_a_larger_picture_was_not_cut_from_it(save, margin):
+    """The larger one is the coarser; of two as fine nothing can be told."""
+    source = save(photo(), "source", 96)
+    larger = Image.new("RGB", (256 + 2 * margin, 240 + margin), "white")
+    larger.paste(opened(source), (margin, 30))
+    for quality, known in ((50, True), (97, False)):
+        laid = save(larger, "laid", quality)
+        assert may_be_cut_from(source, laid, part_of(larger.size, margin, 30, 256, 192)) != known
+
+
+@pytest.mark.parametrize("quality", [45, 90, None])
+def test_one_tone_laid_over_greys_is_known(save, quality):
+    sepia = ImageOps.colorize(photo().convert("L"), (30, 15, 0), (255, 240, 205))
+    assert is_toned(save(sepia, "sepia", quality))
+    assert not is_toned(save(coloured(), "coloured", quality))
+
+
+def test_what_has_few_shades_or_is_not_there_is_not_toned(save, tmp_path):
+    drawing = Image.new("RGB", (256, 192), "white")
+    drawing.paste("navy", (40, 40, 140, 140))
+    assert not is_toned(save(drawing, "drawing"))
+    assert not is_toned(tmp_path / "missing.png")
 
 
 def test_a_header_tells_of_loss_and_metadata(save, tmp_path):
