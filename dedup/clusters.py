@@ -15,7 +15,7 @@ import numpy as np
 from scipy.sparse import csr_matrix
 
 from dedup.archived import Group, share_out
-from dedup.keepers import better_equal, better_keeper, choose_keeper, keeper_candidates, why_kept
+from dedup.keepers import better_equal, better_keeper, choose_keeper, count_going, few_of, keeper_candidates, why_kept
 from dedup.members import Member
 from dedup.pairs import Pairs
 from dedup.places import NOWHERE, Places
@@ -107,7 +107,8 @@ def build_clusters(
         raise ValueError("without a verifier, epsilon says which members may go: give one of the two")
     pairs = Pairs(embeddings, verifier, images_dir, epsilon, places)
     kept, groups = share_out(pairs, _groups(labels, verifier.matches if verifier else {}))
-    kept += zip(groups, _choose_keepers(pairs, groups), strict=True)
+    chosen = _choose_keepers(pairs, groups)
+    kept += zip(groups, _choose_again(pairs, groups, chosen), strict=True)
     pairs.look_closer((row, keeper) for group, keeper in kept for row in group.rows)
     built = [_build(pairs, group, keeper) for group, keeper in kept]
     built.sort(key=lambda cluster: (-cluster.freed, cluster.keeper.path))
@@ -129,6 +130,23 @@ def _choose_keepers(pairs: Pairs, groups: Sequence[Group]) -> list[int]:
         _match_with(pairs, groups, [[keeper] for keeper in better])
         chosen = [better_keeper(pairs, group.rows, *two) for group, *two in zip(groups, better, chosen, strict=True)]
     return chosen
+
+
+def _choose_again(pairs: Pairs, groups: Sequence[Group], chosen: Sequence[int]) -> list[int]:
+    """Another keeper where a closer look has files stay that another one, looked at as closely, lets go."""
+    kept = list(zip(groups, chosen, strict=True))
+    hoped = [count_going(pairs, group.rows, keeper) for group, keeper in kept]
+    pairs.look_closer((row, keeper) for group, keeper in kept for row in group.rows)
+    going = [count_going(pairs, group.rows, keeper) for group, keeper in kept]
+    doubted = [n for n, group in enumerate(groups) if hoped[n] - going[n] > few_of(group.rows)]
+    others = _choose_keepers(pairs, [groups[n] for n in doubted])
+    pairs.look_closer((row, other) for n, other in zip(doubted, others, strict=True) for row in groups[n].rows)
+    better = {
+        n: other
+        for n, other in zip(doubted, others, strict=True)
+        if count_going(pairs, groups[n].rows, other) - going[n] > few_of(groups[n].rows)
+    }
+    return [better.get(n, keeper) for n, keeper in enumerate(chosen)]
 
 
 def _match_with(pairs: Pairs, groups: Sequence[Group], keepers: Sequence[Sequence[int]]) -> None:

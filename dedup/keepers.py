@@ -6,9 +6,9 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from itertools import combinations
 
-from dedup.criteria import NEAREST, SAME_PLACE, by_share, by_sight, compare
+from dedup.criteria import CLEAR, NEAREST, SAME_PLACE, by_share, by_sight, compare
 from dedup.lettering import count_of
-from dedup.members import COVERED, UNMARKED
+from dedup.members import CONFIRMED, COVERED, UNMARKED
 from dedup.pairs import Pairs
 
 BY_SIZE, BY_PLACE, BY_MATCHES = 1, 2, 1  # how many of each are tried as the keeper
@@ -44,9 +44,12 @@ def keeper_candidates(pairs: Pairs, rows: Sequence[int]) -> list[int]:
 def choose_keeper(pairs: Pairs, rows: Sequence[int], candidates: Sequence[int], is_sample: bool = False) -> int:
     """The candidate that lets most other rows go, or nearly most: few too many is better than the original too few.
 
-    Of several, the one that no other is better than. is_sample : whether the cluster has more rows than these
+    Of several, the one that no other is better than; none that was made from another by adding to it.
+    is_sample : whether the cluster has more rows than these
     """
-    going = {keeper: _going(pairs, rows, keeper) for keeper in candidates}
+    sources = [row for row in candidates if not any(_is_made_from(pairs, row, other, rows) for other in candidates)]
+    candidates = sources or candidates
+    going = {keeper: count_going(pairs, rows, keeper) for keeper in candidates}
     least = max(going.values()) - ALMOST * len(rows) - CHANCE * is_sample
     left = [keeper for keeper in candidates if going[keeper] >= least]
     left = [keeper for keeper in left if not any(_shows_better(pairs, other, keeper) for other in left)] or left
@@ -85,6 +88,16 @@ def better_keeper(pairs: Pairs, rows: Sequence[int], better: int, chosen: int) -
     return better if staying <= max(ALMOST * len(rows), ONE * (staying < len(others))) else chosen
 
 
+def count_going(pairs: Pairs, rows: Sequence[int], keeper: int) -> int:
+    """How many of the rows may go for the keeper, as far as they are known."""
+    return sum(row != keeper and pairs.is_covered(row, keeper) for row in rows)
+
+
+def few_of(rows: Sequence[int]) -> float:
+    """How many more of the rows another keeper may let go without being the better one."""
+    return max(ALMOST * len(rows), ONE)
+
+
 def why_kept(pairs: Pairs, rows: Sequence[int], keeper: int) -> str:
     """What decided for the keeper, against the file that came nearest to it and is not the same, byte for byte."""
     equals = set(_equals(pairs, rows, keeper))
@@ -97,12 +110,8 @@ def why_kept(pairs: Pairs, rows: Sequence[int], keeper: int) -> str:
             verdicts.append((view.kind != "identical", verdict.rank, verdict.why))
     if verdicts:
         return max(verdicts, key=lambda verdict: verdict[:2])[2]
-    going = _going(pairs, rows, keeper)
+    going = count_going(pairs, rows, keeper)
     return f"lets {going} of {count_of(len(rows) - 1, 'other')} go" if going else NEAREST
-
-
-def _going(pairs: Pairs, rows: Sequence[int], keeper: int) -> int:
-    return sum(row != keeper and pairs.is_covered(row, keeper) for row in rows)
 
 
 def _equals(pairs: Pairs, rows: Sequence[int], keeper: int) -> Iterator[int]:
@@ -123,6 +132,20 @@ def _equals(pairs: Pairs, rows: Sequence[int], keeper: int) -> Iterator[int]:
     found.sort()
     twins = sum(not differs for differs, *_ in found)
     return (row for *_, row in found[: twins + EQUALS])
+
+
+def _is_made_from(pairs: Pairs, row: int, source: int, rows: Sequence[int]) -> bool:
+    """Whether a file shows another one beside more, which was added to it.
+
+    What most others are like is the source, unless it may be a part that was cut out.
+    """
+    view = pairs.view(source, row) if row != source else None
+    if view is None or view.kind not in CONFIRMED or view.coverage < COVERED:
+        return False
+    is_as_large = COVERED <= view.resolution <= 1 / COVERED
+    if view.shown >= COVERED or not is_as_large or pairs.votes(source, row, rows) <= CLEAR:
+        return False
+    return compare(pairs, row, source, rows).better == source and not pairs.may_be_cut_from(source, row)
 
 
 def _shows_all(pairs: Pairs, row: int, other: int) -> bool:

@@ -10,7 +10,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageOps
 from scipy.sparse import csr_matrix
 
 from dedup import keepers
@@ -20,7 +20,7 @@ from dedup.criteria import Verdict
 from dedup.embeddings import Embeddings
 from dedup.pairs import Pairs
 from dedup.verification import Verifier as RealVerifier
-from tests.test_traces import coloured, photo
+from tests.test_traces import WHOLE, coloured, photo
 
 
 def graph_of(count, edges):
@@ -82,7 +82,7 @@ class Verifier:
             i, j = names.index(first), names.index(second)
             assert i < j, "write the pair in the order of the names"
             self.known[i, j] = match
-        self.matches, self.asked = {}, 0
+        self.matches, self.asked, self.num_workers = {}, 0, 0
 
     def match(self, i, j, distance):
         assert 0 <= distance <= 2
@@ -185,7 +185,6 @@ def test_what_a_closer_look_found_outlives_a_look_for_enlargements(tmp_path, mon
     folder = Folder(tmp_path, a=(SIZE, 0.0), b=((80, 60), 0.1))
     match = Match(first_resolution=0.5, second_resolution=2.0, transform=tuple(np.eye(3).ravel()))
     verifier = Verifier(folder.names, {("a", "b"): match})
-    verifier.num_workers = 0
     verifier.match(0, 1, 0.1)
     looked = []
     monkeypatch.setattr(pairs_module, "why_they_stay", lambda jobs, _: looked.extend(jobs) or ["more"] * len(jobs))
@@ -467,6 +466,55 @@ def test_what_went_back_to_its_earlier_steps_goes_for_its_source(tmp_path):
     Image.open(tmp_path / "z.jpg").save(tmp_path / "m.jpg", quality=80)
     cluster = cluster_of_files(tmp_path)
     assert (cluster.keeper.path.name, cluster.why) == ("z.jpg", "compressed 5.3x finer")
+
+
+def test_a_tone_is_no_colours_where_most_are_grey(tmp_path):
+    """Of two files alone the toned one is kept."""
+    grey = photo().convert("L")
+    for name, quality in {"a": 90, "b": 60}.items():
+        grey.save(tmp_path / f"{name}.jpg", quality=quality)
+    ImageOps.colorize(grey, (30, 15, 0), (255, 240, 205)).save(tmp_path / "c.jpg", quality=95)
+    angles = np.array([0, 0.01, 0.5])
+    cluster = cluster_of_files(tmp_path, np.c_[np.cos(angles), np.sin(angles)].astype(np.float32))
+    assert cluster.keeper.path.name == "a.jpg"
+    (reason,) = (member.reason for member in cluster.members if member.path.name == "c.jpg")
+    assert reason == "has colours the kept file lacks"
+    (tmp_path / "b.jpg").unlink()
+    cluster = cluster_of_files(tmp_path)
+    assert (cluster.keeper.path.name, cluster.why) == ("c.jpg", "has colours")
+
+
+def test_in_a_file_of_one_size_what_is_larger_was_cut(tmp_path):
+    """`c` shows the others larger, in as many px; with more px, it is kept."""
+    matches = {("a", "b"): Match()} | {(name, "c"): Match(first_resolution=0.9, second_resolution=1.1) for name in "ab"}
+    for size, kept in ((SIZE, "a"), (SIZE[::-1], "a"), ((44, 33), "c")):
+        folder = Folder(tmp_path, a=(SIZE, 0.0), b=(SIZE, 0.0), c=(size, 0.3))
+        assert folder.build(matches)[0].keeper.path.stem == kept
+
+
+@pytest.mark.parametrize(("quality", "kept"), [(40, "a.jpg"), (98, "c.jpg")])
+def test_what_shows_more_is_kept_unless_the_rest_was_not_cut_from_it(tmp_path, quality, kept):
+    """`c` shows all that the others show and a strip below; most are like `a`."""
+    whole = photo(0, (256, 232))
+    whole.save(tmp_path / "c.jpg", quality=quality)
+    part = Image.open(tmp_path / "c.jpg") if kept == "c.jpg" else whole
+    for name, finer in {"a": 96, "b": 60}.items():
+        part.crop((0, 0, 256, 192)).save(tmp_path / f"{name}.jpg", quality=finer)
+    angles = np.array([0, 0.01, 0.5])
+    cluster = cluster_of_files(tmp_path, np.c_[np.cos(angles), np.sin(angles)].astype(np.float32))
+    assert cluster.keeper.path.name == kept
+
+
+def test_a_keeper_that_a_closer_look_leaves_alone_gives_way(tmp_path, monkeypatch):
+    """`a` seems to show all of the others, and more."""
+    matches = {pair: Match() for pair in itertools.combinations("bcd", 2)}
+    matches |= {("a", name): Match("crop", first_coverage=0.8, transform=WHOLE) for name in "bcd"}
+    folder = Folder(tmp_path, a=(SIZE, 0.0), b=(SIZE, 0.0), c=(SIZE, 0.1), d=(SIZE, 0.2))
+    for found, kept, going in (("", "a", 3), ("more", "b", 2)):
+        monkeypatch.setattr(pairs_module, "why_they_stay", lambda jobs, workers, found=found: [found] * len(jobs))
+        (cluster,) = folder.build(matches)
+        assert cluster.keeper.path.stem == kept
+        assert sum(member.removable for member in cluster.members) == going
 
 
 @pytest.mark.parametrize("times", [2, 4])
