@@ -5,8 +5,10 @@ paths (n,)  ->  Embeddings: paths (m,), vectors (m, d) float32 of unit norm, siz
 
 from __future__ import annotations
 
-from collections import deque
+import os
+from collections import defaultdict, deque
 from collections.abc import Callable, Mapping, Sequence, Set
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,13 +19,15 @@ from tqdm import tqdm
 from dedup.encoding import About, EncoderProcess, LocalEncoder
 from dedup.memory import Memory, Seen
 from dedup.panels import MOST
-from dedup.reading import Batch, Reader
+from dedup.reading import Batch, Reader, Stamp, stamp_of
+from dedup.workers import run_jobs
 
 if TYPE_CHECKING:
     import torch
 
 Encoder = LocalEncoder | EncoderProcess
 TOGETHER = 4096  # pictures recalled at a time
+CHANGED = "changed while it was read"
 
 
 @dataclass(frozen=True)
@@ -104,6 +108,15 @@ class Gathering:
         """Rows of which nothing is known."""
         return [row for row, path in enumerate(self.paths) if not self._seen[row] and path not in self.failures]
 
+    def copy(self, row: int, source: int) -> None:
+        """Add what is known of another row, whose file holds the same."""
+        vectors = [self._vectors[source][None], self._panels.get(source, np.empty((0, self._size), np.float32))]
+        self.add(row, self.contents[source], Seen(tuple(self._sizes[source].tolist()), np.concatenate(vectors)))
+
+    def knows(self, row: int) -> bool:
+        """Whether it is known what the encoder saw in a row."""
+        return bool(self._seen[row])
+
     def recall(self, memory: Memory, contents: Mapping[int, bytes]) -> None:
         """Add what is remembered of contents, by row."""
         rows = list(contents)
@@ -134,6 +147,23 @@ def remember(gathering: Gathering, memory: Memory) -> None:
     gathering.recall(memory, {row: content for row, (content, reason) in held.items() if not reason})
 
 
+def find_twins(gathering: Gathering, rows: Sequence[int], num_workers: int) -> dict[int, tuple[int, Stamp]]:
+    """Rows of files that hold the same as an earlier one, with that one and their stamps.
+
+    Only files of one size are read, and not decoded. What can't be read is left out.
+    """
+    by_size: defaultdict[int, list[int]] = defaultdict(list)
+    for row in rows:
+        with suppress(OSError):
+            by_size[os.stat(gathering.paths[row]).st_size].append(row)
+    alike = sorted(row for group in by_size.values() if len(group) > 1 for row in group)
+    first, found = {}, {}
+    for row, stamp in zip(alike, run_jobs(stamp_of, [gathering.paths[row] for row in alike], num_workers), strict=True):
+        if isinstance(stamp, Stamp) and first.setdefault(stamp.content, row) != row:
+            found[row] = first[stamp.content], stamp
+    return found
+
+
 def read_and_encode(
     gathering: Gathering,
     start: Callable[[Reader], Encoder],
@@ -144,7 +174,7 @@ def read_and_encode(
     memory: Memory | None = None,
     known: Set[bytes] = frozenset(),
 ) -> About | None:
-    """Read what is missing, and encode it, but for contents that are known: these are recalled.
+    """Read what is missing, and encode it, but for contents that are known: these are recalled; equal ones once.
 
     Parameters
     ----------
@@ -157,7 +187,9 @@ def read_and_encode(
     -------
     what is to be known of the encoder; None if it was not needed
     """
-    rows = gathering.missing()
+    missing = gathering.missing()
+    twins = find_twins(gathering, missing, num_workers)
+    rows = [row for row in missing if row not in twins]
     reader = Reader([gathering.paths[row] for row in rows], side, batch_size, num_workers, 1 + MOST, known)
     encoder = start(reader) if rows and not known else None
     waiting: deque[Batch] = deque()
@@ -172,11 +204,26 @@ def read_and_encode(
                 bar.update(_settle(gathering, rows, waiting.popleft(), encoder, memory))
         while waiting:
             bar.update(_settle(gathering, rows, waiting.popleft(), encoder, memory))
+        bar.update(_settle_twins(gathering, twins, memory))
         return encoder.about if encoder else None
     finally:
         reader.close()
         if encoder:
             encoder.close()
+
+
+def _settle_twins(gathering: Gathering, twins: Mapping[int, tuple[int, Stamp]], memory: Memory | None) -> int:
+    """Have files of equal content come to the same, but for those whose first could not be recalled; how many did."""
+    held = []
+    for row, (first, stamp) in twins.items():
+        reason = gathering.failures.get(gathering.paths[first], "")
+        if reason or gathering.knows(first):
+            reason = reason or ("" if gathering.contents[first] == stamp.content else CHANGED)
+            gathering.fail(row, reason) if reason else gathering.copy(row, first)
+            held.append((gathering.paths[row], stamp, reason))
+    if memory:
+        memory.keep_held(each for each in held if not each[-1])
+    return len(held)
 
 
 def _settle(

@@ -151,6 +151,15 @@ def read_into(pixels: np.ndarray, path: Path, known: Container[bytes] = frozense
     return Outcome(size, 1 + len(boxes), stamp=stamp)
 
 
+def stamp_of(path: Path) -> Stamp | None:
+    """A file's stamp, without decoding it; None where it can't be read."""
+    try:
+        with open_picture(path) as file:
+            return _stamp(file, path.suffix.lower())
+    except UnreadableImage:
+        return None
+
+
 def _stamp(file: BinaryIO, ending: str) -> Stamp:
     """Digest a file from its start, and go back there."""
     before = status_of(os.fstat(file.fileno()))

@@ -5,6 +5,7 @@ import pytest
 import torch
 from PIL import Image
 
+from dedup import embeddings, reading
 from dedup.embeddings import extract_embeddings
 from dedup.encoding import fast_arithmetic
 from dedup.model import EncoderCNN, choose_device, copy_detection_encoder
@@ -103,3 +104,36 @@ def test_fast_arithmetic_moves_distances_little(encoder):
 
 def test_choose_device_works():
     assert torch.ones(2, device=choose_device()).sum().item() == 2
+
+
+def test_files_of_equal_content_are_decoded_once(encoder, tmp_path, monkeypatch):
+    for name, colour in (("a", "red"), ("b", "red"), ("c", "blue")):
+        Image.new("RGB", (40, 30), colour).save(tmp_path / f"{name}.bmp")
+    for name in "de":
+        (tmp_path / f"{name}.bmp").write_bytes(b"no picture")
+    decoded, read_into = [], reading.read_into
+    monkeypatch.setattr(
+        reading, "read_into", lambda out, path, *more: decoded.append(path) or read_into(out, path, *more)
+    )
+    paths = sorted(tmp_path.iterdir())
+    found = extract_embeddings(encoder, paths, 32, 2, 0, CPU, progress=False)
+    assert [path.stem for path in decoded] == ["a", "c", "d"], "b is a, and e is d"
+    assert found.paths == paths[:3] and found.contents[0] == found.contents[1] != found.contents[2]
+    assert (found.vectors[0] == found.vectors[1]).all() and found.sizes.tolist() == [[40, 30]] * 3
+    assert list(found.failures) == paths[3:] and len(set(found.failures.values())) == 1
+
+
+def test_a_twin_that_changes_while_it_is_read_is_told(encoder, tmp_path, monkeypatch):
+    for name in "ab":
+        Image.new("RGB", (40, 30), "red").save(tmp_path / f"{name}.bmp")
+    find = embeddings.find_twins
+
+    def change_meanwhile(*arguments):
+        found = find(*arguments)
+        Image.new("RGB", (40, 30), "blue").save(tmp_path / "a.bmp")
+        return found
+
+    monkeypatch.setattr(embeddings, "find_twins", change_meanwhile)
+    found = extract_embeddings(encoder, sorted(tmp_path.iterdir()), 32, 2, 0, CPU, progress=False)
+    assert found.paths == [tmp_path / "a.bmp"]
+    assert found.failures == {tmp_path / "b.bmp": "changed while it was read"}
