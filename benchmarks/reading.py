@@ -1,6 +1,6 @@
-"""Reading and embedding beside decoding alone, in a process of its own: `python -m benchmarks.reading FOLDER`.
+"""Reading and embedding beside decoding and encoding alone: `python -m benchmarks.reading FOLDER`.
 
-A folder of pictures  ->  a line of JSON: seconds of each, start-up aside
+A folder of pictures  ->  a line of JSON: images, squares that they gave, seconds of each, start-up aside
 """
 
 from __future__ import annotations
@@ -11,11 +11,13 @@ import time
 from multiprocessing import get_context
 from pathlib import Path
 
+import numpy as np
 from PIL import Image
 
 import configs
 from dedup.dataset import list_images
 from dedup.embeddings import extract_embeddings
+from dedup.encoding import LocalEncoder
 from dedup.model import choose_device, load_encoder
 
 PROCESSES, SIDE, FIRST = 2, 160, 64
@@ -33,9 +35,23 @@ def main() -> int:
     settings = None, configs.batch_size, PROCESSES, device, False
     extract_embeddings(encoder, paths[:FIRST], *settings)
     began = time.monotonic()
-    extract_embeddings(encoder, paths, *settings)
-    print(json.dumps({"images": len(paths), "decoding": decoding, "embedding": time.monotonic() - began}))
+    found = extract_embeddings(encoder, paths, *settings)
+    embedding = time.monotonic() - began
+    squares = len(found.vectors) + len(found.panels)
+    encoding = encode(LocalEncoder(encoder, device), squares)
+    seconds = {"decoding": decoding, "encoding": encoding, "embedding": embedding}
+    print(json.dumps({"images": len(paths), "squares": squares} | seconds))
     return 0
+
+
+def encode(encoder: LocalEncoder, squares: int) -> float:
+    """Seconds that so many squares take that are there already."""
+    side, at_once = encoder.about.image_resize, configs.batch_size
+    pictures = np.random.default_rng(0).integers(0, 256, (at_once, side, side, 3), np.uint8)
+    began = time.monotonic()
+    for first in range(0, squares, at_once):
+        encoder.encode(pictures[: squares - first], at_once)
+    return time.monotonic() - began
 
 
 def decode(path: Path) -> int:
