@@ -31,7 +31,7 @@ READ_BY = ("decoding", "panels", "reading")  # modules whose source decides what
 ENCODED_BY = (*READ_BY, "checkpoints", "encoding", "model", "resnet")
 COMPARED_BY = (
     *("alignment", "coarse", "decoding", "frames", "judgement", "motion", "overlay", "panels", "pictures"),
-    "verification",
+    *("truncated", "verification"),
 )
 
 

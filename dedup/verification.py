@@ -30,6 +30,7 @@ from dedup.judgement import WHOLE, Match, judge
 from dedup.overlay import compare
 from dedup.pictures import Picture, read_picture
 from dedup.spool import Spool
+from dedup.truncated import match_truncated
 from dedup.workers import Lost, run_jobs
 
 if TYPE_CHECKING:
@@ -187,7 +188,7 @@ def match_pictures(first: Picture, second: Picture, distance: float = 0.0) -> Ma
             best, best_score = match, score
         if best and (best.kind == "copy" or best_score > 1.9):  # nothing better can follow
             break
-    return best or match_coarse(first, second, distance)
+    return best or match_coarse(first, second, distance) or match_truncated(first, second, distance)
 
 
 def _transforms(first: Picture, second: Picture):
