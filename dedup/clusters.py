@@ -15,7 +15,16 @@ import numpy as np
 from scipy.sparse import csr_matrix
 
 from dedup.archived import Group, share_out
-from dedup.keepers import better_equal, better_keeper, choose_keeper, count_going, few_of, keeper_candidates, why_kept
+from dedup.keepers import (
+    Search,
+    better_equal,
+    better_keeper,
+    choose_keeper,
+    count_going,
+    few_of,
+    keeper_candidates,
+    why_kept,
+)
 from dedup.members import Member
 from dedup.pairs import Pairs
 from dedup.places import NOWHERE, Places
@@ -126,10 +135,26 @@ def _choose_keepers(pairs: Pairs, groups: Sequence[Group]) -> list[int]:
     ]
     _match_with(pairs, groups, [[keeper] for keeper in chosen])
     for _ in range(ROUNDS):
-        better = [better_equal(pairs, group.rows, keeper) for group, keeper in zip(groups, chosen, strict=True)]
+        searches = [better_equal(pairs, group.rows, keeper) for group, keeper in zip(groups, chosen, strict=True)]
+        better = _side_by_side(pairs, searches)
         _match_with(pairs, groups, [[keeper] for keeper in better])
         chosen = [better_keeper(pairs, group.rows, *two) for group, *two in zip(groups, better, chosen, strict=True)]
     return chosen
+
+
+def _side_by_side(pairs: Pairs, searches: Sequence[Search]) -> list[int]:
+    """What searches come to. All go on by one step at a time, so that the pairs they want are matched in parallel."""
+    found: dict[int, int] = {}
+    while len(found) < len(searches):
+        wanted = []
+        for number, search in enumerate(searches):
+            if number not in found:
+                try:
+                    wanted += next(search)
+                except StopIteration as end:
+                    found[number] = end.value
+        pairs.match_all(wanted)
+    return [found[number] for number in range(len(searches))]
 
 
 def _choose_again(pairs: Pairs, groups: Sequence[Group], chosen: Sequence[int]) -> list[int]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from itertools import combinations
 
 from dedup.criteria import CLEAR, NEAREST, SAME_PLACE, by_share, by_sight, compare
@@ -19,6 +19,8 @@ EQUAL = 0.02  # cosine distance up to which a file that shows the same may be th
 CENTRAL = 4  # files, nearest to all others, that may be so as well
 EQUALS = 12  # files that are held against the keeper, beside those with its very bytes
 ROUNDS = 3  # after which three files are each better than the next
+
+Search = Generator[list[tuple[int, int]], None, int]  # yields the pairs that it wants matched next, returns a row
 
 
 def keeper_candidates(pairs: Pairs, rows: Sequence[int]) -> list[int]:
@@ -59,19 +61,22 @@ def choose_keeper(pairs: Pairs, rows: Sequence[int], candidates: Sequence[int], 
     return best
 
 
-def better_equal(pairs: Pairs, rows: Sequence[int], keeper: int) -> int:
+def better_equal(pairs: Pairs, rows: Sequence[int], keeper: int) -> Search:
     """Of the files that show just what the keeper shows, the best. Every row is matched with the keeper already."""
     equals, best = list(_equals(pairs, rows, keeper)), keeper
     for _ in range(ROUNDS):
-        passed = {best}
-        for row in (keeper, *equals):
+        passed, rivals = {best}, [keeper, *equals]
+        yield [(best, row) for row in rivals]
+        for place, row in enumerate(rivals, start=1):
             if row != best and compare(pairs, best, row, rows).better == row and _shows_all(pairs, row, best):
                 best = row
                 passed.add(row)
+                yield [(best, other) for other in rivals[place:]]
         if len(passed) == 1:
             break
     else:  # of three, each may be better than the next
         rivals = sorted({keeper, *passed, *equals[-EQUALS:]})
+        yield list(combinations(rivals, 2))
         wins = Counter(compare(pairs, *two, rows).better for two in combinations(rivals, 2))
         best = max(rivals, key=lambda row: wins[row])
     for row in equals if best != keeper else ():
