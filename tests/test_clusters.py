@@ -293,7 +293,7 @@ def test_a_chained_member_stays(tmp_path):
 
 
 def test_few_pairs_are_asked_for(tmp_path):
-    """Linear in the size of the cluster: at most five keepers are tried, and some pairs with each that proves better."""
+    """Linear in the size of the cluster: at most five keepers are tried, some pairs with each that is better."""
     count = 30
     folder = Folder(tmp_path, **{f"{number:02}": (SIZE, number / 100) for number in range(count)})
     matches = {(a, b): Match() for a in folder.names for b in folder.names if a < b}
