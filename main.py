@@ -212,6 +212,7 @@ def search(config: Config, options: argparse.Namespace) -> int:
     except EncoderError as error:
         raise ConfigError(str(error)) from error
     from dedup import page, removal, report, summary  # not before reading has begun
+    from dedup.facts import remembered
 
     paths, failures = result.embeddings.paths, result.embeddings.failures
     if not paths and not failures:
@@ -226,13 +227,15 @@ def search(config: Config, options: argparse.Namespace) -> int:
     again = said_again(options)
     output = ("--output", Path(options.output_dir)) if "output_dir" in vars(options) else ()
     apply = summary.command(folder, "--apply", page.DECISIONS, *output, *again)
-    reviewed = page.write_page(config, result, apply, progress)
     similar = config.output_dir / "similar.csv"
     report.write_similar(result.similar, folder, similar)
     places, archived = options.places, None
     if options.against:
         archived = sum(places.archive_of(path) > 0 for path in paths)
-    planned = removal.make_plan(result.clusters, folder, plan, read_since=began, contents=contents, places=places)
+    with remembered(config) as facts:
+        reviewed = page.write_page(config, result, apply, progress, facts)
+        judged = {"read_since": began, "contents": contents, "known": facts.content}
+        planned = removal.make_plan(result.clusters, folder, plan, places=places, **judged)
     if paths:
         say([f"encoder {summary.shown(config.encoder)} on {result.device}"])
     say(summary.reading(len(paths), failures, folder, unreadable, archived))

@@ -20,6 +20,8 @@ from scipy.sparse import csr_matrix, triu
 
 from dedup.decisions import Content, Pair, read_pairs
 from dedup.decoding import digest_of
+from dedup.facts import NOTHING, Facts
+from dedup.folders import DIGEST
 from dedup.records import BadRecord, parse_object
 
 if TYPE_CHECKING:
@@ -58,7 +60,11 @@ def remember(output_dir: Path, pairs: Iterable[Pair]) -> None:
 
 
 def keep_apart(
-    graph: csr_matrix, matches: Mapping[tuple[int, int], Match], paths: Sequence[Path], pairs: Iterable[Pair]
+    graph: csr_matrix,
+    matches: Mapping[tuple[int, int], Match],
+    paths: Sequence[Path],
+    pairs: Iterable[Pair],
+    facts: Facts = NOTHING,
 ) -> tuple[csr_matrix, dict[tuple[int, int], Match]]:
     """Leave out edges and matches so that the two files of a pair come into different clusters.
 
@@ -68,12 +74,13 @@ def keep_apart(
     matches : by row numbers (i, j), i < j
     paths : of the n files
     pairs : of contents. Every file that holds one is kept apart from every file that holds the other
+    facts : knows what unchanged files hold
 
     Returns
     -------
     graph, matches : without the edges and matches between files that must not come together
     """
-    apart = _rows_apart(graph, matches, paths, pairs)
+    apart = _rows_apart(graph, matches, paths, pairs, facts)
     if not apart:
         return graph, dict(matches)
     groups = _grouped(_edges(graph, matches), apart)
@@ -96,7 +103,7 @@ class _Group:
 
 
 def _rows_apart(
-    graph: csr_matrix, matches: Mapping, paths: Sequence[Path], pairs: Iterable[Pair]
+    graph: csr_matrix, matches: Mapping, paths: Sequence[Path], pairs: Iterable[Pair], facts: Facts
 ) -> set[tuple[int, int]]:
     """(i, j), i < j, of files that hold the two contents of a pair; only files with a match or an edge are read."""
     pairs = list(pairs)
@@ -104,19 +111,21 @@ def _rows_apart(
     linked = {row for pair in matches for row in pair} | set(np.flatnonzero(np.diff(graph.indptr) > 1).tolist())
     rows: dict[Content, list[int]] = {}
     for row in sorted(linked):
-        if content := _content(paths[row], sizes):
+        if content := _content(paths[row], sizes, facts):
             rows.setdefault(content, []).append(row)
     return {
         (min(i, j), max(i, j)) for first, second in pairs for i in rows.get(first, ()) for j in rows.get(second, ())
     }
 
 
-def _content(path: Path, sizes: set[int]) -> Content | None:
+def _content(path: Path, sizes: set[int], facts: Facts) -> Content | None:
     """What a file holds, if it is of one of these sizes."""
     try:
         size = path.stat().st_size
         if size not in sizes:
             return None
+        if known := facts.content(path)[:DIGEST]:
+            return Content(size, known.hex())
         with path.open("rb") as file:
             return Content(size, digest_of(file).hex())
     except OSError:  # gone since it was read: removal will see that too

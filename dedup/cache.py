@@ -16,7 +16,8 @@ from itertools import islice
 from pathlib import Path
 
 APPLICATION, FORMAT = 0x64757073, 1  # `PRAGMA application_id` and `user_version`
-TABLES = ("encoders", "files", "pictures", "pairs")
+TABLES = ("encoders", "files", "pictures", "pairs", "facts")
+NAME = "cache.sqlite"
 TOGETHER = 500  # keys asked for in one query
 PATIENCE = 10.0  # seconds to wait for another run that is writing
 CHECK = 8  # bytes of checksum

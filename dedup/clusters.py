@@ -15,6 +15,7 @@ import numpy as np
 from scipy.sparse import csr_matrix
 
 from dedup.archived import Group, share_out
+from dedup.facts import NOTHING, Facts
 from dedup.keepers import (
     Search,
     better_equal,
@@ -88,6 +89,7 @@ def build_clusters(
     images_dir: Path,
     epsilon: float | None = None,
     places: Places = NOWHERE,
+    facts: Facts = NOTHING,
 ) -> list[Cluster]:
     """Choose a keeper for every cluster, and say of every other member whether it may go and why not.
 
@@ -101,6 +103,7 @@ def build_clusters(
     verifier : whose matches join the files of a cluster; None = members within `epsilon` of the keeper may go
     epsilon : cosine distance in [0, 2]; read only without a verifier
     places : folders whose files are preferred as keepers, or never go; archives
+    facts : what is remembered of the files' contents
 
     Returns
     -------
@@ -114,7 +117,7 @@ def build_clusters(
     """
     if verifier is None and epsilon is None:
         raise ValueError("without a verifier, epsilon says which members may go: give one of the two")
-    pairs = Pairs(embeddings, verifier, images_dir, epsilon, places)
+    pairs = Pairs(embeddings, verifier, images_dir, epsilon, places, facts)
     kept, groups = share_out(pairs, _groups(labels, verifier.matches if verifier else {}))
     chosen = _choose_keepers(pairs, groups)
     kept += zip(groups, _choose_again(pairs, groups, chosen), strict=True)

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from dedup.cache import Cache
 from dedup.judgement import WHOLE, Match
-from dedup.memory import COMPARED_BY, Memory, code_tag
+from dedup.memory import Memory, comparing_code
 
 TOGETHER = 256  # results kept at a time
 
@@ -29,7 +29,7 @@ class Comparisons:
     def __init__(self, cache: Cache, memory: Memory, paths: Sequence[Path], contents: Sequence[bytes]):
         self._cache, self._memory, self._paths, self._contents = cache, memory, paths, contents
         self._new: list[tuple[int, int, Match | None]] = []
-        self._tag = code_tag(COMPARED_BY, ("numpy", "opencv-python", "pillow", "pillow-heif"))
+        self._tag = comparing_code()
 
     def recall(self, pairs: Iterable[tuple[int, int, float]]) -> dict[tuple[int, int], Match | None]:
         """Results of pairs (i, j, cosine distance), of those with equal contents and of those remembered."""

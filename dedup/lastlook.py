@@ -35,6 +35,7 @@ NOISE = 36.0  # variance in squared grey levels that tells nothing
 UNLIKE = 0.5  # correlation below which a place shows something else
 FAINT = 0.25  # variance there, as a share of the keeper's, below which it shows nothing: burnt out, painted over
 MANY = 48  # pairs that are worth processes of their own
+UNTOLD = "can't be looked at closely"
 LEAST = 0.3  # size of such a place, as a share of a window
 
 
@@ -48,7 +49,7 @@ def why_they_stay(jobs: Sequence[Job], num_workers: int) -> Iterator[str]:
     cv2.setNumThreads(1)  # OpenCV's own threads do not survive a fork
     with threadpool_limits(1):
         for found in run_jobs(_why_it_stays, jobs, num_workers if START_METHOD == "fork" and len(jobs) >= MANY else 0):
-            yield f"can't be looked at closely: {found.reason}" if isinstance(found, Lost) else found
+            yield f"{UNTOLD}: {found.reason}" if isinstance(found, Lost) else found
 
 
 def _why_it_stays(job: Job) -> str:
@@ -57,7 +58,7 @@ def _why_it_stays(job: Job) -> str:
     try:
         more = shows_more(member, keeper, to_keeper if is_first else np.linalg.inv(to_keeper))
     except Exception as error:  # a decoder's, or of a transform that lays nothing on anything
-        return f"can't be looked at closely: {one_line(error)}"
+        return f"{UNTOLD}: {one_line(error)}"
     return "shows at one place what the kept file does not" if more else ""
 
 

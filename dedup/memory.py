@@ -33,6 +33,10 @@ COMPARED_BY = (
     *("alignment", "coarse", "decoding", "frames", "judgement", "motion", "overlay", "panels", "pictures"),
     *("truncated", "verification"),
 )
+TOLD_BY = (  # what is told of files beside that; see dedup.facts
+    *("decoding", "frames", "lastlook", "pairs", "panels", "pictures", "quality", "resaving", "safeguards", "traces"),
+)
+PACKAGES = ("numpy", "opencv-python", "pillow", "pillow-heif")
 
 
 class Held(NamedTuple):
@@ -63,7 +67,7 @@ class Memory:
         self, cache: Cache, images_dir: Path, encoder: str, image_resize: int | None, embedding_size: int | None
     ):
         self._cache, self._images_dir = cache, images_dir
-        self._reading = code_tag(READ_BY, ("numpy", "opencv-python", "pillow", "pillow-heif"))
+        self._reading = reading_code()
         self._encoder = encoder_tag(encoder, image_resize, embedding_size)
 
     def about(self) -> About | None:
@@ -73,15 +77,12 @@ class Memory:
 
     def held(self, paths: Sequence[Path]) -> dict[int, Held]:
         """By place in `paths`, of the files that are as they were when they were read."""
-        keys = [self._file_key(path) for path in paths]
-        values = self._cache.get("files", keys)
-        found = {}
-        for place, (path, key) in enumerate(zip(paths, keys, strict=True)):
-            if key in values:
-                *status, content, reason = json.loads(values[key])
-                if _status(path) == tuple(status):
-                    found[place] = Held(bytes.fromhex(content), reason)
-        return found
+        read = self._read(paths).items()
+        return {k: Held(stamp.content, why) for k, (stamp, why) in read if status_now(paths[k]) == stamp.status}
+
+    def stamps(self, paths: Sequence[Path]) -> dict[int, Stamp]:
+        """By place in `paths`, what files held when they were read, and what they were then; they may have changed."""
+        return {place: stamp for place, (stamp, _) in self._read(paths).items()}
 
     def keep_held(self, files: Iterable[tuple[Path, Stamp, str]]) -> None:
         """Keep paths, stamps and reasons; not of files that changed just now, whose times would not tell of more."""
@@ -110,6 +111,16 @@ class Memory:
         items = [(self._encoder + content, _pack(seen)) for content, seen in pictures]
         self._cache.put("pictures", items)
 
+    def _read(self, paths: Sequence[Path]) -> dict[int, tuple[Stamp, str]]:
+        keys = [self._file_key(path) for path in paths]
+        values = self._cache.get("files", keys)
+        found = {}
+        for place, key in enumerate(keys):
+            if key in values:
+                *status, content, reason = json.loads(values[key])
+                found[place] = Stamp(bytes.fromhex(content), tuple(status)), reason
+        return found
+
     def _file_key(self, path: Path) -> bytes:
         return self._reading + os.fsencode(relative_path(path, self._images_dir))
 
@@ -127,7 +138,22 @@ def encoder_tag(name: str, image_resize: int | None, embedding_size: int | None)
 
 def encoding_code() -> bytes:
     """Digest of all the code, ours and others', on the way from a file to its vectors."""
-    return code_tag(ENCODED_BY, ("numpy", "opencv-python", "pillow", "pillow-heif", "torch", "torchvision"))
+    return code_tag(ENCODED_BY, (*PACKAGES, "torch", "torchvision"))
+
+
+def reading_code() -> bytes:
+    """Of the code that tells whether a file can be read."""
+    return code_tag(READ_BY, PACKAGES)
+
+
+def comparing_code() -> bytes:
+    """Of the code that compares two pictures."""
+    return code_tag(COMPARED_BY, PACKAGES)
+
+
+def telling_code() -> bytes:
+    """Of the code that finds facts."""
+    return code_tag(TOLD_BY, PACKAGES)
 
 
 def code_tag(modules: Sequence[str], packages: Sequence[str], *more: object) -> bytes:
@@ -146,7 +172,8 @@ def _version(package: str) -> str:
         return ""
 
 
-def _status(path: Path) -> tuple[int, int, int, int] | None:
+def status_now(path: Path) -> tuple[int, int, int, int] | None:
+    """A file's own status, that of no link; None once it is gone."""
     try:
         return status_of(os.stat(path, follow_symlinks=False))
     except OSError:

@@ -18,6 +18,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
+from dedup.facts import NOTHING, Facts
+from dedup.folders import DIGEST
 from dedup.lastlook import is_looked_at
 from dedup.lettering import relative_path
 from dedup.members import seen_by, way_back, what_is_missing
@@ -39,13 +41,16 @@ _TEMPLATES = Path(__file__).parent / "templates"
 _STYLE, _SCRIPTS = "report.css", ("state.js", "cards.js", "compare.js", "report.js")
 
 
-def write_page(config: Config, result: Result, command: str = "", progress: bool = True) -> Path:
+def write_page(
+    config: Config, result: Result, command: str = "", progress: bool = True, facts: Facts = NOTHING
+) -> Path:
     """Write the review page and its thumbnails into config.output_dir; the same result gives the same bytes.
 
     Parameters
     ----------
     command : what applies the saved decisions, as it is to be typed
     progress : show a bar on stderr
+    facts : what is remembered of the files' contents
 
     Raises
     ------
@@ -53,21 +58,25 @@ def write_page(config: Config, result: Result, command: str = "", progress: bool
     """
     shown = result.clusters[:MOST_CLUSTERS]
     paths = [member.path for cluster in shown for member in (cluster.keeper, *cluster.members)]
-    digests = write_thumbnails(paths, config.output_dir / THUMBNAILS, config.num_workers, progress)
+    known = {path: content[:DIGEST].hex() for path in paths if (content := facts.content(path))}
+    digests = write_thumbnails(paths, config.output_dir / THUMBNAILS, config.num_workers, progress, known)
     page = config.output_dir / NAME
-    replace_file(page, render(page_data(config, result, digests, command)).encode())
+    replace_file(page, render(page_data(config, result, digests, command, facts)).encode())
     return page
 
 
-def page_data(config: Config, result: Result, digests: Mapping[Path, str], command: str = "") -> dict:
+def page_data(
+    config: Config, result: Result, digests: Mapping[Path, str], command: str = "", facts: Facts = NOTHING
+) -> dict:
     """What the page shows, as plain values.
 
     Parameters
     ----------
     digests : blake2b of the files' contents, by path; files without one can be looked at, not decided upon
+    facts : what is remembered of the files' contents
     """
     shown, failures = result.clusters[:MOST_CLUSTERS], result.embeddings.failures
-    pairs = _pairs(shown, result, config.images_dir)
+    pairs = _pairs(shown, result, config.images_dir, facts)
     settings = {name: _plain(value) for name, value in asdict(config).items()} | {"epsilon": round(result.epsilon, 6)}
     data = {
         "read": len(result.embeddings.paths),
@@ -143,7 +152,7 @@ def _date(path: Path) -> str:
         return ""
 
 
-def _pairs(clusters: Sequence[Cluster], result: Result, images_dir: Path) -> list[list[list]]:
+def _pairs(clusters: Sequence[Cluster], result: Result, images_dir: Path, facts: Facts) -> list[list[list]]:
     """For each cluster what is known of its pairs: those of its keeper first, then all others that were matched.
 
     A pair is [i, j, kind, distance, share of i that j shows, share of j that i shows, why i can't go for j, why j can't
@@ -162,7 +171,7 @@ def _pairs(clusters: Sequence[Cluster], result: Result, images_dir: Path) -> lis
             number, i = places[first]
             j = places[second][1]
             files = result.embeddings.paths[first], result.embeddings.paths[second]
-            found[number][i, j] = _known(i, j, match, *files, images_dir, result.places)
+            found[number][i, j] = _known(i, j, match, *files, images_dir, result.places, facts)
     for cluster, known in zip(clusters, found, strict=True):
         for place, member in enumerate(cluster.members, start=1):
             pair = known.pop((0, place), None)
@@ -172,10 +181,14 @@ def _pairs(clusters: Sequence[Cluster], result: Result, images_dir: Path) -> lis
     return [list(known.values()) for known in found]
 
 
-def _known(i: int, j: int, match: Match, first: Path, second: Path, images_dir: Path, places: Places) -> list:
+def _known(
+    i: int, j: int, match: Match, first: Path, second: Path, images_dir: Path, places: Places, facts: Facts
+) -> list:
     seen = seen_by(match, is_first=True), seen_by(match, is_first=False)
     reasons = tuple(
-        places.protects(*files) or what_is_missing(view) or why_it_stays(*files, images_dir, places.root_of(files[1]))
+        places.protects(*files)
+        or what_is_missing(view)
+        or why_it_stays(*files, images_dir, places.root_of(files[1]), facts)
         for files, view in zip(((first, second), (second, first)), seen, strict=True)
     )
     if is_looked_at(match):  # that was left for the members of a keeper

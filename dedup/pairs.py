@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from dedup.lastlook import is_looked_at, why_they_stay
+from dedup.facts import NOTHING, Facts
+from dedup.lastlook import UNTOLD, is_looked_at, why_they_stay
 from dedup.members import Member, View, seen_by, way_back, what_is_missing
 from dedup.places import NOT_ARCHIVED, NOWHERE, Places
 from dedup.quality import Details, read_details
@@ -37,9 +38,11 @@ class Pairs:
         images_dir: Path,
         epsilon: float | None,
         places: Places = NOWHERE,
+        facts: Facts = NOTHING,
     ):
         self.paths, self.vectors, self.sizes = embeddings.paths, embeddings.vectors, embeddings.sizes
         self.verifier, self.images_dir, self.epsilon, self.places = verifier, images_dir, epsilon, places
+        self._facts = facts
         self._files: dict[int, tuple[int, int]] = {}
         self._members: dict[tuple[int, int], Member] = {}
         self._details: dict[int, Details] = {}
@@ -107,7 +110,8 @@ class Pairs:
     def details(self, row: int) -> Details:
         """What its header tells, read once."""
         if row not in self._details:
-            self._details[row] = read_details(self.paths[row])
+            found = self._facts.of("details", lambda: _told(read_details(self.paths[row])), self.paths[row])
+            self._details[row] = Details(*found[:-1], frozenset(found[-1])) if found else Details()
         return self._details[row]
 
     def is_enlarged(self, larger: int, smaller: int) -> bool:
@@ -116,10 +120,15 @@ class Pairs:
         if (larger, smaller) not in self._enlarged:
             paths = self.paths[larger], self.paths[smaller]
             known = view is not None and match is not None
-            found = known and shows_no_more(*paths, 1 / max(view.resolution, 1e-6), match.transform)
-            self._enlarged[larger, smaller] = found
+            self._enlarged[larger, smaller] = known and self._shows_no_more(*paths, view.resolution, match.transform)
             self._members.pop((larger, smaller), None)
         return self._enlarged[larger, smaller]
+
+    def _shows_no_more(self, larger: Path, smaller: Path, resolution: float, transform: Sequence[float] | None) -> bool:
+        of_source = 1 / max(resolution, 1e-6), transform
+        return self._facts.of(
+            "enlarged", lambda: bool(shows_no_more(larger, smaller, *of_source)), larger, smaller, given=of_source
+        )
 
     def how_made(self, finer: int, coarser: int) -> str:
         """How the less compressed of two matched files was made from the other: `traces.how_made`, or nothing."""
@@ -127,7 +136,8 @@ class Pairs:
             self._made[finer, coarser] = ""
             is_known = self.details(finer).step or self.details(finer).lossless  # how it was compressed
             if is_known and self.details(coarser).step and self.are_laid_alike(finer, coarser):
-                self._made[finer, coarser] = _how_made(self.paths[finer], self.paths[coarser])
+                paths = self.paths[finer], self.paths[coarser]
+                self._made[finer, coarser] = self._facts.of("how made", lambda: _how_made(*paths), *paths)
         return self._made[finer, coarser]
 
     def are_laid_alike(self, one: int, other: int) -> bool:
@@ -178,9 +188,14 @@ class Pairs:
             for row, keeper in going
             if is_looked_at(match := self._match(row, keeper))
         }
-        if not jobs:
-            return
-        for pair, reason in zip(jobs, why_they_stay(list(jobs.values()), self.verifier.num_workers), strict=True):
+        known = {pair: self._facts.recall("closer", *job[:2], given=job[2:]) for pair, job in jobs.items()}
+        looks = {pair: job for pair, job in jobs.items() if known[pair] is None}
+        found = why_they_stay(list(looks.values()), self.verifier.num_workers) if looks else ()
+        for (pair, job), reason in zip(looks.items(), found, strict=True):
+            known[pair] = reason
+            if not reason.startswith(UNTOLD):
+                self._facts.keep("closer", reason, *job[:2], given=job[2:])
+        for pair, reason in known.items():
             self._closer[pair] = reason
             if reason:
                 del self._members[pair]
@@ -200,12 +215,17 @@ class Pairs:
         view = self.view(row, keeper) or View("indirect", 0.0, 0.0, 0.0, 0.0, 0.0)
         files = self.paths[row], self.paths[keeper]
         reason = self.places.protects(files[0]) or what_is_missing(view)
-        reason = reason or why_it_stays(*files, self.images_dir, self.places.root_of(files[1]))
+        reason = reason or why_it_stays(*files, self.images_dir, self.places.root_of(files[1]), self._facts)
         reason = reason or self._closer.get((row, keeper), "")
         reason = reason or self.places.protects(*files)  # last, so that `is_covered` knows what else is against it
         found = {"distance": self.distance(row, keeper), "kind": view.kind, "coverage": view.coverage}
         found["place"] = self._place(row, keeper)
         return replace(seen, removable=not reason, reason=reason, **found)
+
+
+def _told(details: Details) -> list | None:
+    """Details as JSON can hold them; None if the header could not be read."""
+    return [*details[:-1], sorted(details.metadata)] if details.bits else None
 
 
 def _how_made(finer: Path, coarser: Path) -> str:

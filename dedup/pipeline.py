@@ -14,12 +14,13 @@ import numpy as np
 from scipy.sparse import csr_matrix
 
 from dedup.apart import Pair, keep_apart, recall
-from dedup.cache import Cache
+from dedup.cache import NAME, Cache
 from dedup.clusters import Cluster, build_clusters, cluster_labels
 from dedup.config import Config, ConfigError
 from dedup.dataset import list_images
 from dedup.embeddings import Embeddings, Gathering, progress_bar, read_and_encode, remember
 from dedup.encoding import About, EncoderProcess, about_encoder, load_local, own_side
+from dedup.facts import Facts
 from dedup.memory import Memory
 from dedup.neighbors import merge_rows, radius_neighbors_graph
 from dedup.places import NOWHERE, Places, is_thumbnail
@@ -92,7 +93,7 @@ def find_duplicates(config: Config, progress: bool = True, ray: str | None = Non
     OSError : images_dir can't be read
     """
     paths, different = images_to_search(config, places), _different(config)
-    with closing(Cache(config.output_dir / "cache.sqlite" if config.cache and paths else None)) as cache:
+    with closing(Cache(config.output_dir / NAME if config.cache and paths else None)) as cache:
         try:
             return _find(config, paths, different, cache, progress, ray, places)
         except KeyboardInterrupt:
@@ -122,14 +123,17 @@ def _find(
     graph = candidate_graph(embeddings, epsilon, progress, NEAREST if config.verify else None)
     if places.against:
         graph = _without_archived_pairs(graph, [places.archive_of(path) > 0 for path in embeddings.paths])
-    verifier = _verifier(embeddings, config, cache, memory, progress)
+    verifier, facts = _verifier(embeddings, config, cache, memory, progress), Facts(cache, memory)
     confirmed = verifier.verify(graph, embeddings.vectors) if verifier else graph
     if different:
-        confirmed, kept = keep_apart(confirmed, verifier.matches if verifier else {}, embeddings.paths, different)
+        confirmed, kept = keep_apart(
+            confirmed, verifier.matches if verifier else {}, embeddings.paths, different, facts
+        )
         if verifier:
             verifier.matches = kept
     labels = cluster_labels(confirmed, epsilon)
-    clusters = build_clusters(embeddings, labels, verifier, config.images_dir, epsilon, places)
+    clusters = build_clusters(embeddings, labels, verifier, config.images_dir, epsilon, places, facts)
+    facts.flush()
     if verifier:
         verifier.forget_pictures()
         _return_memory()

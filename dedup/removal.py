@@ -7,6 +7,7 @@ moment, repeated, and used on a full disk. Only purge destroys.
 """
 
 import os
+import stat
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
@@ -30,6 +31,7 @@ def make_plan(
     read_since: float | None = None,
     contents: Mapping[Path, bytes] | None = None,
     places: Places = NOWHERE,
+    known: Callable[[Path, os.stat_result], bytes] = lambda path, status: b"",
 ) -> Outcome:
     """Write down what `apply_plan` may move: the removable members of `clusters`, each with its own cluster's keeper.
 
@@ -41,6 +43,8 @@ def make_plan(
     contents : of files that were judged, each beginning with its BLAKE2b digest of 32 bytes; a file that holds another
         is refused, whatever its times say. Of files without one only size and time are compared.
     places : folders whose files never go, and archives, in which the keepers lie
+    known : begins with the digest of what a file of this status holds, empty where it has to be read for that. Nothing
+        moves by it: `apply_plan` reads each file
 
     Returns
     -------
@@ -60,7 +64,7 @@ def make_plan(
                             raise Refused(reason)
                         keep = places.archive_of(cluster.keeper.path)
                         files = [
-                            _as_seen(roots[archive], each, read_since, contents or {}, archive)
+                            _as_seen(roots[archive], each, read_since, contents or {}, archive, known)
                             for each, archive in ((cluster.keeper, keep), (member, 0))
                         ]
                         lines.append(encode(item_record(Item(*files, member.kind))))
@@ -203,14 +207,16 @@ def _is_settled(root: Folder, box: Folder, item: Item, put_back: frozenset[int])
     return item.sequence in put_back
 
 
-def _as_seen(root: Folder, member, read_since: float | None, contents: Mapping[Path, bytes], archive: int) -> File:
+def _as_seen(
+    root: Folder, member, read_since: float | None, contents: Mapping[Path, bytes], archive: int, known: Callable
+) -> File:
     """A cluster's member as a file of a plan; Refused if it is not what was read."""
     try:
         parts = split_path(member.path.relative_to(root.path).as_posix())
     except BadRecord as error:
         raise Refused(str(error)) from None
     file = File(parts, Snapshot(0, 0, 0, 0, ""), archive)
-    snapshot = read(root, file, member.kind)
+    snapshot = _unread(root, parts, member.path, known) or read(root, file, member.kind)
     with root.parent_of(parts) as folder:
         status = folder.status(parts[-1])
     changed = status.st_mtime if os.name == "nt" else status.st_ctime  # which no program can set back
@@ -220,6 +226,16 @@ def _as_seen(root: Folder, member, read_since: float | None, contents: Mapping[P
     if judged and judged != snapshot.blake2b:
         raise Refused(f"{'/'.join(parts)} has changed since it was looked at")
     return replace(file, snapshot=snapshot)
+
+
+def _unread(root: Folder, parts: Sequence[str], path: Path, known: Callable) -> Snapshot | None:
+    """A file's snapshot if its content is known without reading."""
+    with suppress(OSError), root.parent_of(parts) as folder:
+        status = folder.status(parts[-1])
+        if stat.S_ISREG(status.st_mode) and (content := known(path, status)):
+            identity = status.st_dev, status.st_ino
+            return Snapshot(*identity, status.st_size, status.st_mtime_ns, content[:DIGEST].hex())
+    return None
 
 
 def _write(path: Path, data: bytes) -> None:

@@ -8,14 +8,16 @@ import os
 import re
 import stat
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 
 from PIL import Image
 
 from dedup.decoding import BYTES_PER_PIXEL, MAX_BYTES, digest_of, identify, one_line
+from dedup.facts import NOTHING, Facts
+from dedup.folders import DIGEST
 from dedup.workers import Lost, run_apart
 
 RAW = {
@@ -32,12 +34,15 @@ _BITS_PER_SAMPLE = 258  # TIFF 6.0
 _EXIF, _GPS, _CAPTURED, _LATITUDE = 0x8769, 0x8825, (0x9003, 0x9004), 2  # EXIF 2.32, 4.6
 
 
-def why_it_stays(member_path: Path, keeper_path: Path, images_dir: Path, keeper_dir: Path | None = None) -> str:
+def why_it_stays(
+    member_path: Path, keeper_path: Path, images_dir: Path, keeper_dir: Path | None = None, facts: Facts = NOTHING
+) -> str:
     """Tell why a duplicate should not be removed although its keeper shows all of its picture; empty if it may go.
 
     Parameters
     ----------
     member_path, keeper_path : images_dir / relative; the keeper's keeper_dir / relative where that is given
+    facts : what is remembered of their contents; their names, links and companions are looked at anew
     """
     if any(_TRASH.fullmatch(part) for part in member_path.relative_to(images_dir).parts[:-1]):
         return "lies in a trash folder"
@@ -45,7 +50,9 @@ def why_it_stays(member_path: Path, keeper_path: Path, images_dir: Path, keeper_
         return "its keeper lies in a trash folder"
     try:
         return (
-            _of_one_file(member_path, keeper_path) or _companion(member_path) or _more_inside(member_path, keeper_path)
+            _of_one_file(member_path, keeper_path)
+            or _companion(member_path)
+            or _more_inside(member_path, keeper_path, facts)
         )
     except Exception as error:  # a decoder's, on a page or in metadata that nobody looked at before
         return f"can't be compared with its keeper in full: {one_line(error)}"
@@ -88,20 +95,26 @@ def _first_word(name: str) -> str:
     return re.split(r"[.(]", name, maxsplit=1)[0]
 
 
-def _more_inside(member_path: Path, keeper_path: Path) -> str:
+def _more_inside(member_path: Path, keeper_path: Path, facts: Facts) -> str:
     member, keeper = ((path, *_status(path)) for path in (member_path, keeper_path))
-    if member[1] == keeper[1] and _digest(*member) == _digest(*keeper):
+    digests = (facts.content(file[0])[:DIGEST] or _digest(*file) for file in (member, keeper))
+    if member[1] == keeper[1] and len(set(digests)) == 1:
         return ""
-    (own, frames), (kept, _) = _header(*member), _header(*keeper)
-    only = own - kept
-    if _is_transparent(*member) and not _is_transparent(*keeper):
+    (own, frames), (kept, _) = (_told(facts, _header, *file) for file in (member, keeper))
+    only = set(own) - set(kept)
+    if _told(facts, _is_transparent, *member) and not _told(facts, _is_transparent, *keeper):
         only |= {"transparency"}
     if only:
         return f"has the {' and '.join(sorted(only))} that its keeper lacks"
     if frames == 1:
         return ""
-    count, different, content = _frames(*member)
-    return f"has {count} different frames or pages" if different and content != _frames(*keeper)[2] else ""
+    count, different, shown = _told(facts, _frames, *member)
+    is_new = different and shown != _told(facts, _frames, *keeper)[2]
+    return f"has {count} different frames or pages" if is_new else ""
+
+
+def _told(facts: Facts, find: Callable, path: Path, size: int, mtime_ns: int):
+    return facts.of(find.__name__, partial(find, path, size, mtime_ns), path)
 
 
 def _status(path: Path) -> tuple[int, int]:
@@ -112,10 +125,10 @@ def _status(path: Path) -> tuple[int, int]:
 
 # A keeper comes again with each of its members, and on the page each with each.
 @lru_cache(maxsize=1 << 14)
-def _header(path: Path, size: int, mtime_ns: int) -> tuple[frozenset[str], int]:
+def _header(path: Path, size: int, mtime_ns: int) -> tuple[list[str], int]:
     """What else a file tells, and its number of frames or pages."""
     with open_header(path) as image:
-        return frozenset(besides(image)), getattr(image, "n_frames", 1)
+        return sorted(besides(image)), getattr(image, "n_frames", 1)
 
 
 @lru_cache(maxsize=1 << 14)
@@ -178,7 +191,7 @@ def _is_deep(image: Image.Image) -> bool:
 
 
 @lru_cache(maxsize=1 << 10)
-def _frames(path: Path, size: int, mtime_ns: int) -> tuple[int, bool, bytes]:
+def _frames(path: Path, size: int, mtime_ns: int) -> tuple[int, bool, str]:
     """Number of frames or pages, whether they differ, and a digest of all their pixels."""
     found = run_apart(_read_frames, path, memory_limit=4 * MAX_BYTES)
     if isinstance(found, Lost):
@@ -186,7 +199,7 @@ def _frames(path: Path, size: int, mtime_ns: int) -> tuple[int, bool, bytes]:
     return found
 
 
-def _read_frames(path: Path) -> tuple[int, bool, bytes]:
+def _read_frames(path: Path) -> tuple[int, bool, str]:
     with open_header(path) as image:
         count, digests = getattr(image, "n_frames", 1), []
         if count > _MOST_FRAMES:
@@ -197,4 +210,4 @@ def _read_frames(path: Path) -> tuple[int, bool, bytes]:
                 raise ValueError(f"frame {number} is too large")
             shown = repr(image.size).encode() + image.convert("RGBA").tobytes()
             digests.append(hashlib.blake2b(shown).digest())
-    return count, len(set(digests)) > 1, hashlib.blake2b(b"".join(digests)).digest()
+    return count, len(set(digests)) > 1, hashlib.blake2b(b"".join(digests)).hexdigest()

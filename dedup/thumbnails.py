@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 
 from PIL import Image
 from tqdm import tqdm
@@ -23,7 +24,11 @@ SIDE, QUALITY = 400, 82  # px of the long side; of the JPEG
 
 
 def write_thumbnails(
-    paths: Sequence[Path], folder: Path, num_workers: int = 0, progress: bool = True
+    paths: Sequence[Path],
+    folder: Path,
+    num_workers: int = 0,
+    progress: bool = True,
+    known: Mapping[Path, str] = MappingProxyType({}),
 ) -> dict[Path, str]:
     """Write a thumbnail of each file; those that belong to none of them are removed.
 
@@ -33,6 +38,7 @@ def write_thumbnails(
     folder : made if it is missing; files in it that are no thumbnails stay
     num_workers : processes that read; 0 = this one
     progress : show a bar on stderr
+    known : digests of files whose content need not be read for that
 
     Returns
     -------
@@ -44,9 +50,12 @@ def write_thumbnails(
     OSError : the folder can't be written
     """
     folder.mkdir(parents=True, exist_ok=True)
-    jobs = run_jobs(_write_job, [(path, folder) for path in paths], num_workers)
-    bar = tqdm(jobs, total=len(paths), desc="Thumbnails", unit=" images", disable=not progress)
-    found = {path: digest for path, digest in zip(paths, bar, strict=True) if isinstance(digest, str)}
+    there = set(os.listdir(folder))
+    found = {path: known[path] for path in paths if path in known and f"{known[path]}.jpg" in there}
+    missing = [path for path in paths if path not in found]
+    jobs = run_jobs(_write_job, [(path, folder, known.get(path)) for path in missing], num_workers if missing else 0)
+    bar = tqdm(jobs, total=len(missing), desc="Thumbnails", unit=" images", disable=not (progress and missing))
+    found |= {path: digest for path, digest in zip(missing, bar, strict=True) if isinstance(digest, str)}
     wanted = {thumbnail_path(folder, digest).name for digest in found.values()}
     for name in os.listdir(folder):
         if THUMBNAIL.fullmatch(name) and name not in wanted:
@@ -59,11 +68,10 @@ def thumbnail_path(folder: Path, digest: str) -> Path:
     return folder / f"{digest}.jpg"
 
 
-def _write_job(job: tuple[Path, Path]) -> str | None:
-    path, folder = job
+def _write_job(job: tuple[Path, Path, str | None]) -> str | None:
+    path, folder, digest = job
     try:
-        with open(path, "rb") as file:
-            digest = digest_of(file).hex()
+        digest = digest or _digest(path)
         thumbnail = thumbnail_path(folder, digest)
         image = None if thumbnail.exists() else load_image(path, SIDE)
     except (OSError, UnreadableImage):  # it was readable a moment ago
@@ -71,6 +79,11 @@ def _write_job(job: tuple[Path, Path]) -> str | None:
     if image:
         _save(image, thumbnail)
     return digest
+
+
+def _digest(path: Path) -> str:
+    with open(path, "rb") as file:
+        return digest_of(file).hex()
 
 
 def _save(image: Image.Image, path: Path) -> None:
