@@ -178,7 +178,7 @@ def _pairs(clusters: Sequence[Cluster], result: Result, images_dir: Path, facts:
             pair = _turned(pair) if pair else known.pop((place, 0), [place, 0, *[None] * 7])
             known[place, 0] = [place, 0, member.kind, _round(member.distance), _round(member.coverage), pair[5],
                                member.reason, pair[7], pair[8]]  # fmt: skip
-    return [list(known.values()) for known in found]
+    return [sorted(known.values(), key=lambda pair: (pair[1] != 0, pair[:2])) for known in found]
 
 
 def _known(

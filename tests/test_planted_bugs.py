@@ -207,6 +207,7 @@ BUGS = {
     ),
     "the size that was read is not compared": ("removal", "snapshot.size != member.bytes or ", ""),
     "the time of reading is not compared": ("removal", " or (read_since is not None and changed > read_since):", ":"),
+    "something is known of a link": ("removal", "if stat.S_ISREG(status.st_mode) and (content", "if (content"),
     "the content that was judged is not compared": ("removal", "if judged and judged != snapshot.blake2b:", FALSE),
     # undo, purge, runs
     "undo replaces what is there": (
@@ -308,7 +309,7 @@ BUGS = {
         FALSE,
     ),
     "a file with other names may go": ("safeguards", 'if member.st_nlink > 1 else ""', 'if False else ""'),
-    "a member of a set may go": ("safeguards", "_companion(member_path) or ", ""),
+    "a member of a set may go": ("safeguards", "            or _companion(member_path)\n", ""),
     "a raw file may go without its JPEG": ("safeguards", " or suffix in RAW)", ")"),
     "a companion in capitals is none": ("safeguards", "folded = other.casefold()", "folded = other"),
     "the only capture time may go": ("safeguards", 'found.add("capture time")', "pass"),
@@ -324,8 +325,8 @@ BUGS = {
         '        if False:\n            raise ValueError("its',
     ),
     "the only 16 bits may go": ("safeguards", "if _is_deep(image) else", "if False else"),
-    "other frames may go": ("safeguards", "if different and content", "if False and content"),
-    "the keeper's frames are not looked at": ("safeguards", " and content != _frames(*keeper)[2]", ""),
+    "other frames may go": ("safeguards", "is_new = different and", "is_new = False and"),
+    "the keeper's frames are not looked at": ("safeguards", " and shown != _told(facts, _frames, *keeper)[2]", ""),
     "any number of frames is read": ("safeguards", "if count > _MOST_FRAMES:", FALSE),
     "a frame of any size is read": (
         "safeguards",

@@ -94,6 +94,25 @@ def test_plan_refuses_what_changed_since_it_was_read(world):
     assert len(late.refused) == 1 and len(early.refused) == 2
 
 
+def test_a_plan_by_what_is_known_is_the_same_and_what_is_wrong_moves_nothing(world):
+    contents = {world.root / each: content for each, (content, _, _) in world.before.items()}
+    held = {each: hashlib.blake2b(content, digest_size=32).digest() + b".tga" for each, content in contents.items()}
+    plan, path = world.plan.read_bytes(), world.root / "copy 0.jpg"
+    before = path.stat()
+    path.write_bytes(path.read_bytes().swapcase())
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+    planned = removal.make_plan(world.clusters(), world.root, world.plan, known=lambda path, status: held[path])
+    assert world.plan.read_bytes() == plan and len(planned.done) == 2
+    assert reasons(world.apply()) == ["it no longer holds what it held"] and path.exists()
+
+
+def test_nothing_is_known_of_a_link(world):
+    (world.root / "copy 0.jpg").rename(world.folder / "elsewhere.jpg")
+    (world.root / "copy 0.jpg").symlink_to(world.folder / "elsewhere.jpg")
+    outcome = removal.make_plan(world.clusters(), world.root, world.plan, known=lambda path, status: bytes(32))
+    assert reasons(outcome) == ["copy can't be read: a link: 'copy 0.jpg'"]
+
+
 @pytest.mark.parametrize("name", ["copy 0.jpg", "keeper 0.jpg"])
 def test_plan_refuses_other_bytes_of_the_same_size_and_time(world, name):
     path, clusters = world.root / name, world.clusters()

@@ -47,6 +47,15 @@ def test_made_once_and_taken_away(pictures, tmp_path):
     assert small.exists()
 
 
+def test_what_is_known_and_made_is_not_opened(pictures, tmp_path):
+    folder, (wide, again, small, _) = tmp_path / "out", pictures
+    found = write_thumbnails([wide, small], folder, progress=False)
+    wide.unlink()
+    known = {wide: found[wide], again: found[wide], small: "0" * 64}
+    assert write_thumbnails([wide, again, small], folder, progress=False, known=known) == known
+    assert {path.name for path in folder.iterdir()} == {f"{digest}.jpg" for digest in known.values()}
+
+
 def test_nothing_to_show_makes_an_empty_folder(tmp_path):
     assert write_thumbnails([], tmp_path / "out", 2, progress=False) == {}
     assert list((tmp_path / "out").iterdir()) == []
