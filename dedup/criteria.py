@@ -13,7 +13,6 @@ from typing import NamedTuple
 from dedup.lettering import count_of
 from dedup.members import COVERED, FADED, UNMARKED, View
 from dedup.pairs import Pairs
-from dedup.tones import is_toned
 
 SAME_PLACE = 0.01  # difference of mean cosine distances that says nothing
 SAME_SHAPE, CLEAR = 1.03, 0.1  # ratio of proportions that is no stretching; share of votes that is no chance
@@ -73,7 +72,7 @@ def by_sight(pairs: Pairs, one: int, other: int) -> Verdict | None:
     if larger is not None and pairs.is_enlarged(larger, one + other - larger):
         return Verdict(PIXELS, one + other - larger, "the larger one is an enlargement")
     verdict = _by_colours(view, one, other)
-    if verdict is None or is_toned(pairs.paths[verdict.better]):
+    if verdict is None or pairs.is_toned(verdict.better):
         verdict = _by_marks(view, one, other)
     if larger is None or (verdict and verdict.better == larger):
         return verdict

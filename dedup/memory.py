@@ -33,9 +33,7 @@ COMPARED_BY = (
     *("alignment", "coarse", "decoding", "frames", "judgement", "motion", "overlay", "panels", "pictures"),
     *("truncated", "verification"),
 )
-TOLD_BY = (  # what is told of files beside that; see dedup.facts
-    *("decoding", "frames", "lastlook", "pairs", "panels", "pictures", "quality", "resaving", "safeguards", "traces"),
-)
+TOLD_BY = (*COMPARED_BY, "lastlook", "pairs", "quality", "resaving", "safeguards", "tones", "traces")  # facts
 PACKAGES = ("numpy", "opencv-python", "pillow", "pillow-heif")
 
 

@@ -19,6 +19,7 @@ from dedup.places import NOT_ARCHIVED, NOWHERE, Places
 from dedup.quality import Details, read_details
 from dedup.resaving import may_be_cut_from, saved_from
 from dedup.safeguards import why_it_stays
+from dedup.tones import is_toned
 from dedup.traces import how_made, is_laid_alike, read_plane, shows_no_more
 
 if TYPE_CHECKING:
@@ -114,6 +115,10 @@ class Pairs:
             self._details[row] = Details(*found[:-1], frozenset(found[-1])) if found else Details()
         return self._details[row]
 
+    def is_toned(self, row: int) -> bool:
+        """Whether its colours follow its lightness alone."""
+        return self._facts.of("toned", lambda: is_toned(self.paths[row]), self.paths[row])
+
     def is_enlarged(self, larger: int, smaller: int) -> bool:
         """Whether the larger of two matched files shows no more detail than the smaller; then it may go for it."""
         view, match = self.view(smaller, larger), self._match(smaller, larger)
@@ -148,7 +153,8 @@ class Pairs:
     def may_be_cut_from(self, part: int, whole: int) -> bool:
         """Whether a file that shows a part of another, as large, may have been cut out of it."""
         place = self._place(part, whole)
-        return not place or may_be_cut_from(self.paths[part], self.paths[whole], place)
+        paths = self.paths[part], self.paths[whole]
+        return not place or self._facts.of("cut", lambda: may_be_cut_from(*paths, place), *paths, given=place)
 
     def are_of_one_size(self, one: int, other: int) -> bool:
         """Whether two files have as many px along both sides, upright or turned."""

@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path
 
 import pytest
-from PIL import Image
+from PIL import Image, ImageOps
 
 from dedup import facts as module
 from dedup import memory
@@ -61,6 +61,8 @@ def folder(tmp_path, samples_dir):
         for saved in (f"{name} finer.jpg", f"{name} lossless.png", f"{name} other.webp"):
             picture.save(folder / saved, quality=90)
         picture.resize((2 * width, 2 * height)).save(folder / f"{name} larger.jpg")
+        grey = picture.convert("L")
+        ImageOps.colorize(grey, "black", "wheat").save(folder / f"{name} sepia.jpg", quality=95)
         turned = Image.Exif()
         turned[0x0112] = 3
         for quality in (60, 95):

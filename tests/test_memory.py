@@ -162,7 +162,7 @@ def test_other_code_or_packages_invalidate(monkeypatch):
 def test_what_decides_a_result_is_in_its_tag():
     """Every module of ours that those of a tag import is in it too, or takes no part in the result."""
     apart = {"workers", "spool", "joining", "comparisons", "memory", "cache", "dataset", "config"}
-    apart |= {"facts", "folders", "members", "places"}
+    apart |= {"embeddings", "facts", "folders", "members", "places"}
     for modules in (memory.ENCODED_BY, memory.COMPARED_BY, memory.TOLD_BY):
         for name in modules:
             text = (Path(memory.__file__).parent / f"{name}.py").read_text(encoding="utf-8")
