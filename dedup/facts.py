@@ -103,8 +103,9 @@ NOTHING = Facts(Cache(None))  # known
 
 @contextmanager
 def remembered(config: Config) -> Iterator[Facts]:
-    """The facts that a run with these settings can recall and keep."""
-    with closing(Cache(config.output_dir / NAME if config.cache else None)) as cache:
+    """The facts that a run with these settings can recall and keep, where it has remembered what files hold."""
+    path = config.output_dir / NAME
+    with closing(Cache(path if config.cache and path.exists() else None)) as cache:
         settings = config.encoder, config.image_resize, config.embedding_size
         facts = Facts(cache, Memory(cache, config.images_dir, *settings))
         yield facts
