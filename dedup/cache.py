@@ -19,6 +19,11 @@ APPLICATION, FORMAT = 0x64757073, 1  # `PRAGMA application_id` and `user_version
 TABLES = ("encoders", "files", "pictures", "pairs", "facts")
 NAME = "cache.sqlite"
 TOGETHER = 500  # keys asked for in one query
+FORGOTTEN = 10_000  # keys deleted at a time, so that other runs wait for a moment only
+FREE, LEFT = (
+    0.5,
+    1 << 26,
+)  # share of free pages from which a file is made smaller; bytes that are copied for that, at most
 PATIENCE = 10.0  # seconds to wait for another run that is writing
 CHECK = 8  # bytes of checksum
 
@@ -72,6 +77,28 @@ class Cache:
 
         if self._connection and rows:
             self._attempt(write)
+
+    def forget(self, table: str, prefix: bytes) -> None:
+        """Delete all keys that do not begin with a prefix, some at a time; what a killed run leaves, the next deletes."""
+        beyond = (int.from_bytes(prefix) + 1).to_bytes(len(prefix) + 1)[1:]  # zeros where no key is
+        for sign, bound in (("<", prefix), (">=", beyond if any(beyond) else None)):
+            some = f"SELECT key FROM {table} WHERE key {sign} ? LIMIT {FORGOTTEN}"
+            query = f"DELETE FROM {table} WHERE key IN ({some})"
+            while self._connection and self._delete(query, bound) == FORGOTTEN:
+                pass
+
+    def _delete(self, query: str, bound: bytes | None) -> int:
+        return self._attempt(lambda: self._connection.execute(query, (bound,)).rowcount) or 0
+
+    def compact(self) -> None:
+        """Make the file smaller where much of it is free, and neither another run nor its size stands in the way."""
+        names = "page_count", "freelist_count", "page_size"
+        pages, free, size = (self._connection and self._attempt(lambda: list(map(self._mark, names)))) or (0, 0, 0)
+        if free > FREE * pages and (pages - free) * size <= LEFT:
+            with suppress(sqlite3.OperationalError):  # another run writes, or the disk is full: it stays as large
+                self._connection.execute("PRAGMA busy_timeout = 0")
+                self._connection.execute("VACUUM")
+            self._connection.execute(f"PRAGMA busy_timeout = {int(1000 * PATIENCE)}")
 
     def close(self) -> None:
         if self._connection:

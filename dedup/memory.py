@@ -109,6 +109,15 @@ class Memory:
         items = [(self._encoder + content, _pack(seen)) for content, seen in pictures]
         self._cache.put("pictures", items)
 
+    def forget_other_code(self) -> None:
+        """Forget what other code than today's found: it is never used again. What other settings found stays."""
+        encoding = encoding_code()[:CODE]
+        codes = {"encoders": encoding, "pictures": encoding, "files": self._reading}
+        codes |= {"pairs": comparing_code(), "facts": telling_code()}
+        for table, code in codes.items():
+            self._cache.forget(table, code)
+        self._cache.compact()
+
     def _read(self, paths: Sequence[Path]) -> dict[int, tuple[Stamp, str]]:
         keys = [self._file_key(path) for path in paths]
         values = self._cache.get("files", keys)

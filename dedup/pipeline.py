@@ -134,6 +134,7 @@ def _find(
     labels = cluster_labels(confirmed, epsilon)
     clusters = build_clusters(embeddings, labels, verifier, config.images_dir, epsilon, places, facts)
     facts.flush()
+    memory.forget_other_code()
     if verifier:
         verifier.forget_pictures()
         _return_memory()

@@ -164,3 +164,85 @@ def test_two_runs_at_once_and_their_sudden_ends_lose_no_more_than_what_was_not_p
     cache = Cache(path)
     keys = set(cache.keys("files", b""))
     assert {b"10", b"11"} <= keys and all(b"-" + key in keys for key in keys if not key.startswith(b"-"))
+
+
+def stays(path, *keys):
+    assert get(path, *keys).keys() == set(keys)
+
+
+@pytest.mark.parametrize("prefix", [b"bb", b"\xff\xff", b"\x00\x00"])
+def test_keys_of_another_beginning_are_forgotten(path, prefix, monkeypatch):
+    monkeypatch.setattr(module, "FORGOTTEN", 3)
+    own = [prefix, prefix + b"\x00", prefix + b"\xff\xff\xff"]
+    others = [b"", b"\x00", b"b", b"ba\xff", b"bc", b"\xfe", b"\xff", *(b"a%d" % k for k in range(10))]
+    cache = Cache(path)
+    cache.put("files", [(key, b"value") for key in own + others])
+    cache.put("pairs", [(b"a", b"value")])
+    cache.forget("files", prefix)
+    assert sorted(cache.keys("files", b"")) == sorted(own) and cache.count("pairs") == 1
+    cache.close()
+
+
+def test_a_file_that_is_mostly_free_becomes_smaller(path, monkeypatch):
+    cache = Cache(path)
+    cache.put("files", [(b"a%d" % k, bytes(1000)) for k in range(1000)])
+    cache.put("files", [(b"b", b"value")])
+    cache.forget("files", b"b")
+    monkeypatch.setattr(module, "LEFT", 0)
+    cache.compact()
+    assert cache._mark("freelist_count") > 100  # too much would have to be copied
+    monkeypatch.undo()
+    cache.compact()
+    assert cache._mark("freelist_count") == 0 and cache.get("files", [b"b"]) == {b"b": b"value"}
+    cache.put("files", [(b"c", b"value")])
+    cache.close()
+    assert path.stat().st_size < 50_000
+    stays(path, b"b", b"c")
+
+
+def test_a_file_that_another_run_writes_stays_as_large(path, caplog):
+    cache, other = Cache(path), Cache(path)
+    cache.put("files", [(b"a%d" % k, bytes(1000)) for k in range(1000)])
+    cache.forget("files", b"b")
+    other._connection.execute("BEGIN IMMEDIATE")
+    began = time.monotonic()
+    cache.compact()
+    assert time.monotonic() - began < module.PATIENCE / 2 and cache._mark("freelist_count") > 100
+    other._connection.execute("ROLLBACK")
+    cache.put("files", [(b"b", b"value")])
+    assert other.get("files", [b"b"]) == {b"b": b"value"} and not caplog.text
+    for each in (cache, other):
+        each.close()
+
+
+def forget_forever(path):
+    cache, number = Cache(path), 0
+    module.FORGOTTEN = 10
+    while True:
+        cache.put("files", [(b"old %d" % k, bytes(500)) for k in range(number, number + 200)])
+        cache.put("files", [(b"kept %d" % number, b"value")])
+        cache.forget("files", b"kept")
+        cache.compact()
+        number += 200
+
+
+def test_forgetting_beside_another_run_and_its_sudden_end_lose_nothing_else(path):
+    context = multiprocessing.get_context("spawn")
+    runs = [context.Process(target=forget_forever, args=(path,))]
+    runs += [context.Process(target=forget_forever, args=(path,))]
+    for run in runs:
+        run.start()
+    try:
+        deadline = time.monotonic() + 60
+        while not (path.exists() and get(path, b"kept 1000")) and time.monotonic() < deadline:
+            time.sleep(0.05)
+    finally:
+        for run in runs:
+            os.kill(run.pid, getattr(signal, "SIGKILL", signal.SIGTERM))
+            run.join()
+    stays(path, *(b"kept %d" % number for number in range(0, 1001, 200)))
+    cache = Cache(path)
+    cache.forget("files", b"kept")
+    cache.compact()
+    assert cache.keys("files", b"old") == [] and cache.get("files", [b"kept 0"]) == {b"kept 0": b"value"}
+    cache.close()

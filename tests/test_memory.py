@@ -17,7 +17,7 @@ from safetensors import safe_open
 
 import configs
 from dedup import memory, model, reading, verification
-from dedup.cache import Cache
+from dedup.cache import TABLES, Cache
 from dedup.config import Config
 from dedup.encoding import WEIGHTS_DIR, EncoderError, EncoderProcess, LocalEncoder, own_side
 from dedup.pipeline import find_duplicates
@@ -168,6 +168,31 @@ def test_what_decides_a_result_is_in_its_tag():
             text = (Path(memory.__file__).parent / f"{name}.py").read_text(encoding="utf-8")
             imported = set(re.findall(r"^ *from dedup\.(\w+) import", text, re.MULTILINE))
             assert imported <= set(modules) | apart, name
+
+
+def test_what_other_code_found_is_forgotten_and_other_settings_stay(config, work, monkeypatch):
+    smaller = replace(config, image_resize=48)
+    find_duplicates(config, progress=False)
+    find_duplicates(smaller, progress=False)
+    with sqlite3.connect(config.output_dir / "cache.sqlite") as cache:
+        before = {table: cache.execute(f"SELECT key FROM {table}").fetchall() for table in TABLES}
+        for table, keys in before.items():
+            assert keys
+            cache.execute(f"INSERT INTO {table} SELECT randomblob(length(key)), value FROM {table}")
+    cache.close()
+    work()
+    find_duplicates(config, progress=False)
+    with sqlite3.connect(config.output_dir / "cache.sqlite") as cache:
+        assert {table: cache.execute(f"SELECT key FROM {table}").fetchall() for table in TABLES} == before
+    cache.close()
+    find_duplicates(smaller, progress=False)
+    assert work() == (0, 0, 0, 0)
+    monkeypatch.setattr(memory, "_version", lambda package: "another")
+    find_duplicates(config, progress=False)
+    with sqlite3.connect(config.output_dir / "cache.sqlite") as cache:
+        after = {table: cache.execute(f"SELECT key FROM {table}").fetchall() for table in TABLES}
+    cache.close()
+    assert not any(set(after[table]) & set(before[table]) for table in TABLES)
 
 
 def test_a_damaged_memory_is_made_good(config, work):
