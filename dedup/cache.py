@@ -20,10 +20,7 @@ TABLES = ("encoders", "files", "pictures", "pairs", "facts")
 NAME = "cache.sqlite"
 TOGETHER = 500  # keys asked for in one query
 FORGOTTEN = 10_000  # keys deleted at a time, so that other runs wait for a moment only
-FREE, LEFT = (
-    0.5,
-    1 << 26,
-)  # share of free pages from which a file is made smaller; bytes that are copied for that, at most
+FREE, LEFT = 0.5, 1 << 26  # share of free pages from which a file is made smaller; bytes that stay, at most
 PATIENCE = 10.0  # seconds to wait for another run that is writing
 CHECK = 8  # bytes of checksum
 
@@ -79,7 +76,7 @@ class Cache:
             self._attempt(write)
 
     def forget(self, table: str, prefix: bytes) -> None:
-        """Delete all keys that do not begin with a prefix, some at a time; what a killed run leaves, the next deletes."""
+        """Delete all keys that do not begin with a prefix, some at a time; what a killed run leaves is for the next."""
         beyond = (int.from_bytes(prefix) + 1).to_bytes(len(prefix) + 1)[1:]  # zeros where no key is
         for sign, bound in (("<", prefix), (">=", beyond if any(beyond) else None)):
             some = f"SELECT key FROM {table} WHERE key {sign} ? LIMIT {FORGOTTEN}"

@@ -205,9 +205,8 @@ def test_a_file_that_another_run_writes_stays_as_large(path, caplog):
     cache.put("files", [(b"a%d" % k, bytes(1000)) for k in range(1000)])
     cache.forget("files", b"b")
     other._connection.execute("BEGIN IMMEDIATE")
-    began = time.monotonic()
     cache.compact()
-    assert time.monotonic() - began < module.PATIENCE / 2 and cache._mark("freelist_count") > 100
+    assert cache._mark("freelist_count") > 100
     other._connection.execute("ROLLBACK")
     cache.put("files", [(b"b", b"value")])
     assert other.get("files", [b"b"]) == {b"b": b"value"} and not caplog.text
