@@ -18,7 +18,7 @@ from threadpoolctl import threadpool_limits
 
 from dedup.decoding import load_with_size, one_line
 from dedup.frames import Frame, lay, refine
-from dedup.pictures import Picture, shrink
+from dedup.pictures import COLOURS, Picture, shrink
 from dedup.workers import START_METHOD, Lost, run_jobs
 
 if TYPE_CHECKING:
@@ -56,10 +56,17 @@ def _why_it_stays(job: Job) -> str:
     member, keeper, transform, is_first = job
     to_keeper = np.reshape(transform, (3, 3))
     try:
+        if shows_too_little(member):
+            return "is too small or too blurred to tell what it shows"
         more = shows_more(member, keeper, to_keeper if is_first else np.linalg.inv(to_keeper))
     except Exception as error:  # a decoder's, or of a transform that lays nothing on anything
         return f"{UNTOLD}: {one_line(error)}"
     return "shows at one place what the kept file does not" if more else ""
+
+
+def shows_too_little(path: Path) -> bool:
+    """Whether a picture is so coarse that another shot of the thing would look the same; may raise UnreadableImage."""
+    return _read(path, SIDE, path.stat().st_mtime_ns).coarse
 
 
 def shows_more(member: Path, keeper: Path, transform: np.ndarray) -> bool:
@@ -85,10 +92,9 @@ def shows_more(member: Path, keeper: Path, transform: np.ndarray) -> bool:
 
 @lru_cache(maxsize=4)  # the keeper comes again with each of its members
 def _read(path: Path, side: int, mtime_ns: int) -> Picture:
-    """A file's grey picture; `mtime_ns`, its own, makes a change be seen."""
+    """A file's picture; `mtime_ns`, its own, makes a change be seen."""
     image, (width, height) = load_with_size(path, side * 7 // 10)
-    grey = shrink(image.convert("L"), side)
-    return Picture(width, height, grey, np.zeros((1, 1, 3), np.uint8), (0.0, 0.0, 1.0, 1.0))
+    return Picture(width, height, shrink(image.convert("L"), side), shrink(image, COLOURS), (0.0, 0.0, 1.0, 1.0))
 
 
 def _has_more(frame: Frame) -> bool:

@@ -101,3 +101,12 @@ def test_reasons_come_in_order_and_a_file_that_is_gone_stays(tmp_path, monkeypat
     reasons = list(why_they_stay(jobs, num_workers))
     assert reasons[:2] == ["", ""] and reasons[2:4] == ["shows at one place what the kept file does not"] * 2
     assert all(reason.startswith("can't be looked at closely: ") for reason in reasons[4:])
+
+
+def test_what_is_too_coarse_to_be_told_from_another_shot_stays(tmp_path):
+    image, paths = photo("coffee.png", 400), [tmp_path / "tiny.png", tmp_path / "small.png", tmp_path / "keeper.png"]
+    for path, side in zip(paths, (20, 80, 400), strict=True):
+        image.resize((side, side)).save(path)
+    whole = tuple(np.eye(3).ravel().tolist())
+    tiny, small = why_they_stay([(path, paths[-1], whole, True) for path in paths[:2]], num_workers=0)
+    assert tiny == "is too small or too blurred to tell what it shows" and small == ""
