@@ -15,6 +15,7 @@ import numpy as np
 from scipy.sparse import csr_matrix
 
 from dedup.archived import Group, share_out
+from dedup.criteria import traces_wanted
 from dedup.facts import NOTHING, Facts
 from dedup.keepers import (
     Search,
@@ -139,24 +140,34 @@ def _choose_keepers(pairs: Pairs, groups: Sequence[Group]) -> list[int]:
     _match_with(pairs, groups, [[keeper] for keeper in chosen])
     for _ in range(ROUNDS):
         searches = [better_equal(pairs, group.rows, keeper) for group, keeper in zip(groups, chosen, strict=True)]
-        better = _side_by_side(pairs, searches)
+        better = _side_by_side(pairs, groups, searches)
         _match_with(pairs, groups, [[keeper] for keeper in better])
         chosen = [better_keeper(pairs, group.rows, *two) for group, *two in zip(groups, better, chosen, strict=True)]
     return chosen
 
 
-def _side_by_side(pairs: Pairs, searches: Sequence[Search]) -> list[int]:
-    """What searches come to. All go on by one step at a time, so that the pairs they want are matched in parallel."""
+def _side_by_side(pairs: Pairs, groups: Sequence[Group], searches: Sequence[Search]) -> list[int]:
+    """What searches come to, one in each group. All go on by a step at a time, so that what they want is done at once.
+
+    That is to match pairs, and to look for traces of how one was made from the other where nothing else decides.
+    """
     found: dict[int, int] = {}
     while len(found) < len(searches):
-        wanted = []
+        wanted: dict[int, list[tuple[int, int]]] = {}
         for number, search in enumerate(searches):
             if number not in found:
                 try:
-                    wanted += next(search)
+                    wanted[number] = next(search)
                 except StopIteration as end:
                     found[number] = end.value
-        pairs.match_all(wanted)
+        pairs.match_all(pair for some in wanted.values() for pair in some)
+        pairs.trace_all(
+            traced
+            for number, some in wanted.items()
+            for one, other in some
+            if one != other
+            for traced in traces_wanted(pairs, one, other, groups[number].rows)
+        )
     return [found[number] for number in range(len(searches))]
 
 

@@ -38,16 +38,28 @@ def compare(pairs: Pairs, one: int, other: int, rows: Sequence[int]) -> Verdict:
     if pairs.view(one, other) is None:
         pairs.match_all([(one, other)])
     return (
-        by_sight(pairs, one, other)
-        or _by_folder(pairs, one, other)
-        or _by_shape(pairs, one, other, rows)
-        or _by_place(pairs, one, other, rows)
-        or _by_colours(pairs.view(one, other), one, other)
+        _without_traces(pairs, one, other, rows)
         or _by_making(pairs, one, other)
         or _by_metadata(pairs, one, other)
         or _by_votes(pairs, one, other, rows)
         or _by_compression(pairs, one, other)
         or _by_age(pairs, one, other)
+    )
+
+
+def traces_wanted(pairs: Pairs, one: int, other: int, rows: Sequence[int]) -> list[tuple[int, int]]:
+    """What `compare` of two matched rows asks `Pairs.how_made` first: the finer and the coarser, or nothing."""
+    is_open = pairs.view(one, other) is not None and not _without_traces(pairs, one, other, rows)
+    return [_by_fineness(pairs, one, other)] if is_open else []
+
+
+def _without_traces(pairs: Pairs, one: int, other: int, rows: Sequence[int]) -> Verdict | None:
+    return (
+        by_sight(pairs, one, other)
+        or _by_folder(pairs, one, other)
+        or _by_shape(pairs, one, other, rows)
+        or _by_place(pairs, one, other, rows)
+        or _by_colours(pairs.view(one, other), one, other)
     )
 
 
@@ -130,9 +142,7 @@ def _by_votes(pairs: Pairs, one: int, other: int, rows: Sequence[int]) -> Verdic
 def _by_making(pairs: Pairs, one: int, other: int) -> Verdict | None:
     """Compression, where it is all that sets two files apart."""
     view, first, second = pairs.view(one, other), pairs.details(one), pairs.details(other)
-    finer, coarser = (
-        (one, other) if (not first.lossless, first.step) < (not second.lossless, second.step) else (other, one)
-    )
+    finer, coarser = _by_fineness(pairs, one, other)
     if view and view.kind == "same_pixels" and first.lossless != second.lossless:
         return Verdict(COMPRESSION, coarser, SOURCE)  # what can hold all was made from what can not
     if not (first.lossless or second.lossless or (first.step and second.step)):
@@ -142,6 +152,13 @@ def _by_making(pairs: Pairs, one: int, other: int) -> Verdict | None:
     if made == "saved again":
         return Verdict(COMPRESSION, coarser, SOURCE)
     return Verdict(COMPRESSION, finer, _how_fine(pairs, finer, coarser)) if made == "compressed" else None
+
+
+def _by_fineness(pairs: Pairs, one: int, other: int) -> tuple[int, int]:
+    """The less compressed of two rows, and the other."""
+    first, second = pairs.details(one), pairs.details(other)
+    is_finer = (not first.lossless, first.step) < (not second.lossless, second.step)
+    return (one, other) if is_finer else (other, one)
 
 
 def _by_compression(pairs: Pairs, one: int, other: int) -> Verdict | None:

@@ -17,15 +17,17 @@ from dedup.lastlook import UNTOLD, is_looked_at, why_they_stay
 from dedup.members import Member, View, seen_by, way_back, what_is_missing
 from dedup.places import NOT_ARCHIVED, NOWHERE, Places
 from dedup.quality import Details, read_details
-from dedup.resaving import may_be_cut_from, saved_from
+from dedup.resaving import how_they_were_made, may_be_cut_from
 from dedup.safeguards import why_it_stays
 from dedup.tones import is_toned
-from dedup.traces import how_made, is_laid_alike, read_plane, shows_no_more
+from dedup.traces import is_laid_alike, shows_no_more
+from dedup.workers import Lost
 
 if TYPE_CHECKING:
     from dedup.embeddings import Embeddings
     from dedup.verification import Match, Verifier
 
+MADE = "how made"  # a fact's kind
 AS_NEAR = 1e-4  # difference of cosine distances that says nothing
 
 
@@ -43,7 +45,7 @@ class Pairs:
     ):
         self.paths, self.vectors, self.sizes = embeddings.paths, embeddings.vectors, embeddings.sizes
         self.verifier, self.images_dir, self.epsilon, self.places = verifier, images_dir, epsilon, places
-        self._facts = facts
+        self._facts, self._workers = facts, verifier.num_workers if verifier else 0
         self._files: dict[int, tuple[int, int]] = {}
         self._members: dict[tuple[int, int], Member] = {}
         self._details: dict[int, Details] = {}
@@ -136,14 +138,27 @@ class Pairs:
         )
 
     def how_made(self, finer: int, coarser: int) -> str:
-        """How the less compressed of two matched files was made from the other: `traces.how_made`, or nothing."""
+        """How the less compressed of two matched files was made from the other; see `traces.how_made`."""
         if (finer, coarser) not in self._made:
-            self._made[finer, coarser] = ""
-            is_known = self.details(finer).step or self.details(finer).lossless  # how it was compressed
-            if is_known and self.details(coarser).step and self.are_laid_alike(finer, coarser):
-                paths = self.paths[finer], self.paths[coarser]
-                self._made[finer, coarser] = self._facts.of("how made", lambda: _how_made(*paths), *paths)
+            self.trace_all([(finer, coarser)])
         return self._made[finer, coarser]
+
+    def trace_all(self, pairs: Iterable[tuple[int, int]]) -> None:
+        """Find what `how_made` tells of many pairs (finer, coarser) at once, in parallel."""
+        new = [pair for pair in dict.fromkeys(pairs) if pair not in self._made]
+        jobs = {}
+        for pair in new:
+            finer, coarser = map(self.details, pair)
+            is_known = finer.step or finer.lossless  # how it was compressed
+            if is_known and coarser.step and self.are_laid_alike(*pair):
+                jobs[pair] = self.paths[pair[0]], self.paths[pair[1]]
+        made = {pair: self._facts.recall(MADE, *paths) for pair, paths in jobs.items()}
+        left = [pair for pair, fact in made.items() if fact is None]
+        for pair, fact in zip(left, how_they_were_made([jobs[pair] for pair in left], self._workers), strict=True):
+            if not isinstance(fact, Lost):
+                made[pair] = fact
+                self._facts.keep(MADE, fact, *jobs[pair])
+        self._made.update({pair: made.get(pair) or "" for pair in new})
 
     def are_laid_alike(self, one: int, other: int) -> bool:
         """Whether two matched files are of one size and show the same at the same place."""
@@ -196,7 +211,7 @@ class Pairs:
         }
         known = {pair: self._facts.recall("closer", *job[:2], given=job[2:]) for pair, job in jobs.items()}
         looks = {pair: job for pair, job in jobs.items() if known[pair] is None}
-        found = why_they_stay(list(looks.values()), self.verifier.num_workers) if looks else ()
+        found = why_they_stay(list(looks.values()), self._workers) if looks else ()
         for (pair, job), reason in zip(looks.items(), found, strict=True):
             known[pair] = reason
             if not reason.startswith(UNTOLD):
@@ -232,14 +247,3 @@ class Pairs:
 def _told(details: Details) -> list | None:
     """Details as JSON can hold them; None if the header could not be read."""
     return [*details[:-1], sorted(details.metadata)] if details.bits else None
-
-
-def _how_made(finer: Path, coarser: Path) -> str:
-    """`traces.how_made` of two files; what saving one of them again gives tells more where it gives the other."""
-    planes = read_plane(finer), read_plane(coarser)
-    made = "" if None in planes else how_made(*planes)
-    if None in planes or made in ("compressed", "edited"):
-        return made
-    if saved_from(coarser, finer):
-        return "compressed"
-    return "saved again" if made != "saved again" and saved_from(finer, coarser) else made

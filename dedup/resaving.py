@@ -6,7 +6,7 @@ that comes out to the last pixel was made from these pixels; if another encoder 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from io import BytesIO
 from pathlib import Path
 from typing import NamedTuple
@@ -19,8 +19,10 @@ from PIL.JpegImagePlugin import get_sampling
 from dedup.decoding import load_image
 from dedup.quality import read_details
 from dedup.safeguards import open_header
-from dedup.traces import read_plane
+from dedup.traces import how_made, read_plane
+from dedup.workers import START_METHOD, Lost, run_jobs
 
+MANY = 12  # pairs that are worth processes of their own
 SIDE = 1024  # px that are saved again along each side: whole blocks, those of subsampled colours too
 BESIDE = 2  # px at the edges, where colours depend on what was cut away
 REACH = 8  # px from where a part should be in the whole
@@ -34,6 +36,24 @@ class _Corner(NamedTuple):
     picture: Image.Image
     tables: dict[int, list[int]]
     sampling: int
+
+
+def how_they_were_made(pairs: Sequence[tuple[Path, Path]], num_workers: int) -> Iterator[str | Lost]:
+    """`traces.how_made` of pairs (finer, coarser); what saving one again gives tells more where it gives the other.
+
+    num_workers : processes, where there are enough pairs; 0 = this one
+    """
+    return run_jobs(_how_made, pairs, num_workers if START_METHOD == "fork" and len(pairs) >= MANY else 0)
+
+
+def _how_made(pair: tuple[Path, Path]) -> str:
+    planes = read_plane(pair[0]), read_plane(pair[1])
+    made = "" if None in planes else how_made(*planes)
+    if None in planes or made in ("compressed", "edited"):
+        return made
+    if saved_from(pair[1], pair[0]):
+        return "compressed"
+    return "saved again" if made != "saved again" and saved_from(*pair) else made
 
 
 def saved_from(copy: Path, source: Path) -> bool:
