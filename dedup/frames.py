@@ -14,9 +14,9 @@ import numpy as np
 from dedup.pictures import Picture
 
 SIDE = 128  # of the common frame in px
-STEPS, FARTHEST = 25, 0.04  # of the search for the best fit, and how far it may move a corner, as a share of the side
-ROUGHLY, FINELY = 1e-3, 3e-4  # gain in correlation by a step of that search that ends it
-DOUBTFUL, HOPELESS = 0.3, 0.1  # correlation of fine detail below which a rough fit comes first, or is the end
+ROUGHLY, FINELY = (12, 1e-3), (25, 3e-4)  # steps of the search for the best fit, and the gain of one that ends it
+FARTHEST = 0.04  # how far that may move a corner, as a share of the side
+HOPELESS = 0.55  # correlation of fine detail after a rough fit below which there is no better one
 
 
 @dataclass(frozen=True)
@@ -56,6 +56,8 @@ def _clip(polygon: np.ndarray, left: float, top: float, right: float, bottom: fl
     """The part of a convex polygon in a box (Sutherland and Hodgman, CACM 1974), (k, 2)."""
     corners = [tuple(map(float, corner)) for corner in polygon]
     for axis, sign, limit in ((0, 1, left), (0, -1, -right), (1, 1, top), (1, -1, -bottom)):
+        if all(sign * corner[axis] >= limit for corner in corners):
+            continue
         kept = []
         for start, end in zip(corners, corners[1:] + corners[:1], strict=True):
             from_start, from_end = sign * start[axis] - limit, sign * end[axis] - limit  # >= 0 is inside
@@ -125,16 +127,15 @@ def _shrink(image: np.ndarray, width: float, height: float) -> np.ndarray:
 def refine(frame: Frame) -> Frame:
     """Move the other picture by fractions of a pixel to where it fits best (ECC; Evangelidis, TPAMI 2008).
 
-    Where hardly any fine detail agrees, a frame of half the side is tried first; if none does after that, as of two
-    pictures that share a sky and a ground, the frame is returned as it is.
+    A frame of half the side is tried first. Where little fine detail agrees after that, as of two pictures that share a
+    sky and a ground, the frame is returned as it is.
     """
-    if detail(frame) < DOUBTFUL:
-        side = len(frame.base) // 2
-        small = (cv2.resize(plane, (side, side), interpolation=cv2.INTER_AREA) for plane in _planes(frame))
-        rough = _best_move(*small, ROUGHLY)
-        if rough is None or detail(_moved(frame, rough)) < HOPELESS:
-            return frame
-    move = _best_move(*_planes(frame), FINELY)
+    side = len(frame.base) // 2
+    small = (cv2.resize(plane, (side, side), interpolation=cv2.INTER_AREA) for plane in _planes(frame))
+    rough = _best_move(*small, np.eye(3), *ROUGHLY)
+    if rough is None or detail(_moved(frame, rough)) < HOPELESS:
+        return frame
+    move = _best_move(*_planes(frame), rough, *FINELY)
     if move is None or not np.abs(outline(move) - outline(np.eye(3))).max() < FARTHEST:
         return frame
     return _moved(frame, move)
@@ -144,15 +145,19 @@ def _planes(frame: Frame) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     return frame.base, frame.other, frame.mask.astype(np.uint8)
 
 
-def _best_move(base: np.ndarray, other: np.ndarray, mask: np.ndarray, least_gain: float) -> np.ndarray | None:
-    """(3, 3) homography in unit coordinates, base -> other, close to none; None without overlap or texture to go by."""
-    unit, still = _to_unit(len(base)), np.eye(3, dtype=np.float32)
-    criteria = (cv2.TERM_CRITERIA_COUNT | cv2.TERM_CRITERIA_EPS, STEPS, least_gain)
+def _best_move(
+    base: np.ndarray, other: np.ndarray, mask: np.ndarray, start: np.ndarray, steps: int, least_gain: float
+) -> np.ndarray | None:
+    """(3, 3) homography in unit coordinates, base -> other, close to `start`; None without texture to go by."""
+    unit = _to_unit(len(base))
+    move = (np.linalg.inv(unit) @ start @ unit).astype(np.float32)
+    criteria = (cv2.TERM_CRITERIA_COUNT | cv2.TERM_CRITERIA_EPS, steps, least_gain)
     try:
-        _, move = cv2.findTransformECC(base, other, still, cv2.MOTION_HOMOGRAPHY, criteria, mask, 3)
+        _, move = cv2.findTransformECC(base, other, move, cv2.MOTION_HOMOGRAPHY, criteria, mask, 3)
     except cv2.error:
         return None
-    return unit @ move.astype(float) @ np.linalg.inv(unit)
+    move = unit @ move.astype(float) @ np.linalg.inv(unit)
+    return move / move[2, 2]
 
 
 def _to_unit(side: int) -> np.ndarray:
@@ -181,7 +186,7 @@ def detail(frame: Frame, images: Sequence[np.ndarray] | None = None) -> float:
     images : (side, side) float32, both pictures' details where they are known
     """
     own, other = images or [fine(image.astype(np.float32)) for image in (frame.base, frame.other)]
-    own, other = own[frame.mask], other[frame.mask]
+    own, other = (np.where(frame.mask, image, 0).ravel() for image in (own, other))
     return float(np.dot(own, other) / np.sqrt(np.dot(own, own) * np.dot(other, other) + 1))
 
 

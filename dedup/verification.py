@@ -38,6 +38,7 @@ if TYPE_CHECKING:
 
 FORKS = sys.platform == "linux"  # a forked process has the pictures already; elsewhere they would have to be sent
 WORTH_FORKING = 48  # pairs
+AGREEING = 0.5  # share of blocks that must agree before a closer look
 
 
 class Verifier:
@@ -176,8 +177,8 @@ def match_pictures(first: Picture, second: Picture, distance: float = 0.0) -> Ma
     best, best_score = None, 0.0
     for transform in _transforms(first, second):
         frame = lay(first, second, transform)
-        overlay = compare(first, second, frame)
-        if overlay.agreement < 0.5:
+        overlay = compare(first, second, frame, AGREEING)
+        if overlay is None:
             continue
         if overlay.detail < 0.95 and (finer := refine(frame)) is not frame:
             finer_overlay = compare(first, second, finer)
