@@ -85,7 +85,7 @@ def keypoint_transforms(first: Picture, second: Picture, least: int = 7) -> Iter
         return
     size_a, size_b = (np.float32(p.grey.shape[::-1]) for p in (first, second))
     for mirrored in (False, True):
-        rows, columns = _ratio_matches(a.descriptors(mirrored), b.descriptors())
+        rows, columns = _ratio_matches(a.mirrored if mirrored else a.descriptors, b.descriptors)
         if len(rows) < least:
             continue
         start, end = a.points[rows] * size_a, b.points[columns] * size_b

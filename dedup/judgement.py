@@ -12,6 +12,7 @@ from dedup.motion import explained_by_motion
 from dedup.overlay import Overlay, detail_by_block
 from dedup.pictures import Picture
 
+LEAST_DETAIL = 0.8  # correlation of fine detail, on the whole or usually, without which nothing is confirmed
 LEAST_BLOCKS = 12  # textured blocks of 225; with fewer a picture is blank to us
 GRAPHIC = 0.3  # share of one grey level from which a picture is a drawing, text or a cut-out, not a photo
 LITTLE_TEXTURE, TURNED_TEXTURE = 0.42, 0.6  # share of textured blocks; of a part that is turned as well
@@ -193,6 +194,8 @@ def _same_words(first: Picture, second: Picture, frame: Frame) -> bool:
 
 def judge(first: Picture, second: Picture, frame: Frame, overlay: Overlay, distance: float) -> Match | None:
     """The match of two pictures laid on each other; None where they are not one picture."""
+    if max(overlay.detail, overlay.detail_usual) < LEAST_DETAIL:
+        return None
     base, other = (first, second) if frame.base_is_first else (second, first)
     edge, breaks = framed(other, outline(frame.transform))
     turn = _turn(base, other, frame.transform)

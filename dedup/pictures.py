@@ -38,12 +38,16 @@ class Keypoints:
     points: np.ndarray
     roots: np.ndarray
 
-    def descriptors(self, mirrored: bool = False) -> np.ndarray:
-        """(k, 128) float32, unit norm; of the mirrored picture: 4 rows turned over, 8 directions reversed."""
+    @cached_property
+    def descriptors(self) -> np.ndarray:
+        """(k, 128) float32, unit norm."""
         roots = self.roots.astype(np.float32)
-        if mirrored:
-            roots = roots.reshape(-1, 4, 4, 8)[:, ::-1][..., -np.arange(8) % 8].reshape(-1, 128)
         return roots / np.maximum(np.linalg.norm(roots, axis=1, keepdims=True), 1e-6)
+
+    @cached_property
+    def mirrored(self) -> np.ndarray:
+        """(k, 128) descriptors of the mirrored picture: 4 rows turned over, 8 directions reversed."""
+        return self.descriptors.reshape(-1, 4, 4, 8)[:, ::-1][..., -np.arange(8) % 8].reshape(-1, 128)
 
 
 @dataclass(frozen=True, eq=False)

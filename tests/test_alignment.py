@@ -107,12 +107,12 @@ def test_descriptors_can_be_mirrored_afterwards(picture):
     size = np.array(image.size)
     there = np.array([1, 0]) - own.points * [1, -1]  # where each lies in the mirrored picture
     apart = np.linalg.norm((there[:, None] - mirrored.points[None]) * size, axis=2)
-    likeness = own.descriptors(mirrored=True) @ mirrored.descriptors().T
+    likeness = own.mirrored @ mirrored.descriptors.T
     near = np.where(apart < 2, likeness, -1).max(axis=1)
     found = near[near >= 0]
     assert len(found) > 0.8 * len(own.points)
     assert np.median(found) > 0.97
-    plain = np.where(apart < 2, own.descriptors() @ mirrored.descriptors().T, -1).max(axis=1)
+    plain = np.where(apart < 2, own.descriptors @ mirrored.descriptors.T, -1).max(axis=1)
     assert np.median(plain[plain >= 0]) < 0.85
 
 
@@ -132,7 +132,7 @@ def test_keypoints_place_a_crop(picture, mirror):
 
 def test_a_plain_picture_has_no_keypoints_and_no_transforms(picture):
     plain, image = picture(Image.new("RGB", (50, 40), "teal")), picture(photo())
-    assert plain.keypoints.points.shape == (0, 2) and plain.keypoints.descriptors().shape == (0, 128)
+    assert plain.keypoints.points.shape == (0, 2) and plain.keypoints.descriptors.shape == (0, 128)
     assert list(keypoint_transforms(plain, image)) == whole_transforms(plain, image) == []
 
 
