@@ -14,7 +14,7 @@ import numpy as np
 from dedup.pictures import Picture
 
 SIDE = 128  # of the common frame in px
-ROUGHLY, FINELY = (12, 1e-3), (25, 3e-4)  # steps of the search for the best fit, and the gain of one that ends it
+ROUGHLY, FINELY = (12, 1e-3), (10, 3e-4)  # steps of the search for the best fit, and the gain of one that ends it
 FARTHEST = 0.04  # how far that may move a corner, as a share of the side
 HOPELESS = 0.55  # correlation of fine detail after a rough fit below which there is no better one
 

@@ -10,18 +10,21 @@ out the same, with far fewer pairs, and with n files their number grows as n doe
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
+import cv2
 import numpy as np
 from scipy.cluster.hierarchy import DisjointSet
 from scipy.sparse import csr_matrix
 from scipy.sparse.csgraph import connected_components
 from tqdm import tqdm
 
+from dedup.frames import outline
 from dedup.members import CONFIRMED
 
 if TYPE_CHECKING:
+    from dedup.judgement import Match
     from dedup.verification import Verifier
 
 TRIES = 20  # pairs compared between two groups, none of which joined them, after which the rest is left
@@ -48,7 +51,8 @@ def join(verifier: Verifier, candidates: Sequence[Edge], vectors: np.ndarray | N
             edges += _confirmed(verifier, now)
             bar.update(len(waiting) - len(later))
             waiting = later
-    return edges + _confirmed(verifier, _through_hubs(verifier, edges, candidates, vectors))
+    edges += _confirmed(verifier, _through_hubs(verifier, edges, candidates, vectors))
+    return without_bridges(edges, verifier.matches, n)
 
 
 def edges_graph(edges: Sequence[Edge], n: int) -> csr_matrix:
@@ -64,6 +68,42 @@ def edges_graph(edges: Sequence[Edge], n: int) -> csr_matrix:
 def _confirmed(verifier: Verifier, pairs: list[Edge]) -> list[Edge]:
     verifier.match_many(pairs)
     return [pair for pair in pairs if (match := verifier.matches.get(pair[:2])) and match.kind in CONFIRMED]
+
+
+def without_bridges(edges: list[Edge], matches: Mapping[tuple[int, int], Match], n: int) -> list[Edge]:
+    """Have no file that contains others join two of them, as a collage would that shows a crop of each.
+
+    A part of it counts only where the largest of what it contains lies. If it has no copies of its own, and all such
+    parts are joined with that one already, none counts: it comes with them as what contains them.
+    """
+    largest: dict[int, tuple[float, int, np.ndarray]] = {}
+    for pair, match in matches.items():
+        if match.kind == "contains":
+            outer, inner, place = _placed(pair, match)
+            share = min(match.first_coverage, match.second_coverage)
+            largest[outer] = max(largest.get(outer, (0.0,)), (share, -inner, place), key=lambda found: found[:2])
+    kept, parts = [], defaultdict(list)
+    for edge in edges:
+        outer, part, place = _placed(edge[:2], match) if (match := matches[edge[:2]]).kind == "crop" else (-1, -1, None)
+        if outer not in largest:
+            kept.append(edge)
+        elif cv2.pointPolygonTest(largest[outer][2], place.mean(axis=0).tolist(), measureDist=False) >= 0:
+            parts[outer].append((edge, part))
+    groups = _groups(kept, n)
+    sizes = np.bincount(groups)
+    for outer, found in parts.items():
+        home = groups[-largest[outer][1]]
+        if sizes[groups[outer]] > 1 or any(groups[part] != home for _, part in found):
+            kept += [edge for edge, _ in found]
+    return kept
+
+
+def _placed(pair: tuple[int, int], match: Match) -> tuple[int, int, np.ndarray]:
+    """Of two files the one that shows the other, that other, and where it lies in the first: (4, 2) corners."""
+    to_second = np.reshape(match.transform, (3, 3))
+    if match.first_coverage < match.second_coverage:
+        return *pair, outline(np.linalg.inv(to_second))
+    return *pair[::-1], outline(to_second)
 
 
 def _groups(edges: Sequence[Edge], n: int) -> np.ndarray:

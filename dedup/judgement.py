@@ -181,15 +181,17 @@ def _same_words(first: Picture, second: Picture, frame: Frame) -> bool:
     """
     there = min(max(first.grey.shape), max(second.grey.shape))  # px; more would show nothing more
     closer = lay(first, second, frame.first_to_second, min(max(there, SIDE), CLOSER))
-    for laid in (closer, refine(closer)):
-        likeness = detail_by_block(laid)
-        usual = float(np.median(likeness)) if len(likeness) else 0.0
-        if usual >= UNTOUCHED and likeness[0] < SAME_DIGIT:
-            continue
-        worst = likeness[min(OUTLIERS, len(likeness) - 1)] if len(likeness) else 0.0
-        if worst >= SAME_WORDS or (usual >= 0.8 and 1 - worst <= UNEVEN * (1 - usual)):
-            return True
-    return False
+    return _agrees_everywhere(closer) or _agrees_everywhere(refine(closer))
+
+
+def _agrees_everywhere(closer: Frame) -> bool:
+    likeness = detail_by_block(closer)
+    if not len(likeness):
+        return False
+    usual, worst = float(np.median(likeness)), likeness[min(OUTLIERS, len(likeness) - 1)]
+    if usual >= UNTOUCHED and likeness[0] < SAME_DIGIT:
+        return False
+    return bool(worst >= SAME_WORDS or (usual >= 0.8 and 1 - worst <= UNEVEN * (1 - usual)))
 
 
 def judge(first: Picture, second: Picture, frame: Frame, overlay: Overlay, distance: float) -> Match | None:

@@ -19,7 +19,7 @@ from dedup.panels import panels
 THUMBNAIL = 400  # long side in px; a phone's screenshot still shows a small picture with enough keypoints
 COLOURS = 48  # long side of the small colour copy in px
 COARSE, LOST = 24, 0.075  # long side in px that shows all of a coarse picture, but for this share of its contrast
-KEYPOINTS, KEYPOINT_SIDE = 400, 240  # how many, and the long side in px of the copy that they are found on
+KEYPOINTS, KEYPOINT_SIDE = 400, 192  # how many, and the long side in px of the copy that they are found on
 GRID = 32  # side of the squeezed squares that are compared first
 
 Box = tuple[float, float, float, float]
@@ -109,7 +109,7 @@ class Picture:
     @cached_property
     def keypoints(self) -> Keypoints:
         if not hasattr(_local, "sift"):
-            _local.sift = cv2.SIFT_create(KEYPOINTS, nOctaveLayers=2, contrastThreshold=0.03)
+            _local.sift = cv2.SIFT_create(KEYPOINTS, nOctaveLayers=3, contrastThreshold=0.03)
         small = shrink(self.grey, KEYPOINT_SIDE)
         found, descriptors = _local.sift.detectAndCompute(small, None)
         if not found:

@@ -188,7 +188,7 @@ def test_no_fine_fit_is_looked_for_where_two_pictures_share_but_their_light_and_
     tried.clear()
     off = np.array([[1, 0, 0.02], [0, 1, -0.02], [0, 0, 1]])
     laid = lay(*[picture(photo())] * 2, off)
-    assert frames.detail(laid) < frames.DOUBTFUL and refine(laid) is not laid  # the rough fit finds detail
+    assert frames.detail(laid) < frames.HOPELESS and refine(laid) is not laid  # the rough fit finds detail
     assert tried == [len(laid.base) // 2, len(laid.base)]
 
 

@@ -78,10 +78,9 @@ def test_the_confirmed_graph_is_symmetric_and_keeps_distances_and_diagonal(album
 def test_leaving_pairs_out_changes_no_group(album, verified):
     exhaustive = Verifier(album, num_workers=0, progress=False)
     exhaustive.match_many([(i, j, 0.1) for i, j in combinations(range(len(album)), 2)])
-    edges = [pair for pair, found in exhaustive.matches.items() if found.kind in CONFIRMED]
-    rows, columns = np.transpose(edges)
-    graph = csr_matrix((np.ones(len(edges)), (rows, columns)), shape=(len(album),) * 2)
-    assert components(graph) == components(verified[1])
+    edges = [(*pair, 0.1) for pair, found in exhaustive.matches.items() if found.kind in CONFIRMED]
+    edges = joining.without_bridges(edges, exhaustive.matches, len(album))
+    assert components(joining.edges_graph(edges, len(album))) == components(verified[1])
     assert len(verified[0].compared) < len(exhaustive.compared)
     for pair, found in verified[0].matches.items():
         assert replace(found, distance=0) == replace(exhaustive.matches[pair], distance=0)
@@ -93,6 +92,40 @@ def test_what_contains_two_pictures_joins_neither(album, verified):
     kinds = {found.kind for pair, found in verifier.matches.items() if container in pair}
     assert kinds == {"contains"}
     assert confirmed[container].indices.tolist() == [container]
+
+
+def lies_in(kind, left, top, right, bottom):
+    """The match of a file, the first, that lies in a box of the second."""
+    place = (right - left, 0, left, 0, bottom - top, top, 0, 0, 1)
+    return verification.Match(kind, 0.1, second_coverage=(right - left) * (bottom - top), transform=place)
+
+
+COPIES = {(0, 2): verification.Match("crop", 0.1, 0.5, 1.0, (1.4, 0, -0.2, 0, 1.4, -0.2, 0, 0, 1)),
+          (1, 3): verification.Match("crop", 0.1, 0.5, 1.0, (1.4, 0, -0.2, 0, 1.4, -0.2, 0, 0, 1))}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "shown, groups",
+    [
+        # photos 0 and 1, crops 2 and 3 of them; 4 is a collage of both
+        ({0: ("contains", 0, 0, 0.6, 1), 1: ("contains", 0.6, 0, 1, 1)}, [{0, 2}, {1, 3}, {4}]),
+        ({0: ("contains", 0, 0, 0.6, 1), 2: ("crop", 0.1, 0.2, 0.5, 0.8)}, [{0, 2}, {1, 3}, {4}]),
+        ({0: ("contains", 0, 0, 0.6, 1), 3: ("crop", 0.7, 0.2, 0.9, 0.8)}, [{0, 2}, {1, 3}, {4}]),
+        (
+            {0: ("contains", 0, 0, 0.6, 1), 2: ("crop", 0.1, 0.2, 0.5, 0.8), 3: ("crop", 0.7, 0.2, 0.9, 0.8)},
+            [{0, 2}, {1, 3}, {4}],
+        ),
+        # 4 is photo 0 in a frame, and shows crops of it that nothing else was joined with
+        ({0: ("contains", 0.1, 0.1, 0.9, 0.9), 3: ("crop", 0.3, 0.3, 0.7, 0.7)}, [{0, 2}, {1, 3, 4}]),
+        # nothing that it contains: then it is a picture like any other
+        ({2: ("crop", 0.1, 0.2, 0.5, 0.8), 3: ("crop", 0.7, 0.2, 0.9, 0.8)}, [{0, 1, 2, 3, 4}]),
+    ],
+)
+def test_a_collage_joins_no_two_pictures_by_crops_of_them(shown, groups):
+    matches = COPIES | {(part, 4): lies_in(*how) for part, how in shown.items()}
+    edges = [(*pair, found.distance) for pair, found in matches.items() if found.kind in CONFIRMED]
+    kept = joining.without_bridges(edges, matches, 5)
+    assert components(joining.edges_graph(kept, 5)) == set(map(frozenset, groups))
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux compares in forked processes")
