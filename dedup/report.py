@@ -6,7 +6,6 @@ clusters  ->  output_dir/clusters_001.png, ..., output_dir/clusters.csv; pairs t
 from __future__ import annotations
 
 import csv
-import gc
 import io
 import os
 import re
@@ -16,11 +15,10 @@ from typing import TYPE_CHECKING
 
 from tqdm import tqdm
 
-from dedup.figures import read_mark
+from dedup.canvas import read_mark
 from dedup.grid import layout, plot_cluster_grid
 from dedup.lettering import count_of, escape, format_bytes, relative_path, unescape
 from dedup.memory import code_tag
-from dedup.plots import plot_distance_histogram, plot_k_distances
 from dedup.workers import Lost, run_jobs
 
 if TYPE_CHECKING:
@@ -33,8 +31,6 @@ __all__ = [
     "format_bytes",
     "paginate",
     "plot_cluster_grid",
-    "plot_distance_histogram",
-    "plot_k_distances",
     "unescape",
     "write_report",
     "write_similar",
@@ -102,13 +98,12 @@ def write_report(
 def _draw_page(job: tuple[Sequence[Cluster], Path, str, str, Path]) -> None:
     page, images_dir, note, shows, path = job
     replace_file(path, plot_cluster_grid(page, images_dir, note=note).png(shows))
-    gc.collect()  # figures refer to themselves, and would pile up
 
 
 def _what_is_shown(page: Sequence[Cluster], images_dir: Path, note: str, contents: Mapping[Path, bytes]) -> str:
     """Digest of all that a page is drawn from; empty if the content of a file is not known."""
     held = [contents.get(member.path) for cluster in page for member in (cluster.keeper, *cluster.members)]
-    drawn_by = ("decoding", "figures", "grid", "insets", "lettering"), ("matplotlib", "numpy", "pillow", "pillow-heif")
+    drawn_by = ("canvas", "decoding", "grid", "insets", "lettering"), ("matplotlib", "numpy", "pillow", "pillow-heif")
     return code_tag(*drawn_by, page, str(images_dir), note, held).hex() if all(held) else ""
 
 

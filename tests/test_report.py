@@ -16,6 +16,7 @@ from PIL import Image
 from scipy.sparse import csr_matrix
 
 from dedup import report
+from dedup.canvas import Canvas
 from dedup.grid import HIGHEST, SIDE, layout, plot_cluster_grid
 from dedup.insets import insets
 from dedup.lettering import drawable, escape, format_bytes, relative_path, shorten, text_width, unescape, wrap
@@ -62,8 +63,8 @@ def pixels(figure):
     return np.asarray(Image.open(io.BytesIO(figure.png())).convert("RGB")).astype(int)
 
 
-def words(figure):
-    return [text.get_text() for text in figure.axes[0].texts]
+def words(drawn):
+    return drawn.words if isinstance(drawn, Canvas) else [text.get_text() for text in drawn.axes[0].texts]
 
 
 def has_color(image, color):
