@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, NamedTuple
@@ -186,10 +187,11 @@ def _draw_picture(page: Canvas, member: Member, left: int, top: int, thumbnail: 
 def _fitted(member: Member, thumbnail: Path | None) -> Image.Image | None:
     """The picture with its long side at SIDE, or None where it can't be read any more."""
     short, long = sorted((member.width, member.height))
-    try:
-        picture = load_image(thumbnail or member.path, short_side=-(-SIDE * short // long) if short else SIDE)
-    except (UnreadableImage, OSError):
-        return None
-    scale = SIDE / max(picture.size)
-    size = tuple(max(1, round(scale * side)) for side in picture.size)
-    return picture.resize(size, Image.Resampling.LANCZOS, reducing_gap=3)
+    short_side = -(-SIDE * short // long) if short else SIDE
+    for path in filter(None, (thumbnail, member.path)):
+        with suppress(UnreadableImage, OSError):
+            picture = load_image(path, short_side)
+            scale = SIDE / max(picture.size)
+            size = tuple(max(1, round(scale * side)) for side in picture.size)
+            return picture.resize(size, Image.Resampling.LANCZOS, reducing_gap=3)
+    return None
