@@ -10,7 +10,6 @@ from functools import lru_cache
 from itertools import groupby
 from pathlib import Path
 
-import cv2
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 from PIL.PngImagePlugin import PngInfo
@@ -22,7 +21,7 @@ BLUE, VERMILION = "#0068A8", "#B94A00"
 INK, GREY, LIGHT, PAGE, CELL = "#1F2933", "#5B6673", "#D3D8DE", "#F4F5F7", "#E6E9ED"
 MARK = "Shows"  # keyword of the PNG's text
 EFFORT = 3  # of zlib; more takes twice the time for a twentieth of the bytes
-FINE = 4  # px of a pill's outline for each px of the page
+FINE = 4  # px in which smooth outlines are drawn, for each px of the page
 
 
 class Canvas:
@@ -59,14 +58,13 @@ class Canvas:
     def pill(self, left: int, top: int, width: int, height: int, color: str, is_filled: bool) -> None:
         self.image.paste(color, (left, top), _pill(width, height, is_filled))
 
-    def outline(self, corners: np.ndarray, color: str, thickness: int) -> None:
+    def outline(self, corners: np.ndarray, color: str, thickness: float) -> None:
         """A smooth line around corners (k, 2)."""
-        left, top = np.maximum(np.floor(corners.min(axis=0)).astype(int) - thickness, 0)
-        right, bottom = np.ceil(corners.max(axis=0)).astype(int) + thickness
-        around = np.array(self.image.crop((left, top, right, bottom)))
-        points = np.rint((corners - (left, top) - 0.5) * 16).astype(np.int32)
-        cv2.polylines(around, [points], True, bytes.fromhex(color[1:]), thickness, cv2.LINE_AA, shift=4)
-        self.image.paste(Image.fromarray(around), (left, top))
+        first, last = (np.rint(bound).astype(int) for bound in (corners.min(axis=0) - 4, corners.max(axis=0) + 4))
+        mask = Image.new("L", tuple((FINE * (last - first)).tolist()))
+        points = [tuple(point) for point in (FINE * (corners - first)).tolist()]
+        ImageDraw.Draw(mask).line([*points, *points[:2]], 255, round(FINE * thickness), joint="curve")
+        self.image.paste(color, tuple(first.tolist()), mask.reduce(FINE))
 
     def png(self, mark: str = "") -> bytes:
         return as_png(self.image, mark)

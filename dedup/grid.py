@@ -167,7 +167,7 @@ def _draw_frames(page: Canvas, cluster: Cluster, member: Member, box: tuple[int,
         return
     left, top, width, height = box
     for corners in insets(cluster, member):
-        for color, thickness in (("#FFFFFF", 5), (VERMILION, 2)):  # seen on any picture
+        for color, thickness in (("white", 4.2), (VERMILION, 2)):  # seen on any picture
             page.outline(corners * (width, height) + (left, top), color, thickness)
 
 
