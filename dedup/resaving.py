@@ -6,7 +6,7 @@ that comes out to the last pixel was made from these pixels; if another encoder 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from io import BytesIO
 from pathlib import Path
 
@@ -15,7 +15,7 @@ import numpy as np
 from PIL import Image
 
 from dedup.quality import read_details
-from dedup.traces import SIDE, Corner, how_made, read_plane
+from dedup.traces import SIDE, Corner, how_made, read_plane, shows_no_more
 from dedup.workers import START_METHOD, Lost, run_jobs
 
 MANY = 12  # pairs that are worth processes of their own
@@ -31,7 +31,20 @@ def how_they_were_made(pairs: Sequence[tuple[Path, Path]], num_workers: int) -> 
 
     num_workers : processes, where there are enough pairs; 0 = this one
     """
-    return run_jobs(_how_made, pairs, num_workers if START_METHOD == "fork" and len(pairs) >= MANY else 0)
+    return _run(_how_made, pairs, num_workers)
+
+
+def show_no_more(jobs: Sequence[tuple[Path, Path, float, Sequence[float]]], num_workers: int) -> Iterator[bool | Lost]:
+    """`traces.shows_no_more` of many pairs; num_workers as above."""
+    return _run(_shows_no_more, jobs, num_workers)
+
+
+def _run(function: Callable, jobs: Sequence, num_workers: int) -> Iterator:
+    return run_jobs(function, jobs, num_workers if START_METHOD == "fork" and len(jobs) >= MANY else 0)
+
+
+def _shows_no_more(job: tuple[Path, Path, float, Sequence[float]]) -> bool:
+    return bool(shows_no_more(*job))
 
 
 def _how_made(pair: tuple[Path, Path]) -> str:

@@ -214,14 +214,14 @@ def _coefficients(grey: np.ndarray, most: int = 8) -> np.ndarray:
     most : frequencies down and across, the lowest
     """
     levels = _blocks(grey) - 128.0
-    down = _DCT[:most] @ levels.reshape(len(levels), 8, -1)
-    return (down.reshape(-1, 8) @ _DCT[:most].T).reshape(len(levels), most, -1, most)
+    down = _DCT[:most] @ levels.reshape(len(levels), 8, -1)  # matrices so small that BLAS starts no threads
+    return down.reshape(len(levels), most, -1, 8) @ _DCT[:most].T
 
 
 def _from_coefficients(coefficients: np.ndarray) -> np.ndarray:
     rows, _, columns, _ = coefficients.shape
     down = _DCT.T @ coefficients.reshape(rows, 8, -1)
-    return (down.reshape(-1, 8) @ _DCT).reshape(8 * rows, 8 * columns) + 128
+    return (down.reshape(rows, 8, columns, 8) @ _DCT).reshape(8 * rows, 8 * columns) + 128
 
 
 def _blocks(grey: np.ndarray) -> np.ndarray:
