@@ -69,17 +69,23 @@ def _read_plane(path: Path, mtime_ns: int) -> Plane | None:
     """The same; `mtime_ns`, the file's, makes a change be seen."""
     try:
         with open_header(path) as image:
-            if image.getexif().get(ORIENTATION, 1) != 1:
+            if image.format != "PNG" and _is_turned(image):  # a PNG would be decoded to tell
                 return None
             table, tables = luminance_table(image), getattr(image, "quantization", None) or {}
             sampling, mode = (get_sampling(image), image.mode) if tables else (-1, "RGB")
         picture = load_image(path)
+        if _is_turned(picture):
+            return None
         luminance, *colours = picture.convert("YCbCr").split()
     except Exception:
         return None
     corner = picture.crop((0, 0, min(picture.width, SIDE), min(picture.height, SIDE)))
     corner = corner.convert("L") if mode == "L" else corner
     return Plane(np.asarray(luminance), _chroma(colours), table, Corner(corner, tables, sampling))
+
+
+def _is_turned(image: Image.Image) -> bool:
+    return image.getexif().get(ORIENTATION, 1) != 1
 
 
 def is_laid_alike(transform: Sequence[float] | None) -> bool:

@@ -208,11 +208,12 @@ def test_a_header_tells_of_loss_and_metadata(save, tmp_path):
     assert read_details(tmp_path / "missing.jpg").bits == 0
 
 
-def test_a_picture_that_is_turned_when_shown_has_no_plane(save):
+@pytest.mark.parametrize("quality", [90, None])
+def test_a_picture_that_is_turned_when_shown_has_no_plane(save, quality):
     exif = Image.Exif()
     exif[0x0112] = 6
-    assert read_plane(save(photo(), "turned", 90, exif=exif)) is None
-    assert read_plane(save(photo(), "upright", 90)) is not None
+    assert read_plane(save(photo(), "turned", quality, exif=exif)) is None
+    assert read_plane(save(photo(), "upright", quality)) is not None
 
 
 def test_coefficients_are_those_of_each_block():
