@@ -1,6 +1,6 @@
 """Pages of pictures and words: sizes, colours, texts in, one picture out that is the same byte for byte each time.
 
-They are drawn with Pillow, in a hundredth of the time that figures take; those are for axes and curves.
+They are drawn with Pillow, in a fifth of the time that figures take; those are for axes and curves.
 """
 
 from __future__ import annotations
