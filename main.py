@@ -220,10 +220,6 @@ def search(config: Config, options: argparse.Namespace) -> int:
     unreadable, plan = config.output_dir / "unreadable.csv", config.output_dir / "plan.jsonl"
     summary.write_unreadable(failures, folder, unreadable)
     contents = dict(zip(paths, result.embeddings.contents, strict=False))
-    drawn = contents if config.cache else {}
-    written = report.write_report(
-        result.clusters, folder, config.output_dir, progress, contents=drawn, num_workers=config.num_workers
-    )
     again = said_again(options)
     output = ("--output", Path(options.output_dir)) if "output_dir" in vars(options) else ()
     apply = summary.command(folder, "--apply", page.DECISIONS, *output, *again)
@@ -233,7 +229,12 @@ def search(config: Config, options: argparse.Namespace) -> int:
     if options.against:
         archived = sum(places.archive_of(path) > 0 for path in paths)
     with remembered(config) as facts:
-        reviewed = page.write_page(config, result, apply, progress, facts)
+        digests = page.write_small(config, result, progress, facts)
+        drawn = {"contents": contents if config.cache else {}, "thumbnails": page.small_files(config, digests)}
+        written = report.write_report(
+            result.clusters, folder, config.output_dir, progress, num_workers=config.num_workers, **drawn
+        )
+        reviewed = page.write_page(config, result, digests, apply, facts)
         judged = {"read_since": began, "contents": contents, "known": facts.content}
         planned = removal.make_plan(result.clusters, folder, plan, places=places, **judged)
     if paths:

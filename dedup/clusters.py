@@ -15,7 +15,7 @@ import numpy as np
 from scipy.sparse import csr_matrix
 
 from dedup.archived import Group, share_out
-from dedup.criteria import traces_wanted
+from dedup.criteria import enlargements_wanted, traces_wanted
 from dedup.facts import NOTHING, Facts
 from dedup.keepers import (
     Search,
@@ -161,13 +161,9 @@ def _side_by_side(pairs: Pairs, groups: Sequence[Group], searches: Sequence[Sear
                 except StopIteration as end:
                     found[number] = end.value
         pairs.match_all(pair for some in wanted.values() for pair in some)
-        pairs.trace_all(
-            traced
-            for number, some in wanted.items()
-            for one, other in some
-            if one != other
-            for traced in traces_wanted(pairs, one, other, groups[number].rows)
-        )
+        rivals = [(number, *two) for number, some in wanted.items() for two in some if two[0] != two[1]]
+        pairs.enlarge_all(pair for _, *two in rivals for pair in enlargements_wanted(pairs, *two))
+        pairs.trace_all(pair for number, *two in rivals for pair in traces_wanted(pairs, *two, groups[number].rows))
     return [found[number] for number in range(len(searches))]
 
 

@@ -47,6 +47,12 @@ def compare(pairs: Pairs, one: int, other: int, rows: Sequence[int]) -> Verdict:
     )
 
 
+def enlargements_wanted(pairs: Pairs, one: int, other: int) -> list[tuple[int, int]]:
+    """What `compare` of two rows asks `Pairs.is_enlarged` first: the larger and the smaller, or nothing."""
+    larger = _larger(pairs, one, other)[0] if pairs.view(one, other) is not None else None
+    return [] if larger is None else [(larger, one + other - larger)]
+
+
 def traces_wanted(pairs: Pairs, one: int, other: int, rows: Sequence[int]) -> list[tuple[int, int]]:
     """What `compare` of two matched rows asks `Pairs.how_made` first: the finer and the coarser, or nothing."""
     is_open = pairs.view(one, other) is not None and not _without_traces(pairs, one, other, rows)
@@ -78,9 +84,7 @@ def by_sight(pairs: Pairs, one: int, other: int) -> Verdict | None:
     view = pairs.view(one, other)
     if view is None:
         return None
-    ratios = {other: view.resolution, one: pairs.view(other, one).resolution}
-    larger = next((row for row, ratio in ratios.items() if ratio > 1 / COVERED), None)
-    larger = None if pairs.are_of_one_size(one, other) else larger
+    larger, times = _larger(pairs, one, other)
     if larger is not None and pairs.is_enlarged(larger, one + other - larger):
         return Verdict(PIXELS, one + other - larger, "the larger one is an enlargement")
     verdict = _by_colours(view, one, other)
@@ -88,7 +92,14 @@ def by_sight(pairs: Pairs, one: int, other: int) -> Verdict | None:
         verdict = _by_marks(view, one, other)
     if larger is None or (verdict and verdict.better == larger):
         return verdict
-    return Verdict(PIXELS, larger, f"{_times(ratios[larger] ** 2)} the pixels")
+    return Verdict(PIXELS, larger, f"{_times(times**2)} the pixels")
+
+
+def _larger(pairs: Pairs, one: int, other: int) -> tuple[int | None, float]:
+    """The one of two matched rows that has more px for what both show, and how many along a side; None if neither."""
+    ratios = {other: pairs.view(one, other).resolution, one: pairs.view(other, one).resolution}
+    larger = next((row for row, ratio in ratios.items() if ratio > 1 / COVERED), None)
+    return (None, 1.0) if larger is None or pairs.are_of_one_size(one, other) else (larger, ratios[larger])
 
 
 def _by_colours(view: View | None, one: int, other: int) -> Verdict | None:

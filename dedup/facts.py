@@ -22,6 +22,7 @@ from dedup.memory import Memory, status_now, telling_code
 from dedup.reading import Stamp, status_of
 
 TOGETHER = 256  # facts kept at a time
+AGAIN = 1 << 16  # facts that are kept at hand once they were recalled
 KEY = 16  # bytes of digest that tell facts of the same code apart
 
 
@@ -38,6 +39,7 @@ class Facts:
         self._cache, self._memory = cache, memory
         self._stamps: dict[Path, Stamp | None] = {}
         self._new: dict[bytes, bytes] = {}
+        self._recalled: dict[bytes, bytes] = {}
 
     def content(self, path: Path, status: os.stat_result | None = None) -> bytes:
         """Digest of what a file holds, as in its `Stamp`; empty unless that is known without reading it.
@@ -76,7 +78,11 @@ class Facts:
         self._new = {}
 
     def _recall(self, key: bytes) -> Any:
-        value = key and (self._new.get(key) or self._cache.get("facts", [key]).get(key))
+        value = self._new.get(key) or self._recalled.get(key)
+        if key and not value and (value := self._cache.get("facts", [key]).get(key)):
+            if len(self._recalled) >= AGAIN:
+                self._recalled.clear()
+            self._recalled[key] = value
         return json.loads(value) if value else None
 
     def _keep(self, key: bytes, fact: Any) -> None:

@@ -1,21 +1,17 @@
-"""What all pictures to look at have in common: colours, and figures that are drawn without pyplot or a display."""
+"""Figures to look at: what matplotlib draws, without pyplot or a display, in the colours of all that is drawn here."""
 
 from __future__ import annotations
-
-import io
-from pathlib import Path
 
 import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from PIL import Image
-from PIL.PngImagePlugin import PngInfo
 
-# Blue and vermilion stay apart for every kind of colour blindness (Okabe & Ito, 2008); darkened to be read as text.
-BLUE, VERMILION = "#0068A8", "#B94A00"
-INK, GREY, LIGHT, PAGE, CELL = "#1F2933", "#5B6673", "#D3D8DE", "#F4F5F7", "#E6E9ED"
+from dedup.canvas import BLUE, CELL, GREY, INK, LIGHT, PAGE, VERMILION, as_png
+
+__all__ = ["BLUE", "CELL", "DPI", "GREY", "INK", "LIGHT", "PAGE", "VERMILION", "DrawnFigure"]
+
 DPI = 100
-MARK = "Shows"  # keyword of the PNG's text
 
 
 class DrawnFigure(Figure):
@@ -25,23 +21,10 @@ class DrawnFigure(Figure):
         super().__init__(figsize=(width / DPI, height / DPI), dpi=DPI, **kwargs)
         FigureCanvasAgg(self)
 
-    def png(self, mark: str = "") -> bytes:
-        """The figure as PNG, free of dates and of the names of programs; `read_mark` gives the mark back."""
+    def png(self) -> bytes:
+        """The figure as PNG, free of dates and of the names of programs."""
         self.canvas.draw()
-        buffer, notes = io.BytesIO(), PngInfo()
-        if mark:
-            notes.add_text(MARK, mark)
-        Image.fromarray(np.asarray(self.canvas.buffer_rgba())[..., :3]).save(buffer, "PNG", pnginfo=notes)
-        return buffer.getvalue()
+        return as_png(Image.fromarray(np.asarray(self.canvas.buffer_rgba())[..., :3]))
 
     def _repr_png_(self) -> bytes:
         return self.png()
-
-
-def read_mark(path: Path) -> str:
-    """The mark of a figure's file; empty if there is none."""
-    try:
-        with Image.open(path, formats=["PNG"]) as image:
-            return str(image.info.get(MARK, ""))
-    except (OSError, ValueError, SyntaxError):
-        return ""

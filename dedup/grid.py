@@ -1,24 +1,21 @@
-"""Clusters to look at: clusters in, a matplotlib figure with a row of pictures for each out."""
+"""Clusters to look at: clusters in, a page with a row of pictures for each out."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, NamedTuple
 
-import numpy as np
-from matplotlib.figure import Figure
-from matplotlib.font_manager import FontProperties
-from matplotlib.patches import FancyBboxPatch, Polygon, Rectangle
 from PIL import Image
 
+from dedup.canvas import BLUE, CELL, GREY, INK, LIGHT, PAGE, VERMILION, Canvas
 from dedup.decoding import UnreadableImage, load_image
-from dedup.figures import BLUE, CELL, DPI, GREY, INK, LIGHT, PAGE, VERMILION, DrawnFigure
 from dedup.insets import insets
 from dedup.lettering import (
     count_of,
     drawable,
-    font_families,
     format_bytes,
     relative_path,
     shorten,
@@ -31,7 +28,7 @@ if TYPE_CHECKING:
 
 SIDE, GAP, MARGIN, HEADER = 184, 16, 24, 40  # pixels, as all lengths below
 COLUMNS, FEWEST_COLUMNS, HIGHEST = 8, 4, 60_000
-LINE, CAPTION, SMALL = 17, 12.5, 11.5
+LINE, CAPTION, SMALL = 17, 12.5, 11
 
 
 class Strip(NamedTuple):
@@ -45,7 +42,13 @@ class Strip(NamedTuple):
     height: int
 
 
-def plot_cluster_grid(clusters: Sequence[Cluster], images_dir: Path, max_members: int = 40, note: str = "") -> Figure:
+def plot_cluster_grid(
+    clusters: Sequence[Cluster],
+    images_dir: Path,
+    max_members: int = 40,
+    note: str = "",
+    thumbnails: Mapping[Path, Path] = MappingProxyType({}),
+) -> Canvas:
     """Draw the clusters below each other, each as a row of pictures that wraps after eight.
 
     Every picture is fitted into a square of the same size. The keeper comes first, in a blue frame; a thin red frame on
@@ -60,10 +63,11 @@ def plot_cluster_grid(clusters: Sequence[Cluster], images_dir: Path, max_members
     images_dir : the folder that names are relative to
     max_members : pictures drawn of one cluster, at least 1; its heading says how many more there are
     note : a line at the foot
+    thumbnails : smaller copies, by path, of files that need not be read for that
 
     Returns
     -------
-    Figure : its width follows the largest cluster, 4 to 8 pictures. A file that can't be read has a placeholder.
+    Canvas : its width follows the largest cluster, 4 to 8 pictures. A file that can't be read has a placeholder.
 
     Raises
     ------
@@ -77,19 +81,14 @@ def plot_cluster_grid(clusters: Sequence[Cluster], images_dir: Path, max_members
     height = max(sum(strip.height for strip in strips), HEADER) + MARGIN + (LINE + GAP if note else 0)
     if height > HIGHEST:
         raise ValueError(f"{count_of(len(clusters), 'cluster')} do not fit into one picture; draw a part of them")
-    page = np.full((height, width, 3), _rgb(PAGE), np.uint8)
-    figure = DrawnFigure(width, height, facecolor=PAGE)
-    axes = figure.add_axes((0, 0, 1, 1), xlim=(0, width), ylim=(height, 0))
-    axes.set_axis_off()
+    page = Canvas(width, height, PAGE)
     top = 0
     for strip in strips:
-        _draw_strip(axes, page, strip, top)
+        _draw_strip(page, strip, top, thumbnails)
         top += strip.height
     if note or not strips:
-        _write(axes, MARGIN, height - GAP, note or "No clusters", SMALL, GREY)
-    opaque = np.dstack([page, np.full((height, width), 255, np.uint8)])  # RGBA is drawn in half the memory of RGB
-    axes.imshow(opaque, extent=(0, width, height, 0), aspect="auto", interpolation="nearest", zorder=0)
-    return figure
+        page.write(MARGIN, height - GAP, note or "No clusters", SMALL, GREY)
+    return page
 
 
 def layout(cluster: Cluster, images_dir: Path, max_members: int = 40) -> list[Strip]:
@@ -106,21 +105,21 @@ def layout(cluster: Cluster, images_dir: Path, max_members: int = 40) -> list[St
     return strips
 
 
-def _draw_strip(axes, page: np.ndarray, strip: Strip, top: int) -> None:
+def _draw_strip(page: Canvas, strip: Strip, top: int, thumbnails: Mapping[Path, Path]) -> None:
     if strip.is_first:
-        _draw_heading(axes, strip, top, page.shape[1])
+        _draw_heading(page, strip, top)
         top += HEADER
     for column, member in enumerate(strip.members):
         left = MARGIN + column * (SIDE + GAP)
-        box = _draw_picture(axes, page, member, left, top)
-        _draw_frames(axes, strip.cluster, member, box)
+        box = _draw_picture(page, member, left, top, thumbnails.get(member.path))
+        _draw_frames(page, strip.cluster, member, box)
         if member is strip.cluster.keeper:
-            axes.add_patch(Rectangle((left - 2, top - 2), SIDE + 4, SIDE + 4, fill=False, ec=BLUE, lw=2.9, zorder=2))
+            page.frame(left, top, SIDE, SIDE, BLUE, 4)
         for row, (text, size, color, pill) in enumerate(strip.captions[column]):
-            _draw_line(axes, left, top + SIDE + 20 + row * LINE, text, size, color, pill)
+            _draw_line(page, left, top + SIDE + 20 + row * LINE, text, size, color, pill)
 
 
-def _draw_heading(axes, strip: Strip, top: int, width: int) -> None:
+def _draw_heading(page: Canvas, strip: Strip, top: int) -> None:
     members = strip.cluster.members
     going = [member.bytes for member in members if member.removable]
     parts = [count_of(len(members) + 1, "file")]
@@ -128,9 +127,9 @@ def _draw_heading(axes, strip: Strip, top: int, width: int) -> None:
     parts += [f"{strip.left_out} more not shown"] if strip.left_out else []
     title = f"Cluster {strip.cluster.number}"
     if top:
-        axes.plot((MARGIN, width - MARGIN), (top + 4, top + 4), color=LIGHT, lw=0.8, zorder=1)
-    _write(axes, MARGIN, top + HEADER - 11, title, 14, INK, weight="bold")
-    _write(axes, MARGIN + 1.12 * text_width(title, 14) + 10, top + HEADER - 11, "   ".join(parts), CAPTION, GREY)
+        page.fill(MARGIN, top + 3, page.image.width - 2 * MARGIN, 1, LIGHT)
+    page.write(MARGIN, top + HEADER - 11, title, 14, INK, bold=True)
+    page.write(MARGIN + 1.12 * text_width(title, 14) + 10, top + HEADER - 11, "   ".join(parts), CAPTION, GREY)
 
 
 def _caption(member: Member, images_dir: Path, with_folder: bool, why: str) -> list[tuple]:
@@ -150,60 +149,49 @@ def _caption(member: Member, images_dir: Path, with_folder: bool, why: str) -> l
     return lines + [(line, SMALL, GREY, None) for line in wrap(drawable(member.reason), SMALL, SIDE, 2)]
 
 
-def _draw_line(axes, left: float, baseline: float, text: str, size: float, color: str, pill: tuple | None) -> None:
+def _draw_line(
+    page: Canvas, left: float, baseline: int, text: str, size: float, color: str, pill: tuple | None
+) -> None:
     if pill:
-        word, pill_color, filled = pill
-        width = text_width(word, SMALL) + 14
-        box = FancyBboxPatch(
-            (left + 3, baseline - 9), width - 6, 9, boxstyle="round,pad=3", lw=1, ec=pill_color, zorder=2
-        )
-        box.set_facecolor(pill_color if filled else PAGE)
-        axes.add_patch(box)
-        _write(axes, left + width / 2, baseline, word, SMALL, "white" if filled else pill_color, ha="center")
+        word, pill_color, is_filled = pill
+        width = round(text_width(word, SMALL)) + 16
+        page.pill(left, baseline - 12, width, 16, pill_color, is_filled)
+        page.write(left + width / 2, baseline, word, SMALL, "white" if is_filled else pill_color, centred=True)
         left += width + 7
-    _write(axes, left, baseline, text, size, color)
+    page.write(left, baseline, text, size, color)
 
 
-def _write(axes, x: float, y: float, text: str, size: float, color: str, weight: str = "normal", ha: str = "left"):
-    font = FontProperties(family=font_families(), size=size * 72 / DPI, weight=weight)
-    axes.text(x, y, text, color=color, ha=ha, va="baseline", fontproperties=font, parse_math=False, zorder=3)
-
-
-def _draw_frames(axes, cluster: Cluster, member: Member, box: tuple[int, ...] | None) -> None:
+def _draw_frames(page: Canvas, cluster: Cluster, member: Member, box: tuple[int, ...] | None) -> None:
     """On the keeper, a frame around what each crop shows; on a picture that contains the keeper, one around that."""
     if box is None:
         return
     left, top, width, height = box
     for corners in insets(cluster, member):
-        points = corners * (width, height) + (left, top)
-        for color, thickness in (("white", 3.0), (VERMILION, 1.4)):  # seen on any picture
-            axes.add_patch(Polygon(points, fill=False, ec=color, lw=thickness, joinstyle="miter", zorder=2))
+        for color, thickness in (("white", 4.2), (VERMILION, 2)):  # seen on any picture
+            page.outline(corners * (width, height) + (left, top), color, thickness)
 
 
-def _draw_picture(axes, page: np.ndarray, member: Member, left: int, top: int) -> tuple[int, ...] | None:
+def _draw_picture(page: Canvas, member: Member, left: int, top: int, thumbnail: Path | None) -> tuple[int, ...] | None:
     """Put the picture into the middle of its square of the page, or a placeholder; where it is, if there is one."""
-    page[top : top + SIDE, left : left + SIDE] = _rgb(CELL)
-    picture = _fitted(member)
+    page.fill(left, top, SIDE, SIDE, CELL)
+    picture = _fitted(member, thumbnail)
     if picture is None:
         text = "can't be read" if member.path.exists() else "no longer there"
-        _write(axes, left + SIDE / 2, top + SIDE / 2 + 4, text, SMALL, GREY, ha="center")
+        page.write(left + SIDE / 2, top + SIDE / 2 + 4, text, SMALL, GREY, centred=True)
         return None
     x, y = left + (SIDE - picture.width) // 2, top + (SIDE - picture.height) // 2
-    page[y : y + picture.height, x : x + picture.width] = np.asarray(picture)
+    page.image.paste(picture, (x, y))
     return x, y, picture.width, picture.height
 
 
-def _rgb(color: str) -> tuple[int, ...]:
-    return tuple(bytes.fromhex(color[1:]))
-
-
-def _fitted(member: Member) -> Image.Image | None:
+def _fitted(member: Member, thumbnail: Path | None) -> Image.Image | None:
     """The picture with its long side at SIDE, or None where it can't be read any more."""
     short, long = sorted((member.width, member.height))
-    try:
-        picture = load_image(member.path, short_side=-(-SIDE * short // long) if short else SIDE)
-    except (UnreadableImage, OSError):
-        return None
-    scale = SIDE / max(picture.size)
-    size = tuple(max(1, round(scale * side)) for side in picture.size)
-    return picture.resize(size, Image.Resampling.LANCZOS, reducing_gap=3)
+    short_side = -(-SIDE * short // long) if short else SIDE
+    for path in filter(None, (thumbnail, member.path)):
+        with suppress(UnreadableImage, OSError):
+            picture = load_image(path, short_side)
+            scale = SIDE / max(picture.size)
+            size = tuple(max(1, round(scale * side)) for side in picture.size)
+            return picture.resize(size, Image.Resampling.LANCZOS, reducing_gap=3)
+    return None

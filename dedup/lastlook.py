@@ -33,6 +33,7 @@ DRAWN = 0.3  # share of one grey level from which a picture is a drawing or a pa
 WINDOW = 20  # px, of the places that are compared
 NOISE = 36.0  # variance in squared grey levels that tells nothing
 UNLIKE = 0.5  # correlation below which a place shows something else
+SLACK = 0.1  # by which correlation changes from one px to the next, at most, and the share by which variance does
 FAINT = 0.25  # variance there, as a share of the keeper's, below which it shows nothing: burnt out, painted over
 MANY = 48  # pairs that are worth processes of their own
 UNTOLD = "can't be looked at closely"
@@ -100,35 +101,61 @@ def _read(path: Path, side: int, mtime_ns: int) -> Picture:
 def _has_more(frame: Frame) -> bool:
     """Whether the first shows anything, at a place of some size, that does not correlate with the second."""
     edges = {"borderType": cv2.BORDER_CONSTANT, "borderValue": 0}
-    inner = cv2.erode(frame.mask.astype(np.uint8), np.ones((2 * WINDOW + 1, 2 * WINDOW + 1), np.uint8), **edges)
+    mask = frame.mask.astype(np.uint8)
+    inner = cv2.erode(mask, np.ones((2 * WINDOW + 1, 2 * WINDOW + 1), np.uint8), **edges)
     if not inner.any():
         return False
-    images = _evenly_sharp(frame) if frame.base_is_first else _evenly_sharp(frame)[::-1]
+    images = _evenly_sharp(frame, mask) if frame.base_is_first else _evenly_sharp(frame, mask)[::-1]
     own, kept = (cv2.GaussianBlur(image, (0, 0), 1) for image in images)
-    spread = np.maximum(_means(own * own) - _means(own) ** 2, 0) + NOISE
-    spread_kept = np.maximum(_means(kept * kept) - _means(kept) ** 2, 0) + NOISE
-    likeness = (_means(own * kept) - _means(own) * _means(kept) + NOISE) / np.sqrt(spread * spread_kept)
-    differs = (likeness < UNLIKE) & (spread > FAINT * spread_kept) & (inner > 0)
+    around = _where_unlike(own, kept, inner)
+    if around is None:
+        return False
+    differs = _unlike(own[around], kept[around]) & (inner[around] > 0)
     if differs.sum() < LEAST * WINDOW**2:
         return False
     places = cv2.connectedComponentsWithStats(differs.astype(np.uint8))[2]
     return bool((places[1:, cv2.CC_STAT_AREA] >= LEAST * WINDOW**2).any())
 
 
-def _means(image: np.ndarray) -> np.ndarray:
-    return cv2.blur(image, (WINDOW, WINDOW))
+def _where_unlike(own: np.ndarray, kept: np.ndarray, inner: np.ndarray) -> tuple[slice, slice] | None:
+    """The part outside of which nothing is unlike, None if nothing is anywhere.
+
+    Every second px of every second line is looked at; from there to the next, likeness changes by less than SLACK.
+    """
+    found = _unlike(own, kept, step=2, slack=SLACK)
+    found &= cv2.dilate(inner, np.ones((3, 3), np.uint8))[::2, ::2][: found.shape[0], : found.shape[1]] > 0
+    if not found.any():
+        return None
+    lines = (np.flatnonzero(found.any(axis=axis)) for axis in (1, 0))
+    return tuple(slice(max(2 * each[0] - WINDOW, 0), 2 * each[-1] + WINDOW) for each in lines)
 
 
-def _evenly_sharp(frame: Frame) -> list[np.ndarray]:
+def _unlike(own: np.ndarray, kept: np.ndarray, step: int = 1, slack: float = 0.0) -> np.ndarray:
+    """Where pictures don't correlate in the window around a px, of every `step`th px, and the first shows something."""
+
+    def means(image: np.ndarray) -> np.ndarray:
+        if step > 1:
+            height, width = (side // step * step for side in image.shape)
+            image = cv2.resize(image[:height, :width], (width // step, height // step), interpolation=cv2.INTER_AREA)
+        return cv2.blur(image, (WINDOW // step, WINDOW // step))
+
+    mean, mean_kept = means(own), means(kept)
+    spread = np.maximum(means(own * own) - mean * mean, 0) + NOISE
+    spread_kept = np.maximum(means(kept * kept) - mean_kept * mean_kept, 0) + NOISE
+    likeness = (means(own * kept) - mean * mean_kept + NOISE) / np.sqrt(spread * spread_kept)
+    return (likeness < UNLIKE + slack) & (spread > FAINT * (1 - slack) * spread_kept)
+
+
+def _evenly_sharp(frame: Frame, mask: np.ndarray) -> list[np.ndarray]:
     """Both pictures as float32, the sharper one blurred until it has as much fine detail in all as the other."""
     images = [image.astype(np.float32) for image in (frame.base, frame.other)]
-    energies = [_detail(image, frame.mask) for image in images]
+    energies = [_detail(image, mask) for image in images]
     sharper, least = int(energies[1] > energies[0]), min(energies)
     if energies[sharper] > 1.2 * least:
         whole, gap = images[sharper], np.log(energies[sharper] / least)
         for sigma in (0.7, 1.1, 1.6, 2.2, 3, 4):  # detail falls from each to the next
             blurred = cv2.GaussianBlur(whole, (0, 0), sigma)
-            wider, gap = gap, abs(np.log(_detail(blurred, frame.mask) / least))
+            wider, gap = gap, abs(np.log(_detail(blurred, mask) / least))
             if gap >= wider:
                 break
             images[sharper] = blurred
@@ -136,4 +163,5 @@ def _evenly_sharp(frame: Frame) -> list[np.ndarray]:
 
 
 def _detail(image: np.ndarray, mask: np.ndarray) -> float:
-    return float(((image - cv2.GaussianBlur(image, (0, 0), 2))[mask] ** 2).mean()) + 1e-3
+    """Mean energy of fine detail; mask : uint8, where it counts."""
+    return cv2.norm(image, cv2.GaussianBlur(image, (0, 0), 2), cv2.NORM_L2SQR, mask) / cv2.countNonZero(mask) + 1e-3

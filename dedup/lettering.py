@@ -140,6 +140,20 @@ def _faces() -> tuple:
     return tuple((family, font, font.get_charmap()) for family, font in fonts)
 
 
+@cache
+def face_of(char: str, bold: bool = False) -> tuple[str, int]:
+    """The font file, and the place in it, of the first face that has a glyph for a character."""
+    faces = _faces()
+    family, font, _ = next((face for face in faces if ord(char) in face[2]), faces[0])
+    if bold:
+        from matplotlib.font_manager import FontProperties, findfont
+
+        file = findfont(FontProperties(family=family, weight="bold"))
+    else:
+        file = font.fname
+    return str(file), getattr(file, "face_index", 0)
+
+
 def _has_glyph(char: str) -> bool:
     seen = unicodedata.category(char) not in ("Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp")
     return seen and any(ord(char) in glyphs for _, _, glyphs in _faces())

@@ -26,7 +26,7 @@ from dedup.members import seen_by, way_back, what_is_missing
 from dedup.places import THUMBNAILS
 from dedup.report import replace_file
 from dedup.safeguards import why_it_stays
-from dedup.thumbnails import write_thumbnails
+from dedup.thumbnails import thumbnail_path, write_thumbnails
 
 if TYPE_CHECKING:
     from dedup.clusters import Cluster, Member
@@ -41,25 +41,37 @@ _TEMPLATES = Path(__file__).parent / "templates"
 _STYLE, _SCRIPTS = "report.css", ("state.js", "cards.js", "compare.js", "report.js")
 
 
+def write_small(config: Config, result: Result, progress: bool = True, facts: Facts = NOTHING) -> dict[Path, str]:
+    """Write the thumbnails of the review page into config.output_dir; see `write_thumbnails`.
+
+    progress : show a bar on stderr; facts : what is remembered of the files' contents
+    """
+    shown = result.clusters[:MOST_CLUSTERS]
+    paths = [member.path for cluster in shown for member in (cluster.keeper, *cluster.members)]
+    known = {path: content[:DIGEST].hex() for path in paths if (content := facts.content(path))}
+    return write_thumbnails(paths, config.output_dir / THUMBNAILS, config.num_workers, progress, known)
+
+
+def small_files(config: Config, digests: Mapping[Path, str]) -> dict[Path, Path]:
+    """By path, where the thumbnails lie that `write_small` has written."""
+    return {path: thumbnail_path(config.output_dir / THUMBNAILS, digest) for path, digest in digests.items()}
+
+
 def write_page(
-    config: Config, result: Result, command: str = "", progress: bool = True, facts: Facts = NOTHING
+    config: Config, result: Result, digests: Mapping[Path, str], command: str = "", facts: Facts = NOTHING
 ) -> Path:
-    """Write the review page and its thumbnails into config.output_dir; the same result gives the same bytes.
+    """Write the review page into config.output_dir, beside its thumbnails; the same result gives the same bytes.
 
     Parameters
     ----------
+    digests : what `write_small` returned
     command : what applies the saved decisions, as it is to be typed
-    progress : show a bar on stderr
     facts : what is remembered of the files' contents
 
     Raises
     ------
     OSError : output_dir can't be written
     """
-    shown = result.clusters[:MOST_CLUSTERS]
-    paths = [member.path for cluster in shown for member in (cluster.keeper, *cluster.members)]
-    known = {path: content[:DIGEST].hex() for path in paths if (content := facts.content(path))}
-    digests = write_thumbnails(paths, config.output_dir / THUMBNAILS, config.num_workers, progress, known)
     page = config.output_dir / NAME
     replace_file(page, render(page_data(config, result, digests, command, facts)).encode())
     return page

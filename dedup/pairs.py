@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -17,17 +17,17 @@ from dedup.lastlook import UNTOLD, is_looked_at, why_they_stay
 from dedup.members import Member, View, seen_by, way_back, what_is_missing
 from dedup.places import NOT_ARCHIVED, NOWHERE, Places
 from dedup.quality import Details, read_details
-from dedup.resaving import how_they_were_made, may_be_cut_from
+from dedup.resaving import how_they_were_made, may_be_cut_from, show_no_more
 from dedup.safeguards import why_it_stays
 from dedup.tones import is_toned
-from dedup.traces import is_laid_alike, shows_no_more
+from dedup.traces import is_laid_alike
 from dedup.workers import Lost
 
 if TYPE_CHECKING:
     from dedup.embeddings import Embeddings
     from dedup.verification import Match, Verifier
 
-MADE = "how made"  # a fact's kind
+MADE, ENLARGED = "how made", "enlarged"  # kinds of facts
 AS_NEAR = 1e-4  # difference of cosine distances that says nothing
 
 
@@ -123,19 +123,34 @@ class Pairs:
 
     def is_enlarged(self, larger: int, smaller: int) -> bool:
         """Whether the larger of two matched files shows no more detail than the smaller; then it may go for it."""
-        view, match = self.view(smaller, larger), self._match(smaller, larger)
         if (larger, smaller) not in self._enlarged:
-            paths = self.paths[larger], self.paths[smaller]
-            known = view is not None and match is not None
-            self._enlarged[larger, smaller] = known and self._shows_no_more(*paths, view.resolution, match.transform)
-            self._members.pop((larger, smaller), None)
+            self.enlarge_all([(larger, smaller)])
         return self._enlarged[larger, smaller]
 
-    def _shows_no_more(self, larger: Path, smaller: Path, resolution: float, transform: Sequence[float] | None) -> bool:
-        of_source = 1 / max(resolution, 1e-6), transform
-        return self._facts.of(
-            "enlarged", lambda: bool(shows_no_more(larger, smaller, *of_source)), larger, smaller, given=of_source
-        )
+    def enlarge_all(self, pairs: Iterable[tuple[int, int]]) -> None:
+        """Find what `is_enlarged` tells of many pairs (larger, smaller) at once, in parallel."""
+        new = [pair for pair in dict.fromkeys(pairs) if pair not in self._enlarged]
+        jobs = {}
+        for larger, smaller in new:
+            view, match = self.view(smaller, larger), self._match(smaller, larger)
+            if view is not None and match is not None:
+                given = 1 / max(view.resolution, 1e-6), match.transform
+                jobs[larger, smaller] = self.paths[larger], self.paths[smaller], *given
+        found = self._found_of(ENLARGED, jobs, show_no_more)
+        self._enlarged.update({pair: bool(found.get(pair)) for pair in new})
+        for pair in new:
+            self._members.pop(pair, None)
+
+    def _found_of(self, kind: str, jobs: dict[tuple[int, int], tuple], find: Callable) -> dict[tuple[int, int], Any]:
+        """Facts of pairs, remembered or found in parallel; a job is both paths, and what else decides the fact."""
+        given = {pair: {"given": job[2:]} if job[2:] else {} for pair, job in jobs.items()}
+        known = {pair: self._facts.recall(kind, *job[:2], **given[pair]) for pair, job in jobs.items()}
+        left = [pair for pair, fact in known.items() if fact is None]
+        for pair, fact in zip(left, find([jobs[pair] for pair in left], self._workers), strict=True):
+            if not isinstance(fact, Lost):
+                known[pair] = fact
+                self._facts.keep(kind, fact, *jobs[pair][:2], **given[pair])
+        return known
 
     def how_made(self, finer: int, coarser: int) -> str:
         """How the less compressed of two matched files was made from the other; see `traces.how_made`."""
@@ -152,12 +167,7 @@ class Pairs:
             is_known = finer.step or finer.lossless  # how it was compressed
             if is_known and coarser.step and self.are_laid_alike(*pair):
                 jobs[pair] = self.paths[pair[0]], self.paths[pair[1]]
-        made = {pair: self._facts.recall(MADE, *paths) for pair, paths in jobs.items()}
-        left = [pair for pair, fact in made.items() if fact is None]
-        for pair, fact in zip(left, how_they_were_made([jobs[pair] for pair in left], self._workers), strict=True):
-            if not isinstance(fact, Lost):
-                made[pair] = fact
-                self._facts.keep(MADE, fact, *jobs[pair])
+        made = self._found_of(MADE, jobs, how_they_were_made)
         self._made.update({pair: made.get(pair) or "" for pair in new})
 
     def are_laid_alike(self, one: int, other: int) -> bool:

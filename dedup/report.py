@@ -6,21 +6,20 @@ clusters  ->  output_dir/clusters_001.png, ..., output_dir/clusters.csv; pairs t
 from __future__ import annotations
 
 import csv
-import gc
 import io
 import os
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from tqdm import tqdm
 
-from dedup.figures import read_mark
+from dedup.canvas import read_mark
 from dedup.grid import layout, plot_cluster_grid
 from dedup.lettering import count_of, escape, format_bytes, relative_path, unescape
 from dedup.memory import code_tag
-from dedup.plots import plot_distance_histogram, plot_k_distances
 from dedup.workers import Lost, run_jobs
 
 if TYPE_CHECKING:
@@ -33,8 +32,6 @@ __all__ = [
     "format_bytes",
     "paginate",
     "plot_cluster_grid",
-    "plot_distance_histogram",
-    "plot_k_distances",
     "unescape",
     "write_report",
     "write_similar",
@@ -55,6 +52,7 @@ def write_report(
     max_pages: int = MAX_PAGES,
     contents: Mapping[Path, bytes] | None = None,
     num_workers: int = 0,
+    thumbnails: Mapping[Path, Path] = MappingProxyType({}),
 ) -> list[Path]:
     """Write the clusters as pages of pictures and as a table; the same clusters give the same bytes.
 
@@ -67,6 +65,7 @@ def write_report(
     max_pages : pages drawn at most; the last says how many clusters they leave out, the table has them all
     contents : digests of files; a page that shows what it showed in an earlier run is left as it is
     num_workers : processes that draw; 0 = this one. A page that takes one down is left out
+    thumbnails : smaller copies, by path, of files that need not be read to be drawn
 
     Returns
     -------
@@ -84,12 +83,15 @@ def write_report(
     for number, (page, path) in enumerate(zip(drawn, written, strict=True), start=1):
         is_cut = number == len(drawn) < len(pages)
         note = _left_out(sum(map(len, drawn)), len(clusters)) if is_cut else ""
-        shows = _what_is_shown(page, images_dir, note, contents or {})
+        paths = [member.path for cluster in page for member in (cluster.keeper, *cluster.members)]
+        small = {each: thumbnails[each] for each in paths if each in thumbnails}
+        held = [((contents or {}).get(each), each in small) for each in paths]
+        shows = _what_is_shown(page, images_dir, note, held)
         if not shows or read_mark(path) != shows:
-            jobs.append((page, images_dir, note, shows, path))
+            jobs.append((page, images_dir, note, shows, path, small))
     done = run_jobs(_draw_page, jobs, num_workers if len(jobs) > 1 else 0, time_limit=PAGE_TIME)
     bar = tqdm(jobs, desc="3/3 Drawing", unit="page", disable=not progress)
-    lost = [job[-1] for job, found in zip(bar, done, strict=True) if isinstance(found, Lost)]
+    lost = [job[4] for job, found in zip(bar, done, strict=True) if isinstance(found, Lost)]
     written = [path for path in written if path not in lost]
     written.append(output_dir / "clusters.csv")
     replace_file(written[-1], clusters_table(clusters, images_dir).encode())
@@ -99,17 +101,22 @@ def write_report(
     return written
 
 
-def _draw_page(job: tuple[Sequence[Cluster], Path, str, str, Path]) -> None:
-    page, images_dir, note, shows, path = job
-    replace_file(path, plot_cluster_grid(page, images_dir, note=note).png(shows))
-    gc.collect()  # figures refer to themselves, and would pile up
+def _draw_page(job: tuple[Sequence[Cluster], Path, str, str, Path, Mapping[Path, Path]]) -> None:
+    page, images_dir, note, shows, path, thumbnails = job
+    replace_file(path, plot_cluster_grid(page, images_dir, note=note, thumbnails=thumbnails).png(shows))
 
 
-def _what_is_shown(page: Sequence[Cluster], images_dir: Path, note: str, contents: Mapping[Path, bytes]) -> str:
-    """Digest of all that a page is drawn from; empty if the content of a file is not known."""
-    held = [contents.get(member.path) for cluster in page for member in (cluster.keeper, *cluster.members)]
-    drawn_by = ("decoding", "figures", "grid", "insets", "lettering"), ("matplotlib", "numpy", "pillow", "pillow-heif")
-    return code_tag(*drawn_by, page, str(images_dir), note, held).hex() if all(held) else ""
+def _what_is_shown(
+    page: Sequence[Cluster], images_dir: Path, note: str, held: Sequence[tuple[bytes | None, bool]]
+) -> str:
+    """Digest of all that a page is drawn from; empty if the content of a file is not known.
+
+    held : of each file the content, and whether it is drawn from its thumbnail
+    """
+    drawn_by = ("canvas", "decoding", "grid", "insets", "lettering", "pictures", "thumbnails")
+    packages = "matplotlib", "numpy", "opencv-python", "pillow", "pillow-heif"
+    is_known = all(content for content, _ in held)
+    return code_tag(drawn_by, packages, page, str(images_dir), note, held).hex() if is_known else ""
 
 
 def write_similar(pairs: Iterable[tuple[Path, Path, float]], images_dir: Path, path: Path) -> None:

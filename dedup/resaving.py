@@ -6,36 +6,24 @@ that comes out to the last pixel was made from these pixels; if another encoder 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from io import BytesIO
 from pathlib import Path
-from typing import NamedTuple
 
 import cv2
 import numpy as np
 from PIL import Image
-from PIL.JpegImagePlugin import get_sampling
 
-from dedup.decoding import load_image
 from dedup.quality import read_details
-from dedup.safeguards import open_header
-from dedup.traces import how_made, read_plane
+from dedup.traces import SIDE, Corner, how_made, read_plane, shows_no_more
 from dedup.workers import START_METHOD, Lost, run_jobs
 
 MANY = 12  # pairs that are worth processes of their own
-FIRST, SIDE = 128, 1024  # px that are saved again along each side: whole blocks, those of subsampled colours too
+FIRST = 128  # px that are saved again first along each side: whole blocks, those of subsampled colours too
 BESIDE = 2  # px at the edges, where colours depend on what was cut away
 REACH = 8  # px from where a part should be in the whole
 TILE, MOST = 64, 90  # px of the places where they are compared; the percentile of their errors that counts
 BY_CHANCE, ROUNDING = 2.0, 1.0  # ratio, and difference, of mean squared errors that say nothing
-
-
-class _Corner(NamedTuple):
-    """The upper left of a picture. tables, sampling : of its JPEG, no tables where it is none"""
-
-    picture: Image.Image
-    tables: dict[int, list[int]]
-    sampling: int
 
 
 def how_they_were_made(pairs: Sequence[tuple[Path, Path]], num_workers: int) -> Iterator[str | Lost]:
@@ -43,7 +31,20 @@ def how_they_were_made(pairs: Sequence[tuple[Path, Path]], num_workers: int) -> 
 
     num_workers : processes, where there are enough pairs; 0 = this one
     """
-    return run_jobs(_how_made, pairs, num_workers if START_METHOD == "fork" and len(pairs) >= MANY else 0)
+    return _run(_how_made, pairs, num_workers)
+
+
+def show_no_more(jobs: Sequence[tuple[Path, Path, float, Sequence[float]]], num_workers: int) -> Iterator[bool | Lost]:
+    """`traces.shows_no_more` of many pairs; num_workers as above."""
+    return _run(_shows_no_more, jobs, num_workers)
+
+
+def _run(function: Callable, jobs: Sequence, num_workers: int) -> Iterator:
+    return run_jobs(function, jobs, num_workers if START_METHOD == "fork" and len(jobs) >= MANY else 0)
+
+
+def _shows_no_more(job: tuple[Path, Path, float, Sequence[float]]) -> bool:
+    return bool(shows_no_more(*job))
 
 
 def _how_made(pair: tuple[Path, Path]) -> str:
@@ -62,7 +63,7 @@ def saved_from(copy: Path, source: Path) -> bool:
     Of traces of saving again, which both leave where a picture went back to its own earlier steps, this tells apart.
     """
     try:
-        first, second = _corner(copy), _corner(source)
+        first, second = (read_plane(path).corner for path in (copy, source))
         return _becomes(second, first) and not _becomes(first, second)
     except Exception:  # decoders raise nearly everything on odd files
         return False
@@ -101,15 +102,7 @@ def may_be_cut_from(part: Path, whole: Path, transform: Sequence[float]) -> bool
     return bool(np.percentile(tiles, MOST) <= BY_CHANCE * np.mean(planes[0].table ** 2) / 12 + ROUNDING)
 
 
-def _corner(path: Path) -> _Corner:
-    with open_header(path) as image:
-        tables = getattr(image, "quantization", None) or {}
-        sampling, mode = (get_sampling(image), image.mode) if tables else (-1, "RGB")
-    picture = load_image(path).convert("L" if mode == "L" else "RGB")
-    return _Corner(picture.crop((0, 0, min(picture.width, SIDE), min(picture.height, SIDE))), tables, sampling)
-
-
-def _becomes(source: _Corner, copy: _Corner) -> bool:
+def _becomes(source: Corner, copy: Corner) -> bool:
     """Whether the source's pixels, saved as the copy was, are the copy's; in a small corner first."""
     for side in (FIRST, SIDE):
         again, wanted = (each.crop((0, 0, *np.minimum(each.size, side))) for each in (source.picture, copy.picture))

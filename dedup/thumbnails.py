@@ -17,6 +17,7 @@ from PIL import Image
 from tqdm import tqdm
 
 from dedup.decoding import UnreadableImage, digest_of, load_image
+from dedup.pictures import shrink
 from dedup.places import THUMBNAIL
 from dedup.workers import run_jobs
 
@@ -88,10 +89,10 @@ def _digest(path: Path) -> str:
 
 def _save(image: Image.Image, path: Path) -> None:
     """Write a thumbnail so that it is there whole or not at all, also when several processes write it."""
-    image.thumbnail((SIDE, SIDE), Image.Resampling.LANCZOS)
+    small = Image.fromarray(shrink(image, SIDE))
     unfinished = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
-        image.save(unfinished, "JPEG", quality=QUALITY)
+        small.save(unfinished, "JPEG", quality=QUALITY)
         os.replace(unfinished, path)
     finally:
         with contextlib.suppress(FileNotFoundError):

@@ -13,6 +13,7 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 from PIL import Image
+from PIL.JpegImagePlugin import get_sampling
 
 from dedup.decoding import ORIENTATION, load_image
 from dedup.quality import ZIGZAG, luminance_table
@@ -21,6 +22,7 @@ from dedup.safeguards import open_header
 SIDE = 1024  # px of a picture that are looked at for traces, along each side
 ALIKE = 0.02  # largest change in a transform of unit coordinates that moves nothing
 ROUNDED = 2.0  # least step of a DCT coefficient that colour conversion and rounding to 8 bits leave to be seen
+LOWEST = 1 + max(map(max, ZIGZAG))  # frequencies down and across that tell how a picture was made
 LEAST_OF_BLOCK, LEAST_BLOCKS = 4, 50  # coefficients of a block, and such blocks, that tell how a picture was made
 TOLD = 0.92  # chance up to which the two can be told apart
 EDITED = 0.075  # share of coefficients that are farther apart than two quantisations bring them
@@ -31,17 +33,27 @@ NOTHING_NEW = 0.12  # energy of what a picture twice as large adds, as a share o
 ENLARGING = (cv2.INTER_NEAREST, cv2.INTER_NEAREST_EXACT, cv2.INTER_LINEAR, cv2.INTER_CUBIC, cv2.INTER_LANCZOS4)
 
 
+class Corner(NamedTuple):
+    """The upper left of a picture, SIDE px or less. tables, sampling : of its JPEG, no tables where it is none"""
+
+    picture: Image.Image
+    tables: dict[int, list[int]]
+    sampling: int
+
+
 class Plane(NamedTuple):
     """The luminance of a picture that is stored upright, and a JPEG's luminance table.
 
     grey : (h, w) uint8
     chroma : mean distance of its colours from grey, in levels
     table : (8, 8) float32, zeros where there is none
+    corner : of the picture in its colours
     """
 
     grey: np.ndarray
     chroma: float
     table: np.ndarray
+    corner: Corner
 
 
 def read_plane(path: Path) -> Plane | None:
@@ -57,13 +69,23 @@ def _read_plane(path: Path, mtime_ns: int) -> Plane | None:
     """The same; `mtime_ns`, the file's, makes a change be seen."""
     try:
         with open_header(path) as image:
-            if image.getexif().get(ORIENTATION, 1) != 1:
+            if image.format != "PNG" and _is_turned(image):  # a PNG would be decoded to tell
                 return None
-            table = luminance_table(image)
-        luminance, *colours = load_image(path).convert("YCbCr").split()
+            table, tables = luminance_table(image), getattr(image, "quantization", None) or {}
+            sampling, mode = (get_sampling(image), image.mode) if tables else (-1, "RGB")
+        picture = load_image(path)
+        if _is_turned(picture):
+            return None
+        luminance, *colours = picture.convert("YCbCr").split()
     except Exception:
         return None
-    return Plane(np.asarray(luminance), _chroma(colours), table)
+    corner = picture.crop((0, 0, min(picture.width, SIDE), min(picture.height, SIDE)))
+    corner = corner.convert("L") if mode == "L" else corner
+    return Plane(np.asarray(luminance), _chroma(colours), table, Corner(corner, tables, sampling))
+
+
+def _is_turned(image: Image.Image) -> bool:
+    return image.getexif().get(ORIENTATION, 1) != 1
 
 
 def is_laid_alike(transform: Sequence[float] | None) -> bool:
@@ -96,11 +118,11 @@ def how_made(copy: Plane, source: Plane) -> str:
     """
     if not copy.table.any() and copy.chroma == source.chroma and np.array_equal(copy.grey, source.grey):
         return "saved again"  # no compression of another picture ends in just these pixels
-    first, second = (_coefficients(plane.grey[:SIDE, :SIDE]) for plane in (source, copy))  # (blocks, 8, 8)
-    away, foretold, chance, kept, foreseen = np.zeros((5, len(first)))
+    first, second = (_coefficients(plane.grey[:SIDE, :SIDE], LOWEST) for plane in (source, copy))
+    away, foretold, chance, kept, foreseen = np.zeros((5, first.shape[0] * first.shape[2]))
     for place in (place for place in ZIGZAG if source.table[place] > 0):
         step, own = source.table[place], max(copy.table[place], ROUNDED)
-        before, after = first[(..., *place)], second[(..., *place)]
+        before, after = (each[:, place[0], :, place[1]].ravel() for each in (first, second))
         here = np.abs(before) > step / 2  # what was quantised to zero may have lost less than a step
         away += here * (np.abs(after - before) > (step + copy.table[place]) / 2 + ROUNDED)
         sharp = here & (np.abs(before / own % 1 - 0.5) > ROUNDED / 3 / own) if copy.table[place] else here
@@ -143,8 +165,8 @@ def enlarged(large: Plane, small: Plane) -> bool:
         if own < FLAT:
             continue
         real = large.grey[window].astype(np.float32)
-        beyond = min(_energy(_finer_than(real - _compressed(each[window], large), scale)) for each in made)
-        if beyond >= NOTHING_NEW * (2 / scale) ** 1.5 * own:  # the finer, the less there is in any photo
+        most = NOTHING_NEW * (2 / scale) ** 1.5 * own  # the finer, the less there is in any photo
+        if all(_energy(_finer_than(real - _compressed(each[window], large), scale)) >= most for each in made):
             return False
         told = True
     return told
@@ -173,10 +195,10 @@ def _compressed(grey: np.ndarray, like: Plane) -> np.ndarray:
     if not like.table.any():
         return grey
     height, width = (side // 8 * 8 for side in grey.shape)
-    steps = np.maximum(like.table, 1)
+    steps = np.maximum(like.table, 1)[:, None]  # (8, 1, 8)
     whole = grey.copy()
-    blocks = np.rint(_coefficients(grey) / steps) * steps
-    whole[:height, :width] = np.clip(_from_coefficients(blocks, height, width), 0, 255)
+    coefficients = np.rint(_coefficients(grey) / steps) * steps
+    whole[:height, :width] = np.clip(_from_coefficients(coefficients), 0, 255)
     return whole
 
 
@@ -192,24 +214,36 @@ _WAVES = [[np.cos((2 * x + 1) * u * np.pi / 16) for x in range(8)] for u in rang
 _DCT = np.array(_WAVES) * np.array([0.125**0.5] + [0.5] * 7)[:, None]  # orthonormal
 
 
-def _coefficients(grey: np.ndarray) -> np.ndarray:
-    """Discrete cosine transform of each whole block, (blocks, 8, 8), as a JPEG quantises it."""
+def _coefficients(grey: np.ndarray, most: int = 8) -> np.ndarray:
+    """Discrete cosine transform of each whole block as a JPEG quantises it, (rows of blocks, most, columns, most).
+
+    most : frequencies down and across, the lowest
+    """
+    levels = _blocks(grey) - 128.0
+    down = _DCT[:most] @ levels.reshape(len(levels), 8, -1)  # matrices so small that BLAS starts no threads
+    return down.reshape(len(levels), most, -1, 8) @ _DCT[:most].T
+
+
+def _from_coefficients(coefficients: np.ndarray) -> np.ndarray:
+    rows, _, columns, _ = coefficients.shape
+    down = _DCT.T @ coefficients.reshape(rows, 8, -1)
+    return (down.reshape(rows, 8, columns, 8) @ _DCT).reshape(8 * rows, 8 * columns) + 128
+
+
+def _blocks(grey: np.ndarray) -> np.ndarray:
+    """Whole blocks of a picture: (rows of blocks, 8, columns of them, 8)."""
     height, width = (side // 8 for side in grey.shape)
-    blocks = grey[: 8 * height, : 8 * width].reshape(height, 8, width, 8).swapaxes(1, 2).reshape(-1, 8, 8) - 128.0
-    return _DCT @ blocks @ _DCT.T
+    return grey[: 8 * height, : 8 * width].reshape(height, 8, width, 8)
 
 
 def _clipped(grey: np.ndarray) -> np.ndarray:
     """Of each block, (blocks,) bool, whether black or white may have cut off what quantisation made of it."""
-    height, width = (side // 8 for side in grey[:SIDE, :SIDE].shape)
-    blocks = grey[: 8 * height, : 8 * width].reshape(height, 8, width, 8).swapaxes(1, 2).reshape(-1, 64)
-    return (blocks.min(axis=1) == 0) | (blocks.max(axis=1) == 255)
-
-
-def _from_coefficients(blocks: np.ndarray, height: int, width: int) -> np.ndarray:
-    grey = (_DCT.T @ blocks @ _DCT + 128).reshape(height // 8, width // 8, 8, 8)
-    return grey.swapaxes(1, 2).reshape(height, width)
+    blocks = _blocks(grey[:SIDE, :SIDE])
+    lowest, highest = blocks.min(axis=1).min(axis=-1), blocks.max(axis=1).max(axis=-1)
+    return ((lowest == 0) | (highest == 255)).ravel()
 
 
 def _chroma(colours: list[Image.Image]) -> float:
-    return float(np.mean([np.abs(np.asarray(each, np.int16) - 128).mean() for each in colours]))
+    """Mean distance from the middle level."""
+    away = np.abs(np.arange(256) - 128)
+    return float(np.mean([away @ each.histogram() / (each.width * each.height) for each in colours]))

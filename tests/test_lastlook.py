@@ -110,3 +110,18 @@ def test_what_is_too_coarse_to_be_told_from_another_shot_stays(tmp_path):
     whole = tuple(np.eye(3).ravel().tolist())
     tiny, small = why_they_stay([(path, paths[-1], whole, True) for path in paths[:2]], num_workers=0)
     assert tiny == "is too small or too blurred to tell what it shows" and small == ""
+
+
+@pytest.mark.parametrize("size", [0, 0.03, 0.06, 0.2])
+@pytest.mark.parametrize("name", ["coffee.png", "china.jpg", "coins.png"])
+def test_nothing_is_unlike_outside_of_the_part_that_is_looked_at_closely(name, size):
+    image = photo(name, 399)
+    pictures = (image, moved(image, size) if size else image.rotate(1))
+    own, kept = (cv2.GaussianBlur(np.float32(picture.convert("L")), (0, 0), 1) for picture in pictures)
+    inner = np.zeros(own.shape, np.uint8)
+    inner[20:-20, 20:-20] = 1
+    unlike = lastlook._unlike(own, kept) & (inner > 0)
+    around = lastlook._where_unlike(own, kept, inner)
+    assert (around is not None) or not unlike.any()
+    if around is not None:
+        assert (lastlook._unlike(own[around], kept[around]) & (inner[around] > 0)).sum() == unlike.sum()

@@ -16,6 +16,7 @@ from PIL import Image
 from scipy.sparse import csr_matrix
 
 from dedup import report
+from dedup.canvas import Canvas
 from dedup.grid import HIGHEST, SIDE, layout, plot_cluster_grid
 from dedup.insets import insets
 from dedup.lettering import drawable, escape, format_bytes, relative_path, shorten, text_width, unescape, wrap
@@ -62,8 +63,8 @@ def pixels(figure):
     return np.asarray(Image.open(io.BytesIO(figure.png())).convert("RGB")).astype(int)
 
 
-def words(figure):
-    return [text.get_text() for text in figure.axes[0].texts]
+def words(drawn):
+    return drawn.words if isinstance(drawn, Canvas) else [text.get_text() for text in drawn.axes[0].texts]
 
 
 def has_color(image, color):
@@ -393,3 +394,17 @@ def test_frames_and_what_decided_are_drawn(tmp_path):
     assert has_color(pixels(figure)[40:220, 40:200], (0xB9, 0x4A, 0x00))
     plain = plot_cluster_grid([replace(cluster, members=(replace(cluster.members[0], place=()),))], tmp_path)
     assert not has_color(pixels(plain)[40:220, 40:200], (0xB9, 0x4A, 0x00))
+
+
+def test_a_page_is_drawn_from_thumbnails_and_from_the_files_where_they_can_not_be_read(tmp_path):
+    save(tmp_path / "a.png", color="red"), save(tmp_path / "b.png", color="red")
+    small = {tmp_path / "a.png": save(tmp_path / "small.jpg", color="lime"), tmp_path / "b.png": tmp_path / "gone.jpg"}
+    cluster = cluster_of(["a.png", "b.png"], tmp_path)
+    first, second = np.split(pixels(plot_cluster_grid([cluster], tmp_path, thumbnails=small)), [216], axis=1)
+    assert has_color(first, (0, 255, 0)) and not has_color(first, (255, 0, 0))
+    assert has_color(second, (255, 0, 0)) and not has_color(second, (0, 255, 0))
+    held = {path: path.name.encode() for path in small}
+    page, _ = write_report([cluster], tmp_path, tmp_path / "out", False, contents=held, thumbnails=small)
+    before = page.read_bytes()
+    write_report([cluster], tmp_path, tmp_path / "out", False, contents=held)
+    assert page.read_bytes() != before  # it is not taken for the same page

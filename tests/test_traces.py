@@ -1,9 +1,11 @@
 """Traces: pictures enlarged, saved again, edited and compressed, each told from the others and from its contrary."""
 
+import cv2
 import numpy as np
 import pytest
 from PIL import Image, ImageFilter, ImageOps
 
+from dedup import traces
 from dedup.quality import read_details
 from dedup.resaving import may_be_cut_from, saved_from
 from dedup.tones import is_toned
@@ -206,8 +208,20 @@ def test_a_header_tells_of_loss_and_metadata(save, tmp_path):
     assert read_details(tmp_path / "missing.jpg").bits == 0
 
 
-def test_a_picture_that_is_turned_when_shown_has_no_plane(save):
+@pytest.mark.parametrize("quality", [90, None])
+def test_a_picture_that_is_turned_when_shown_has_no_plane(save, quality):
     exif = Image.Exif()
     exif[0x0112] = 6
-    assert read_plane(save(photo(), "turned", 90, exif=exif)) is None
-    assert read_plane(save(photo(), "upright", 90)) is not None
+    assert read_plane(save(photo(), "turned", quality, exif=exif)) is None
+    assert read_plane(save(photo(), "upright", quality)) is not None
+
+
+def test_coefficients_are_those_of_each_block():
+    grey = np.asarray(photo(size=(30, 21)).convert("L"))
+    found = traces._coefficients(grey)
+    assert found.shape == (2, 8, 3, 8)
+    for row, column in np.ndindex(2, 3):
+        block = np.float32(grey[8 * row : 8 * row + 8, 8 * column : 8 * column + 8]) - 128
+        assert found[row, :, column] == pytest.approx(cv2.dct(block), abs=1e-3)
+    assert traces._coefficients(grey, 3) == pytest.approx(found[:, :3, :, :3])
+    assert traces._from_coefficients(found) == pytest.approx(grey[:16, :24])
