@@ -170,7 +170,7 @@ def _to_rgb(image: Image.Image) -> Image.Image:
     if image.mode[0] in "IF":
         image = _to_eight_bits(image)
     if not image.has_transparency_data:
-        return image.convert("RGB")
+        return image if image.mode == "RGB" else image.convert("RGB")
     flat = _flatten(image, "white")
     if min(low for low, _ in flat.getextrema()) > NEARLY_WHITE:  # white on nothing would show nothing
         return _flatten(image, "black")

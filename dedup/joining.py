@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
-from scipy.cluster.hierarchy import DisjointSet
 from scipy.sparse import csr_matrix
 from scipy.sparse.csgraph import connected_components
 from tqdm import tqdm
@@ -76,15 +75,17 @@ def without_bridges(edges: list[Edge], matches: Mapping[tuple[int, int], Match],
     A part of it counts only where the largest of what it contains lies. If it has no copies of its own, and all such
     parts are joined with that one already, none counts: it comes with them as what contains them.
     """
-    largest: dict[int, tuple[float, int, np.ndarray]] = {}
-    for pair, match in matches.items():
+    largest: dict[int, tuple[float, int, np.ndarray]] = {}  # what a file contains: its share, row and place
+    for pair, match in sorted(matches.items()):
         if match.kind == "contains":
             outer, inner, place = _placed(pair, match)
             share = min(match.first_coverage, match.second_coverage)
-            largest[outer] = max(largest.get(outer, (0.0,)), (share, -inner, place), key=lambda found: found[:2])
+            if share > largest.get(outer, (0.0,))[0]:
+                largest[outer] = share, inner, place
     kept, parts = [], defaultdict(list)
     for edge in edges:
-        outer, part, place = _placed(edge[:2], match) if (match := matches[edge[:2]]).kind == "crop" else (-1, -1, None)
+        match = matches[edge[:2]]
+        outer, part, place = _placed(edge[:2], match) if match.kind == "crop" else (None, None, None)
         if outer not in largest:
             kept.append(edge)
         elif cv2.pointPolygonTest(largest[outer][2], place.mean(axis=0).tolist(), measureDist=False) >= 0:
@@ -92,7 +93,7 @@ def without_bridges(edges: list[Edge], matches: Mapping[tuple[int, int], Match],
     groups = _groups(kept, n)
     sizes = np.bincount(groups)
     for outer, found in parts.items():
-        home = groups[-largest[outer][1]]
+        home = groups[largest[outer][1]]
         if sizes[groups[outer]] > 1 or any(groups[part] != home for _, part in found):
             kept += [edge for edge, _ in found]
     return kept
@@ -121,6 +122,8 @@ def _choose(verifier: Verifier, waiting: list[Edge], groups: np.ndarray, at_once
     Pairs are chosen as if each would join its groups, so that n files of one picture cost little more than n pairs;
     of two groups that did not join at first, `at_once` pairs, so that there are few rounds.
     """
+    from scipy.cluster.hierarchy import DisjointSet  # here, as it takes long to import
+
     tries: Counter = Counter()
     others: defaultdict[int, set[int]] = defaultdict(set)  # that a group was compared with
     sizes, groups = np.bincount(groups).tolist(), groups.tolist()
