@@ -1,11 +1,27 @@
 """Copies of every kind are confirmed, with the share and the place that either shows of the other."""
 
+import cv2
 import numpy as np
 import pytest
-from PIL import Image, ImageOps
+from PIL import Image, ImageDraw, ImageOps
 
 from dedup import samples
-from tests.confirmation_pictures import COPIES, PHOTOS, collage, cut, match, moved, paste_in, photo, screenshot, write
+from tests.confirmation_pictures import (
+    COPIES,
+    PHOTOS,
+    collage,
+    cut,
+    joined,
+    jpeg,
+    match,
+    moved,
+    paste_in,
+    photo,
+    screenshot,
+    write,
+)
+
+GRAIN = 16  # grey levels of noise, before it is blurred
 
 
 @pytest.mark.parametrize("edit", COPIES)
@@ -17,6 +33,31 @@ def test_edited_copies_are_copies(name, edit):
     assert found.first_coverage > 0.85 and found.second_coverage > 0.8
     if edit not in ("caption", "sticker"):
         assert found.first_coverage > 0.95 and found.second_coverage > 0.93
+
+
+def on_a_table(place=(90, 70), seed=0):
+    """A small cup on a table of fine grain, which compression takes away."""
+    rng = np.random.default_rng(seed)
+    grain = cv2.GaussianBlur(rng.normal(0, 1, (225, 300)), (0, 0), 1)[..., None]
+    down, across = np.mgrid[:1:225j, :1:300j]
+    table = np.stack([150 + 30 * across - 20 * down, 110 + 20 * across, 70 + 10 * down], axis=-1) + GRAIN * grain
+    page, cup = Image.fromarray(table.clip(0, 255).astype(np.uint8)), photo("coffee.png", 110)
+    shape = Image.new("L", cup.size)
+    ImageDraw.Draw(shape).ellipse((2, 2, cup.width - 3, cup.height - 3), fill=255)
+    page.paste(cup, place, shape)
+    return page
+
+
+@pytest.mark.parametrize("edit", [lambda image: jpeg(samples._scale(image, 0.5), 20), lambda image: jpeg(image, 12)])
+def test_a_copy_without_the_grain_of_its_original_is_a_copy(edit):
+    image = on_a_table()
+    assert match(image, edit(image)).kind == "copy"
+
+
+@pytest.mark.parametrize("place", [(93, 72), (96, 74), (90, 76)])
+def test_a_thing_that_has_moved_on_a_table_is_no_copy(place):
+    found = match(on_a_table(), on_a_table(place, seed=1))
+    assert not joined(found)
 
 
 TURNS = {  # where (0, 0) and (1, 0) go
