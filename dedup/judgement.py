@@ -91,9 +91,9 @@ def confirmed(overlay: Overlay, graphic: bool, edge: float, breaks: float, turn:
 
 
 def lost_grain(overlay: Overlay, frame: Frame) -> bool:
-    """Whether all that is to be seen agrees, corner on corner, but for a faint grain that compression took: grass, wood.
+    """Whether all that is to be seen agrees, corner on corner, but for a faint grain that compression took.
 
-    In most blocks such a grain is all the fine detail there is, and weighs more than what anybody sees.
+    In most blocks such a grain, of grass or wood, is all the detail there is, and weighs more than what anybody sees.
     """
     corners = outline(frame.transform)
     if np.abs(corners - np.round(corners)).max() > NO_MOVE or overlay.blocks < LEAST_BLOCKS:
