@@ -17,9 +17,9 @@ from PIL import Image
 from PIL.JpegImagePlugin import get_sampling
 
 from dedup.decoding import load_image
-from dedup.quality import read_details
+from dedup.quality import ZIGZAG, read_details
 from dedup.safeguards import open_header
-from dedup.traces import how_made, read_plane
+from dedup.traces import LEAST_BLOCKS, LEAST_OF_BLOCK, ROUNDED, clipped, coefficients, how_made, read_plane
 from dedup.workers import START_METHOD, Lost, run_jobs
 
 MANY = 12  # pairs that are worth processes of their own
@@ -28,6 +28,8 @@ BESIDE = 2  # px at the edges, where colours depend on what was cut away
 REACH = 8  # px from where a part should be in the whole
 TILE, MOST = 64, 90  # px of the places where they are compared; the percentile of their errors that counts
 BY_CHANCE, ROUNDING = 2.0, 1.0  # ratio, and difference, of mean squared errors that say nothing
+COARSE = 4.0  # least step that tells where in it a coefficient was
+INNER, BEYOND = 0.55, 0.2  # share of coefficients that were in the inner half of a step, outside it: at most, of a cut
 
 
 class _Corner(NamedTuple):
@@ -69,10 +71,10 @@ def saved_from(copy: Path, source: Path) -> bool:
 
 
 def may_be_cut_from(part: Path, whole: Path, transform: Sequence[float]) -> bool:
-    """Whether a part differs from the whole by no more than saving it did; also where that can't be told.
+    """Whether a part differs from the whole just as saving it made it differ; also where that can't be told.
 
-    Steps of a mean square s leave a mean squared error of at most s / 12, and what was saved from the part differs by
-    its own, coarser steps.
+    Steps of a mean square s leave a mean squared error of at most s / 12, and each coefficient somewhere in the step
+    that it was rounded to. What was made from the part, and saved, is near the middle of it, or anywhere.
 
     Parameters
     ----------
@@ -83,7 +85,7 @@ def may_be_cut_from(part: Path, whole: Path, transform: Sequence[float]) -> bool
         return True
     grey, other = (plane.grey for plane in planes)
     size = np.array(grey.shape[::-1])
-    left = np.maximum(size - SIDE, 0) // 2
+    left = np.maximum(size - SIDE, 0) // 16 * 8  # on its blocks
     unit = np.float32([left, left + [1, 0], left + [0, 1]]) / size
     found = cv2.perspectiveTransform(unit[None], np.reshape(transform, (3, 3)))[0] * other.shape[::-1]
     turn = np.rint(found[1:] - found[0]).T  # (2, 2), a step of a px for each side
@@ -96,9 +98,29 @@ def may_be_cut_from(part: Path, whole: Path, transform: Sequence[float]) -> bool
     beyond = width + 2 * REACH, height + 2 * REACH
     around = cv2.warpAffine(other, lay, beyond, flags=flags, borderMode=cv2.BORDER_REPLICATE)
     x, y = cv2.minMaxLoc(cv2.matchTemplate(around, window, cv2.TM_SQDIFF))[2]
-    errors = np.square(np.float32(window) - around[y : y + height, x : x + width])
+    same = around[y : y + height, x : x + width]
+    errors = np.square(np.float32(window) - same)
     tiles = cv2.resize(errors, (-(-width // TILE), -(-height // TILE)), interpolation=cv2.INTER_AREA)
-    return bool(np.percentile(tiles, MOST) <= BY_CHANCE * np.mean(planes[0].table ** 2) / 12 + ROUNDING)
+    is_near = np.percentile(tiles, MOST) <= BY_CHANCE * np.mean(planes[0].table ** 2) / 12 + ROUNDING
+    return bool(is_near and _may_be_rounded(window, same, planes[0].table))
+
+
+def _may_be_rounded(part: np.ndarray, whole: np.ndarray, table: np.ndarray) -> bool:
+    """Whether the part's coefficients may be the whole's, rounded to the steps of a table; also where none tell."""
+    first, second = coefficients(part), coefficients(whole)  # (blocks, 8, 8)
+    kept, inner, beyond = np.zeros((3, len(first)))
+    for place in (place for place in ZIGZAG if table[place] >= COARSE):
+        step, before = table[place], first[(..., *place)]
+        here, away = np.abs(before) > step / 2, np.abs(second[(..., *place)] - before)
+        kept += here
+        inner += here & (away < step / 4)
+        beyond += here & (away > (step + ROUNDED) / 2)
+    told = (kept >= LEAST_OF_BLOCK) & ~(clipped(part) | clipped(whole))
+    if told.sum() < LEAST_BLOCKS:
+        return True
+    shares = np.sort([values[told] / kept[told] for values in (inner, beyond)], axis=1)
+    middle = shares[:, len(shares[0]) // 4 : -(len(shares[0]) // 4)].mean(axis=1)  # some blocks show something else
+    return bool(middle[0] <= INNER and middle[1] <= BEYOND)
 
 
 def _corner(path: Path) -> _Corner:

@@ -96,7 +96,7 @@ def how_made(copy: Plane, source: Plane) -> str:
     """
     if not copy.table.any() and copy.chroma == source.chroma and np.array_equal(copy.grey, source.grey):
         return "saved again"  # no compression of another picture ends in just these pixels
-    first, second = (_coefficients(plane.grey[:SIDE, :SIDE]) for plane in (source, copy))  # (blocks, 8, 8)
+    first, second = (coefficients(plane.grey[:SIDE, :SIDE]) for plane in (source, copy))  # (blocks, 8, 8)
     away, foretold, chance, kept, foreseen = np.zeros((5, len(first)))
     for place in (place for place in ZIGZAG if source.table[place] > 0):
         step, own = source.table[place], max(copy.table[place], ROUNDED)
@@ -109,7 +109,7 @@ def how_made(copy: Plane, source: Plane) -> str:
         chance += sharp * min(own / step, 1)
         kept += here
         foreseen += sharp
-    unclipped = ~(_clipped(source.grey) | _clipped(copy.grey))
+    unclipped = ~(clipped(source.grey) | clipped(copy.grey))
     told = unclipped & (np.minimum(kept, foreseen) >= LEAST_OF_BLOCK)
     if told.sum() < LEAST_BLOCKS:
         return ""
@@ -175,8 +175,8 @@ def _compressed(grey: np.ndarray, like: Plane) -> np.ndarray:
     height, width = (side // 8 * 8 for side in grey.shape)
     steps = np.maximum(like.table, 1)
     whole = grey.copy()
-    blocks = np.rint(_coefficients(grey) / steps) * steps
-    whole[:height, :width] = np.clip(_from_coefficients(blocks, height, width), 0, 255)
+    blocks = np.rint(coefficients(grey) / steps) * steps
+    whole[:height, :width] = np.clip(_fromcoefficients(blocks, height, width), 0, 255)
     return whole
 
 
@@ -192,21 +192,21 @@ _WAVES = [[np.cos((2 * x + 1) * u * np.pi / 16) for x in range(8)] for u in rang
 _DCT = np.array(_WAVES) * np.array([0.125**0.5] + [0.5] * 7)[:, None]  # orthonormal
 
 
-def _coefficients(grey: np.ndarray) -> np.ndarray:
+def coefficients(grey: np.ndarray) -> np.ndarray:
     """Discrete cosine transform of each whole block, (blocks, 8, 8), as a JPEG quantises it."""
     height, width = (side // 8 for side in grey.shape)
     blocks = grey[: 8 * height, : 8 * width].reshape(height, 8, width, 8).swapaxes(1, 2).reshape(-1, 8, 8) - 128.0
     return _DCT @ blocks @ _DCT.T
 
 
-def _clipped(grey: np.ndarray) -> np.ndarray:
+def clipped(grey: np.ndarray) -> np.ndarray:
     """Of each block, (blocks,) bool, whether black or white may have cut off what quantisation made of it."""
     height, width = (side // 8 for side in grey[:SIDE, :SIDE].shape)
     blocks = grey[: 8 * height, : 8 * width].reshape(height, 8, width, 8).swapaxes(1, 2).reshape(-1, 64)
     return (blocks.min(axis=1) == 0) | (blocks.max(axis=1) == 255)
 
 
-def _from_coefficients(blocks: np.ndarray, height: int, width: int) -> np.ndarray:
+def _fromcoefficients(blocks: np.ndarray, height: int, width: int) -> np.ndarray:
     grey = (_DCT.T @ blocks @ _DCT + 128).reshape(height // 8, width // 8, 8, 8)
     return grey.swapaxes(1, 2).reshape(height, width)
 

@@ -178,6 +178,20 @@ def test_what_was_laid_on_a_larger_picture_was_not_cut_from_it(save, margin):
         assert may_be_cut_from(source, laid, part_of(larger.size, margin, 30, 256, 192)) != known
 
 
+@pytest.mark.parametrize("second", [65, 96])
+def test_where_in_its_steps_a_part_was_tells_whether_it_was_cut_out(save, second):
+    """Of two pictures that differ as little: anywhere in a step, or by what saving the larger one did."""
+    larger = Image.new("RGB", (256, 240), "white")
+    larger.paste(photo(), (0, 30))
+    whole = save(larger, "whole", second)
+    part = save(opened(whole).crop((0, 30, 256, 222)), "part", 80)
+    source = save(photo(), "source", 80)
+    larger.paste(opened(source), (0, 30))
+    place = part_of(larger.size, 0, 30, 256, 192)
+    assert may_be_cut_from(part, whole, place)
+    assert not may_be_cut_from(source, save(larger, "laid", second), place)
+
+
 @pytest.mark.parametrize("quality", [45, 90, None])
 def test_one_tone_laid_over_greys_is_known(save, quality):
     sepia = ImageOps.colorize(photo().convert("L"), (30, 15, 0), (255, 240, 205))
