@@ -6,10 +6,17 @@ import io
 from pathlib import Path
 
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
+from matplotlib.font_manager import FontProperties
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
+
+from dedup.fonts import font_families, pieces
+from dedup.glyphs import glyphs
+from dedup.lettering import text_advance
 
 # Blue and vermilion stay apart for every kind of colour blindness (Okabe & Ito, 2008); darkened to be read as text.
 BLUE, VERMILION = "#0068A8", "#B94A00"
@@ -36,6 +43,27 @@ class DrawnFigure(Figure):
 
     def _repr_png_(self) -> bytes:
         return self.png()
+
+
+def write(axes: Axes, x: float, y: float, text: str, size: float, color: str, **options) -> None:
+    """Write drawable text on axes whose unit is a px and whose y goes down; (x, y) is where its base line begins.
+
+    options : matplotlib's `ha` and `weight`, for text that fonts have
+    """
+    for piece, is_set in pieces(text):
+        if is_set:
+            weight = options.get("weight", "normal")
+            font = FontProperties(family=font_families(piece), size=size * 72 / DPI, weight=weight)
+            place = {"ha": options.get("ha", "left"), "va": "baseline"}
+            axes.text(x, y, piece, color=color, fontproperties=font, parse_math=False, zorder=3, **place)
+        else:
+            opaque = glyphs(piece, size) / 255  # (height, width)
+            height, width = opaque.shape
+            picture = np.dstack([np.full((height, width, 3), to_rgb(color)), opaque])
+            left, bottom = round(x), round(y) + height // 4
+            extent = (left, left + width, bottom, bottom - height)
+            axes.imshow(picture, extent=extent, aspect="auto", interpolation="nearest", zorder=3)
+        x += text_advance(piece, size)
 
 
 def read_mark(path: Path) -> str:

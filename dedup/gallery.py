@@ -9,14 +9,13 @@ from pathlib import Path
 import numpy as np
 from matplotlib import colormaps
 from matplotlib.figure import Figure
-from matplotlib.font_manager import FontProperties
 from matplotlib.patches import Rectangle
 from PIL import Image
 
 from dedup.decoding import load_image
-from dedup.figures import CELL, DPI, GREY, INK, PAGE, DrawnFigure
+from dedup.figures import CELL, GREY, INK, PAGE, DrawnFigure, write
 from dedup.grid import GAP, LINE, MARGIN
-from dedup.lettering import drawable, font_families, shorten
+from dedup.lettering import drawable, shorten
 
 SIZE = 12.5  # of captions, in px
 
@@ -72,11 +71,9 @@ def _draw(axes, picture, caption: str | None, frame: str | None, left: float, to
     axes.imshow(pixels, extent=(x, x + width, y + height, y), interpolation="nearest", aspect="auto", zorder=2)
     if frame:
         axes.add_patch(Rectangle((left - 2, top - 2), side + 4, side + 4, fill=False, ec=frame, lw=2.9, zorder=3))
-    font = FontProperties(family=font_families(), size=SIZE * 72 / DPI)
     for number, line in enumerate((caption or "").split("\n")):
         text = shorten(drawable(line), SIZE, side + GAP / 2)
-        color = GREY if number else INK
-        axes.text(left, top + side + LINE * (number + 1), text, color=color, fontproperties=font, parse_math=False)
+        write(axes, left, top + side + LINE * (number + 1), text, SIZE, GREY if number else INK)
 
 
 def _fitted(picture: Path | Image.Image | np.ndarray, side: int) -> np.ndarray:

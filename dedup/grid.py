@@ -8,17 +8,15 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from matplotlib.figure import Figure
-from matplotlib.font_manager import FontProperties
 from matplotlib.patches import FancyBboxPatch, Polygon, Rectangle
 from PIL import Image
 
 from dedup.decoding import UnreadableImage, load_image
-from dedup.figures import BLUE, CELL, DPI, GREY, INK, LIGHT, PAGE, VERMILION, DrawnFigure
+from dedup.figures import BLUE, CELL, GREY, INK, LIGHT, PAGE, VERMILION, DrawnFigure, write
 from dedup.insets import insets
 from dedup.lettering import (
     count_of,
     drawable,
-    font_families,
     format_bytes,
     relative_path,
     shorten,
@@ -86,7 +84,7 @@ def plot_cluster_grid(clusters: Sequence[Cluster], images_dir: Path, max_members
         _draw_strip(axes, page, strip, top)
         top += strip.height
     if note or not strips:
-        _write(axes, MARGIN, height - GAP, note or "No clusters", SMALL, GREY)
+        write(axes, MARGIN, height - GAP, note or "No clusters", SMALL, GREY)
     opaque = np.dstack([page, np.full((height, width), 255, np.uint8)])  # RGBA is drawn in half the memory of RGB
     axes.imshow(opaque, extent=(0, width, height, 0), aspect="auto", interpolation="nearest", zorder=0)
     return figure
@@ -129,8 +127,8 @@ def _draw_heading(axes, strip: Strip, top: int, width: int) -> None:
     title = f"Cluster {strip.cluster.number}"
     if top:
         axes.plot((MARGIN, width - MARGIN), (top + 4, top + 4), color=LIGHT, lw=0.8, zorder=1)
-    _write(axes, MARGIN, top + HEADER - 11, title, 14, INK, weight="bold")
-    _write(axes, MARGIN + 1.12 * text_width(title, 14) + 10, top + HEADER - 11, "   ".join(parts), CAPTION, GREY)
+    write(axes, MARGIN, top + HEADER - 11, title, 14, INK, weight="bold")
+    write(axes, MARGIN + 1.12 * text_width(title, 14) + 10, top + HEADER - 11, "   ".join(parts), CAPTION, GREY)
 
 
 def _caption(member: Member, images_dir: Path, with_folder: bool, why: str) -> list[tuple]:
@@ -159,14 +157,9 @@ def _draw_line(axes, left: float, baseline: float, text: str, size: float, color
         )
         box.set_facecolor(pill_color if filled else PAGE)
         axes.add_patch(box)
-        _write(axes, left + width / 2, baseline, word, SMALL, "white" if filled else pill_color, ha="center")
+        write(axes, left + width / 2, baseline, word, SMALL, "white" if filled else pill_color, ha="center")
         left += width + 7
-    _write(axes, left, baseline, text, size, color)
-
-
-def _write(axes, x: float, y: float, text: str, size: float, color: str, weight: str = "normal", ha: str = "left"):
-    font = FontProperties(family=font_families(), size=size * 72 / DPI, weight=weight)
-    axes.text(x, y, text, color=color, ha=ha, va="baseline", fontproperties=font, parse_math=False, zorder=3)
+    write(axes, left, baseline, text, size, color)
 
 
 def _draw_frames(axes, cluster: Cluster, member: Member, box: tuple[int, ...] | None) -> None:
@@ -186,7 +179,7 @@ def _draw_picture(axes, page: np.ndarray, member: Member, left: int, top: int) -
     picture = _fitted(member)
     if picture is None:
         text = "can't be read" if member.path.exists() else "no longer there"
-        _write(axes, left + SIDE / 2, top + SIDE / 2 + 4, text, SMALL, GREY, ha="center")
+        write(axes, left + SIDE / 2, top + SIDE / 2 + 4, text, SMALL, GREY, ha="center")
         return None
     x, y = left + (SIDE - picture.width) // 2, top + (SIDE - picture.height) // 2
     page[y : y + picture.height, x : x + picture.width] = np.asarray(picture)

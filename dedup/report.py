@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 from tqdm import tqdm
 
 from dedup.figures import read_mark
+from dedup.fonts import font_families
 from dedup.grid import layout, plot_cluster_grid
 from dedup.lettering import count_of, escape, format_bytes, relative_path, unescape
 from dedup.memory import code_tag
@@ -43,6 +44,7 @@ __all__ = [
 COLUMNS = ("path", "cluster", "keep", "kind", "distance", "coverage", "width", "height", "bytes", "reason", "why")
 PAGE_HEIGHT, PAGE_PICTURES = 2200, 32  # keeps a page of photos under 2 MB
 MAX_PAGES = 20  # the page to look at in a browser has all clusters
+DRAWN_BY = ("decoding", "figures", "fonts", "glyphs", "grid", "insets", "lettering")  # modules
 PAGE_TIME = 120.0  # seconds of computing for a page of large pictures
 _PAGE_NAME = re.compile(r"clusters_\d{3,}\.png")
 
@@ -108,8 +110,9 @@ def _draw_page(job: tuple[Sequence[Cluster], Path, str, str, Path]) -> None:
 def _what_is_shown(page: Sequence[Cluster], images_dir: Path, note: str, contents: Mapping[Path, bytes]) -> str:
     """Digest of all that a page is drawn from; empty if the content of a file is not known."""
     held = [contents.get(member.path) for cluster in page for member in (cluster.keeper, *cluster.members)]
-    drawn_by = ("decoding", "figures", "grid", "insets", "lettering"), ("matplotlib", "numpy", "pillow", "pillow-heif")
-    return code_tag(*drawn_by, page, str(images_dir), note, held).hex() if all(held) else ""
+    packages = ("matplotlib", "numpy", "opencv-python", "pillow", "pillow-heif")
+    shown = page, str(images_dir), note, held, font_families()
+    return code_tag(DRAWN_BY, packages, *shown).hex() if all(held) else ""
 
 
 def write_similar(pairs: Iterable[tuple[Path, Path, float]], images_dir: Path, path: Path) -> None:
