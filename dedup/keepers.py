@@ -16,6 +16,7 @@ ALMOST = 0.1  # share of a cluster's files that may stay for the sake of a bette
 ONE = 1  # file that may so where it is no tenth of them, if another still goes
 CHANCE = 1  # file more that may stay, where a sample tells of a cluster
 EQUAL = 0.02  # cosine distance up to which a file that shows the same may be the keeper's better
+RECOLOURED, A_COLOUR = 0.2, 10.0  # change of the mean chroma (CIELAB), of at least so much, that cutting does not make
 CENTRAL = 4  # files, nearest to all others, that may be so as well
 EQUALS = 12  # files that are held against the keeper, beside those with its very bytes
 ROUNDS = 3  # after which three files are each better than the next
@@ -150,7 +151,9 @@ def _is_made_from(pairs: Pairs, row: int, source: int, rows: Sequence[int]) -> b
     is_as_large = COVERED <= view.resolution <= 1 / COVERED
     if view.shown >= COVERED or not is_as_large or pairs.votes(source, row, rows) <= CLEAR:
         return False
-    return compare(pairs, row, source, rows).better == source and not pairs.may_be_cut_from(source, row)
+    is_recoloured = abs(view.chroma - view.kept_chroma) > RECOLOURED * max(view.chroma, view.kept_chroma, A_COLOUR)
+    is_edit = is_recoloured or not pairs.may_be_cut_from(source, row)
+    return is_edit and compare(pairs, row, source, rows).better == source
 
 
 def _shows_all(pairs: Pairs, row: int, other: int) -> bool:

@@ -19,29 +19,51 @@ from PIL.JpegImagePlugin import get_sampling
 from dedup.decoding import load_image
 from dedup.quality import ZIGZAG, read_details
 from dedup.safeguards import open_header
-from dedup.traces import LEAST_BLOCKS, LEAST_OF_BLOCK, ROUNDED, clipped, coefficients, how_made, read_plane
+from dedup.traces import (
+    LEAST_BLOCKS,
+    LEAST_OF_BLOCK,
+    ROUNDED,
+    Plane,
+    blocks_with,
+    coefficients,
+    how_made,
+    is_recoloured,
+    read_plane,
+)
 from dedup.workers import START_METHOD, Lost, run_jobs
 
 MANY = 12  # pairs that are worth processes of their own
 FIRST, SIDE = 128, 1024  # px that are saved again along each side: whole blocks, those of subsampled colours too
+LINES = 8  # grey levels in a block that is not plain
+MANY_BLOCKS = 0.5  # share of those that tells of all
 BESIDE = 2  # px at the edges, where colours depend on what was cut away
+MCU = 16  # px, side of what a JPEG is made of, colours and all
 REACH = 8  # px from where a part should be in the whole
 TILE, MOST = 64, 90  # px of the places where they are compared; the percentile of their errors that counts
 BY_CHANCE, ROUNDING = 2.0, 1.0  # ratio, and difference, of mean squared errors that say nothing
 COARSE = 4.0  # least step that tells where in it a coefficient was
-INNER, BEYOND = 0.55, 0.2  # share of coefficients that were in the inner half of a step, outside it: at most, of a cut
+INNER, BEYOND = 0.55, 0.2  # share of coefficients in the inner half of their step, and outside, if they were rounded
+GAIN = 0.08  # change of contrast that saving again does not explain
+SURELY = 0.1  # share of them outside up to which that is sure
 
 
 class _Corner(NamedTuple):
-    """The upper left of a picture. tables, sampling : of its JPEG, no tables where it is none"""
+    """The upper left of a picture. tables, sampling : of its JPEG, no tables where it is none; grey : its luminance"""
 
     picture: Image.Image
+    grey: Image.Image
     tables: dict[int, list[int]]
     sampling: int
+
+    def cropped(self, size: Sequence[int]) -> _Corner:
+        box = 0, 0, *map(int, size)
+        return self._replace(picture=self.picture.crop(box), grey=self.grey.crop(box))
 
 
 def how_they_were_made(pairs: Sequence[tuple[Path, Path]], num_workers: int) -> Iterator[str | Lost]:
     """`traces.how_made` of pairs (finer, coarser); what saving one again gives tells more where it gives the other.
+
+    A lossy file that is no JPEG counts as the finer one.
 
     num_workers : processes, where there are enough pairs; 0 = this one
     """
@@ -50,22 +72,54 @@ def how_they_were_made(pairs: Sequence[tuple[Path, Path]], num_workers: int) -> 
 
 def _how_made(pair: tuple[Path, Path]) -> str:
     planes = read_plane(pair[0]), read_plane(pair[1])
-    made = "" if None in planes else how_made(*planes)
-    if None in planes or made in ("compressed", "edited"):
+    if None in planes:
+        return ""
+    has_steps = planes[0].table.any() or read_details(pair[0]).lossless
+    made = how_made(*planes) if has_steps else _by_steps(*planes)
+    if made == "compressed" or (made and not has_steps):
         return made
     if saved_from(pair[1], pair[0]):
         return "compressed"
     return "saved again" if made != "saved again" and saved_from(*pair) else made
 
 
+def _by_steps(copy: Plane, source: Plane) -> str:
+    """The same of a file without steps of its own and a JPEG: that one's steps tell where in them the other is.
+
+    It was saved from the other if that is anywhere in them. Otherwise, the other was saved from it, finer or coarser.
+    """
+    window = np.s_[:SIDE, :SIDE]
+    shares = _in_steps(source.grey[window], copy.grey[window], source.cut_off[window], source.table)
+    if shares is None or is_recoloured(copy, source) or abs(_gain(copy, source) - 1) > GAIN:
+        return ""
+    inner, beyond = shares
+    if inner > INNER or beyond > BEYOND:
+        return "saved again"
+    return "compressed" if beyond <= SURELY else ""
+
+
+def _gain(copy: Plane, source: Plane) -> float:
+    """How much contrast a copy has for its source's, in the median of the lower frequencies."""
+    before, after = (coefficients(each.grey[:SIDE, :SIDE]) for each in (source, copy))
+    gains = [
+        np.abs(after[(..., *place)])[here] / np.abs(before[(..., *place)])[here]
+        for place in ZIGZAG
+        if (here := np.abs(before[(..., *place)]) > 2 * max(source.table[place], COARSE)).any()
+    ]
+    return float(np.median(np.concatenate(gains))) if gains else 1.0
+
+
 def saved_from(copy: Path, source: Path) -> bool:
     """Whether `copy` is what saving `source` in its way gives, pixel for pixel, and `source` not what `copy` gives.
 
     Of traces of saving again, which both leave where a picture went back to its own earlier steps, this tells apart.
+    If all is not the same, most blocks of the luminance must be: what has a caption or no colours was saved as well.
     """
     try:
         first, second = _corner(copy), _corner(source)
-        return _becomes(second, first) and not _becomes(first, second)
+        if _becomes(second, first):
+            return not _becomes(first, second)
+        return _mostly(_blocks_becoming(second, first), _blocks_becoming(first, second))
     except Exception:  # decoders raise nearly everything on odd files
         return False
 
@@ -91,7 +145,8 @@ def may_be_cut_from(part: Path, whole: Path, transform: Sequence[float]) -> bool
     turn = np.rint(found[1:] - found[0]).T  # (2, 2), a step of a px for each side
     if abs(round(np.linalg.det(turn))) != 1:
         return True
-    window = grey[left[1] : left[1] + SIDE, left[0] : left[0] + SIDE]
+    cut = np.s_[left[1] : left[1] + SIDE, left[0] : left[0] + SIDE]
+    window = grey[cut]
     height, width = window.shape
     lay = np.c_[turn, found[0] - turn @ [REACH, REACH]]
     flags = cv2.INTER_NEAREST | cv2.WARP_INVERSE_MAP
@@ -101,13 +156,34 @@ def may_be_cut_from(part: Path, whole: Path, transform: Sequence[float]) -> bool
     same = around[y : y + height, x : x + width]
     errors = np.square(np.float32(window) - same)
     tiles = cv2.resize(errors, (-(-width // TILE), -(-height // TILE)), interpolation=cv2.INTER_AREA)
-    is_near = np.percentile(tiles, MOST) <= BY_CHANCE * np.mean(planes[0].table ** 2) / 12 + ROUNDING
-    return bool(is_near and _may_be_rounded(window, same, planes[0].table))
+    if np.percentile(tiles, MOST) > BY_CHANCE * np.mean(planes[0].table ** 2) / 12 + ROUNDING:
+        return False
+    shares = _in_steps(window, same, planes[0].cut_off[cut], planes[0].table)
+    if shares is not None and (shares[0] > INNER or shares[1] > BEYOND):
+        return False
+    if (turn != np.eye(2)).any():
+        return True
+    return not _was_laid(part, whole, np.rint(found[0]).astype(int) - REACH + (x, y) - left)
 
 
-def _may_be_rounded(part: np.ndarray, whole: np.ndarray, table: np.ndarray) -> bool:
-    """Whether the part's coefficients may be the whole's, rounded to the steps of a table; also where none tell."""
-    first, second = coefficients(part), coefficients(whole)  # (blocks, 8, 8)
+def _was_laid(part: Path, whole: Path, place: np.ndarray) -> bool:
+    """Whether a whole is what saving the part gives, at a place (x, y) in it, and the part not what the whole gives."""
+    start = -(-place // MCU) * MCU  # the first of the whole's blocks that shows the part
+    try:
+        laid = _alike(_corner(part, start - place), _corner(whole, start))
+        cut = _alike(_corner(whole, place), _corner(part))
+        return _mostly(_blocks_becoming(*laid), _blocks_becoming(*cut))
+    except Exception:  # decoders raise nearly everything on odd files
+        return False
+
+
+def _in_steps(grey: np.ndarray, other: np.ndarray, cut_off: np.ndarray, table: np.ndarray) -> tuple[float, ...] | None:
+    """Where the coefficients of another picture are in the steps of a JPEG: the shares in the inner half, and outside.
+
+    Those that the JPEG's were rounded from are anywhere in a step, half of them in its inner half, and none outside.
+    None where that can't be told.
+    """
+    first, second = coefficients(grey), coefficients(other)  # (blocks, 8, 8)
     kept, inner, beyond = np.zeros((3, len(first)))
     for place in (place for place in ZIGZAG if table[place] >= COARSE):
         step, before = table[place], first[(..., *place)]
@@ -115,32 +191,65 @@ def _may_be_rounded(part: np.ndarray, whole: np.ndarray, table: np.ndarray) -> b
         kept += here
         inner += here & (away < step / 4)
         beyond += here & (away > (step + ROUNDED) / 2)
-    told = (kept >= LEAST_OF_BLOCK) & ~(clipped(part) | clipped(whole))
+    told = (kept >= LEAST_OF_BLOCK) & ~blocks_with(cut_off)
     if told.sum() < LEAST_BLOCKS:
-        return True
+        return None
     shares = np.sort([values[told] / kept[told] for values in (inner, beyond)], axis=1)
-    middle = shares[:, len(shares[0]) // 4 : -(len(shares[0]) // 4)].mean(axis=1)  # some blocks show something else
-    return bool(middle[0] <= INNER and middle[1] <= BEYOND)
+    fourth = shares.shape[1] // 4
+    return tuple(shares[:, fourth:-fourth].mean(axis=1).tolist())  # some blocks show something else
 
 
-def _corner(path: Path) -> _Corner:
+def _corner(path: Path, start: Sequence[int] = (0, 0)) -> _Corner:
     with open_header(path) as image:
         tables = getattr(image, "quantization", None) or {}
         sampling, mode = (get_sampling(image), image.mode) if tables else (-1, "RGB")
-    picture = load_image(path).convert("L" if mode == "L" else "RGB")
-    return _Corner(picture.crop((0, 0, min(picture.width, SIDE), min(picture.height, SIDE))), tables, sampling)
+        picture = load_image(path).convert("L" if mode == "L" else "RGB")
+        grey = picture.convert("L")
+        if tables:
+            image.draft("L", image.size)
+            grey = image.convert("L")
+    corner = *map(int, start), *map(int, np.minimum(picture.size, np.add(start, SIDE)))
+    return _Corner(picture.crop(corner), grey.crop(corner), tables, sampling)
 
 
 def _becomes(source: _Corner, copy: _Corner) -> bool:
     """Whether the source's pixels, saved as the copy was, are the copy's; in a small corner first."""
     for side in (FIRST, SIDE):
         again, wanted = (each.crop((0, 0, *np.minimum(each.size, side))) for each in (source.picture, copy.picture))
-        again = again.convert(wanted.mode)
-        if copy.tables:
-            file = BytesIO()
-            again.save(file, "JPEG", qtables=copy.tables, subsampling=copy.sampling)
-            again = Image.open(file)
-        same = np.asarray(again) == np.asarray(wanted)
+        same = np.asarray(_saved(again.convert(wanted.mode), copy)) == np.asarray(wanted)
         if not same[:-BESIDE, :-BESIDE].all():
             return False
     return True
+
+
+def _alike(*corners: _Corner) -> list[_Corner]:
+    """Corners of one size, of whole blocks."""
+    size = np.min([corner.picture.size for corner in corners], axis=0) // MCU * MCU
+    return [corner.cropped(size) for corner in corners]
+
+
+def _mostly(share: float, other_way: float) -> bool:
+    """Whether a share of blocks tells of all, and more than that of the other way round."""
+    return share >= MANY_BLOCKS and share > other_way
+
+
+def _blocks_becoming(source: _Corner, copy: _Corner) -> float:
+    """Share of the blocks that are not plain whose luminance, saved as the copy was, is the copy's."""
+    again = _saved(source.picture.convert(copy.picture.mode), copy, is_grey=True)
+    (width, height), wanted = (side // 8 for side in copy.grey.size), np.asarray(copy.grey)
+    blocks = [np.asarray(each)[: 8 * height, : 8 * width].reshape(height, 8, width, 8) for each in (again, wanted)]
+    told = np.ptp(blocks[1], axis=(1, 3)) >= LINES
+    same = (blocks[0] == blocks[1]).all(axis=(1, 3))
+    return float(same[told].mean()) if told.sum() >= LEAST_BLOCKS else 0.0
+
+
+def _saved(picture: Image.Image, like: _Corner, is_grey: bool = False) -> Image.Image:
+    """A picture after it was saved as a JPEG was; as it is where that one is none. is_grey : its luminance"""
+    if not like.tables:
+        return picture.convert("L") if is_grey else picture
+    file = BytesIO()
+    picture.save(file, "JPEG", qtables=like.tables, subsampling=like.sampling)
+    again = Image.open(file)
+    if is_grey:
+        again.draft("L", again.size)
+    return again

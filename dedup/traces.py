@@ -24,6 +24,7 @@ ROUNDED = 2.0  # least step of a DCT coefficient that colour conversion and roun
 LEAST_OF_BLOCK, LEAST_BLOCKS = 4, 50  # coefficients of a block, and such blocks, that tell how a picture was made
 TOLD = 0.92  # chance up to which the two can be told apart
 EDITED = 0.075  # share of coefficients that are farther apart than two quantisations bring them
+EDITED_CUT_OFF = 0.2  # the same where black or white cut off what quantisation made, which moves some as well
 RECOLOURED = 0.1  # change of the mean chroma that compression does not explain
 PART, FLAT = 512, 1.0  # px of each part that is looked at for detail; energy of the finest there that tells nothing
 ENLARGED_FROM = 1.8  # px for each px of the source, from which an enlargement can be told from a sharper picture
@@ -35,11 +36,13 @@ class Plane(NamedTuple):
     """The luminance of a picture that is stored upright, and a JPEG's luminance table.
 
     grey : (h, w) uint8
+    cut_off : (h, w) bool, where a colour is as dark or as bright as can be, and may have been more so
     chroma : mean distance of its colours from grey, in levels
     table : (8, 8) float32, zeros where there is none
     """
 
     grey: np.ndarray
+    cut_off: np.ndarray
     chroma: float
     table: np.ndarray
 
@@ -60,10 +63,13 @@ def _read_plane(path: Path, mtime_ns: int) -> Plane | None:
             if image.getexif().get(ORIENTATION, 1) != 1:
                 return None
             table = luminance_table(image)
-        luminance, *colours = load_image(path).convert("YCbCr").split()
+        picture = load_image(path)
+        luminance, *colours = picture.convert("YCbCr").split()
     except Exception:
         return None
-    return Plane(np.asarray(luminance), _chroma(colours), table)
+    colour = np.asarray(picture.convert("RGB"))
+    cut_off = ((colour == 0) | (colour == 255)).any(axis=-1)
+    return Plane(np.asarray(luminance), cut_off, _chroma(colours), table)
 
 
 def is_laid_alike(transform: Sequence[float] | None) -> bool:
@@ -109,17 +115,25 @@ def how_made(copy: Plane, source: Plane) -> str:
         chance += sharp * min(own / step, 1)
         kept += here
         foreseen += sharp
-    unclipped = ~(clipped(source.grey) | clipped(copy.grey))
-    told = unclipped & (np.minimum(kept, foreseen) >= LEAST_OF_BLOCK)
+    told = np.minimum(kept, foreseen) >= LEAST_OF_BLOCK
+    whole = told & ~(blocks_with(source.cut_off[:SIDE, :SIDE]) | blocks_with(copy.cut_off[:SIDE, :SIDE]))
+    is_cut_off = whole.sum() < LEAST_BLOCKS
+    told = told if is_cut_off else whole
     if told.sum() < LEAST_BLOCKS:
         return ""
-    recoloured = abs(copy.chroma - source.chroma) > RECOLOURED * max(copy.chroma, source.chroma, 10)
-    if recoloured or away[told].sum() > EDITED * kept[told].sum():
+    if is_recoloured(copy, source) or away[told].sum() > (EDITED_CUT_OFF if is_cut_off else EDITED) * kept[told].sum():
         return "edited"
     share, by_chance = (float(np.median(values[told] / foreseen[told])) for values in (foretold, chance))
     if by_chance >= TOLD:
         return "alike"
-    return "saved again" if share > (1 + by_chance) / 2 else "compressed"
+    if share > (1 + by_chance) / 2:
+        return "saved again"
+    return "" if is_cut_off else "compressed"
+
+
+def is_recoloured(copy: Plane, source: Plane) -> bool:
+    """Whether one has more colours than compression explains."""
+    return abs(copy.chroma - source.chroma) > RECOLOURED * max(copy.chroma, source.chroma, 10)
 
 
 def enlarged(large: Plane, small: Plane) -> bool:
@@ -176,7 +190,7 @@ def _compressed(grey: np.ndarray, like: Plane) -> np.ndarray:
     steps = np.maximum(like.table, 1)
     whole = grey.copy()
     blocks = np.rint(coefficients(grey) / steps) * steps
-    whole[:height, :width] = np.clip(_fromcoefficients(blocks, height, width), 0, 255)
+    whole[:height, :width] = np.clip(_from_coefficients(blocks, height, width), 0, 255)
     return whole
 
 
@@ -199,14 +213,13 @@ def coefficients(grey: np.ndarray) -> np.ndarray:
     return _DCT @ blocks @ _DCT.T
 
 
-def clipped(grey: np.ndarray) -> np.ndarray:
-    """Of each block, (blocks,) bool, whether black or white may have cut off what quantisation made of it."""
-    height, width = (side // 8 for side in grey[:SIDE, :SIDE].shape)
-    blocks = grey[: 8 * height, : 8 * width].reshape(height, 8, width, 8).swapaxes(1, 2).reshape(-1, 64)
-    return (blocks.min(axis=1) == 0) | (blocks.max(axis=1) == 255)
+def blocks_with(mask: np.ndarray) -> np.ndarray:
+    """Of each whole block, (blocks,) bool, whether any of its px is in a mask (h, w)."""
+    height, width = (side // 8 for side in mask.shape)
+    return mask[: 8 * height, : 8 * width].reshape(height, 8, width, 8).any(axis=(1, 3)).ravel()
 
 
-def _fromcoefficients(blocks: np.ndarray, height: int, width: int) -> np.ndarray:
+def _from_coefficients(blocks: np.ndarray, height: int, width: int) -> np.ndarray:
     grey = (_DCT.T @ blocks @ _DCT + 128).reshape(height // 8, width // 8, 8, 8)
     return grey.swapaxes(1, 2).reshape(height, width)
 

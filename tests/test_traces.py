@@ -5,7 +5,7 @@ import pytest
 from PIL import Image, ImageFilter, ImageOps
 
 from dedup.quality import read_details
-from dedup.resaving import may_be_cut_from, saved_from
+from dedup.resaving import how_they_were_made, may_be_cut_from, saved_from
 from dedup.tones import is_toned
 from dedup.traces import enlarged, how_made, is_laid_alike, read_plane, shows_no_more
 
@@ -37,6 +37,11 @@ def save(tmp_path):
 
 def opened(path):
     return Image.open(path).convert("RGB")
+
+
+def captioned(image):
+    image.paste("white", (16, 150, 100, 162))
+    return image
 
 
 @pytest.mark.parametrize("times", [2, 4])
@@ -102,10 +107,8 @@ def test_a_lossless_file_with_just_the_pixels_of_a_jpeg_was_made_from_it(save):
 
 def test_a_caption_leaves_the_traces_of_saving_and_a_change_all_over_does_not(save):
     source = save(photo(), "source", 60)
-    captioned = opened(source)
-    captioned.paste("white", (16, 150, 100, 162))
     brighter = opened(source).point(lambda level: 1.3 * level)
-    assert how_made(read_plane(save(captioned, "captioned", 90)), read_plane(source)) == "saved again"
+    assert how_made(read_plane(save(captioned(opened(source)), "captioned", 90)), read_plane(source)) == "saved again"
     assert how_made(read_plane(save(brighter, "brighter", 90)), read_plane(source)) == "edited"
 
 
@@ -146,6 +149,45 @@ def test_what_gives_each_other_or_nothing_tells_nothing(save, tmp_path):
     assert saved_from(save(opened(large), "again", 60), large)  # looked at in part
 
 
+@pytest.mark.parametrize("edit", [lambda image: image.convert("L").convert("RGB"), captioned])
+def test_what_was_changed_in_part_was_saved_from_its_source_as_well(save, edit):
+    source = save(coloured(), "source", 80)
+    copy = save(edit(opened(source)), "copy", 93)
+    assert saved_from(copy, source) and not saved_from(source, copy)
+    brighter = opened(source).point(lambda level: 1.1 * level)
+    assert not saved_from(save(brighter, "brighter", 93), source)
+
+
+@pytest.mark.parametrize("edit", [lambda image: image.convert("L").convert("RGB"), captioned])
+def test_a_change_in_colours_or_in_part_hides_no_saving(save, edit):
+    """What is left of a picture in steps as coarse as these may look edited."""
+    source = save(coloured(), "source", 98)
+    assert list(how_they_were_made([(source, save(edit(opened(source)), "copy", 12))], 0)) == ["compressed"]
+
+
+@pytest.mark.parametrize(("quality", "webp"), [(60, 90), (85, 50), (75, 75), (85, 80)])
+def test_which_of_a_jpeg_and_a_webp_was_saved_from_the_other(save, tmp_path, quality, webp):
+    source = save(photo(), "source", quality)
+    opened(source).save(tmp_path / "copy.webp", quality=webp)
+    photo().save(tmp_path / "first.webp", quality=webp)
+    copy = save(opened(tmp_path / "first.webp"), "copy", quality)
+    pairs = [(tmp_path / "copy.webp", source), (tmp_path / "first.webp", copy)]
+    assert list(how_they_were_made(pairs, 0)) == ["saved again", "compressed"]
+
+
+def test_a_webp_of_other_tones_tells_nothing(save, tmp_path):
+    source = save(photo(), "source", 90)
+    opened(source).point(lambda level: 1.3 * level).save(tmp_path / "brighter.webp", quality=80)
+    assert list(how_they_were_made([(tmp_path / "brighter.webp", source)], 0)) == [""]
+
+
+def test_what_black_and_white_cut_off_is_no_edit(save):
+    """Steps as coarse as these go far beyond the brightest colour, where the file ends."""
+    vivid = coloured().point(lambda level: 3 * level - 256)
+    source = save(vivid, "source", 98)
+    assert how_made(read_plane(source), read_plane(save(opened(source), "copy", 15))) != "edited"
+
+
 def part_of(whole, left, top, width, height):
     """The transform of a match, from a part's unit coordinates to the whole's."""
     return (width / whole[0], 0, left / whole[0], 0, height / whole[1], top / whole[1], 0, 0, 1)
@@ -169,13 +211,15 @@ def test_what_was_cut_out_is_the_whole_but_for_its_own_steps(save, way, first, s
 
 @pytest.mark.parametrize("margin", [0, 12])
 def test_what_was_laid_on_a_larger_picture_was_not_cut_from_it(save, margin):
-    """The larger one is the coarser; of two as fine nothing can be told."""
+    """The larger one is the coarser; of two as fine, each block must come out to the last px."""
     source = save(photo(), "source", 96)
     larger = Image.new("RGB", (256 + 2 * margin, 240 + margin), "white")
     larger.paste(opened(source), (margin, 30))
-    for quality, known in ((50, True), (97, False)):
-        laid = save(larger, "laid", quality)
-        assert may_be_cut_from(source, laid, part_of(larger.size, margin, 30, 256, 192)) != known
+    place = part_of(larger.size, margin, 30, 256, 192)
+    for quality in (50, 97):
+        assert not may_be_cut_from(source, save(larger, "laid", quality), place)
+    larger.paste(photo(), (margin, 30))
+    assert may_be_cut_from(source, save(larger, "of another", 97), place)
 
 
 @pytest.mark.parametrize("second", [65, 96])
