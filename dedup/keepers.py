@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Generator, Iterator, Sequence
 from itertools import combinations
 
-from dedup.criteria import CLEAR, NEAREST, SAME_PLACE, by_share, by_sight, compare
+from dedup.criteria import CLEAR, NEAREST, SAME_PLACE, SOURCE, by_share, by_sight, compare
 from dedup.lettering import count_of
 from dedup.members import CONFIRMED, COVERED, UNMARKED
 from dedup.pairs import Pairs
@@ -78,8 +78,10 @@ def better_equal(pairs: Pairs, rows: Sequence[int], keeper: int) -> Search:
     else:  # of three, each may be better than the next
         rivals = sorted({keeper, *passed, *equals[-EQUALS:]})
         yield list(combinations(rivals, 2))
-        wins = Counter(compare(pairs, *two, rows).better for two in combinations(rivals, 2))
-        best = max(rivals, key=lambda row: wins[row])
+        verdicts = {two: compare(pairs, *two, rows) for two in combinations(rivals, 2)}
+        wins = Counter(verdict.better for verdict in verdicts.values())
+        copies = {sum(two) - verdict.better for two, verdict in verdicts.items() if verdict.why == SOURCE}
+        best = max(rivals, key=lambda row: (row not in copies, wins[row]))
     for row in equals if best != keeper else ():
         pairs.is_enlarged(row, best)  # then it may go for the best
     return best

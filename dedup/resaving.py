@@ -35,7 +35,8 @@ from dedup.workers import START_METHOD, Lost, run_jobs
 MANY = 12  # pairs that are worth processes of their own
 FIRST, SIDE = 128, 1024  # px that are saved again along each side: whole blocks, those of subsampled colours too
 LINES = 8  # grey levels in a block that is not plain
-MANY_BLOCKS = 0.5  # share of those that tells of all
+MOST_BLOCKS, MANY_BLOCKS = 0.9, 0.5  # share of those that tells of all; that does if few are so the other way round
+FEW_BLOCKS = 0.1
 BESIDE = 2  # px at the edges, where colours depend on what was cut away
 MCU = 16  # px, side of what a JPEG is made of, colours and all
 REACH = 8  # px from where a part should be in the whole
@@ -229,8 +230,8 @@ def _alike(*corners: _Corner) -> list[_Corner]:
 
 
 def _mostly(share: float, other_way: float) -> bool:
-    """Whether a share of blocks tells of all, and more than that of the other way round."""
-    return share >= MANY_BLOCKS and share > other_way
+    """Whether a share of blocks tells of all. Steps that are alike bring many back to what they were by chance."""
+    return share > other_way and share >= (MANY_BLOCKS if other_way <= FEW_BLOCKS else MOST_BLOCKS)
 
 
 def _blocks_becoming(source: _Corner, copy: _Corner) -> float:

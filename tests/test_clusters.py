@@ -16,7 +16,7 @@ from scipy.sparse import csr_matrix
 from dedup import keepers
 from dedup import pairs as pairs_module
 from dedup.clusters import build_clusters, cluster_labels
-from dedup.criteria import Verdict
+from dedup.criteria import SOURCE, Verdict
 from dedup.embeddings import Embeddings
 from dedup.pairs import Pairs
 from dedup.verification import Verifier as RealVerifier
@@ -269,17 +269,26 @@ def test_what_is_better_than_the_keeper_shows_all_of_it(tmp_path):
     assert (cluster.keeper.path.stem, cluster.why) == ("b", "older by 2 seconds")
 
 
-def test_of_files_that_are_each_better_than_the_next_the_one_that_is_better_than_most_is_kept(monkeypatch):
-    """2 is better than 1, 3 than 2, 1 than 3 and than all others; whoever asks in turn ends at 3 each time."""
+@pytest.mark.parametrize(("known", "kept"), [((), 1), ((1, 2), 3)])
+def test_of_files_that_are_each_better_than_the_next_the_one_that_is_better_than_most_is_kept(monkeypatch, known, kept):
+    """2 is better than 1, 3 than 2, 1 than 3 and than all others; whoever asks in turn ends at 3 each time.
+
+    known : of which two the one is known to be saved from the other, and so is not kept
+    """
     better = dict(zip(itertools.combinations(range(5), 2), (1, 2, 3, 4, 2, 1, 1, 3, 4, 3), strict=True))
-    monkeypatch.setattr(keepers, "compare", lambda _, one, other, rows: Verdict(0, better[*sorted((one, other))], ""))
+
+    def compare(_, *two_and_rows):
+        two = tuple(sorted(two_and_rows[:2]))
+        return Verdict(0, better[two], SOURCE if two == known else "")
+
+    monkeypatch.setattr(keepers, "compare", compare)
     monkeypatch.setattr(keepers, "_equals", lambda pairs, rows, keeper: iter(row for row in rows if row != keeper))
     monkeypatch.setattr(keepers, "_shows_all", lambda pairs, row, other: True)
     search = keepers.better_equal(SimpleNamespace(is_enlarged=lambda *rows: False), range(5), 0)
     with pytest.raises(StopIteration) as end:
         while pair := next(search):
             assert pair
-    assert end.value.value == 1
+    assert end.value.value == kept
 
 
 def test_a_chained_member_stays(tmp_path):
