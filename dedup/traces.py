@@ -28,6 +28,7 @@ EDITED_CUT_OFF = 0.2  # the same where black or white cut off what quantisation 
 RECOLOURED = 0.1  # change of the mean chroma that compression does not explain
 PART, FLAT = 512, 1.0  # px of each part that is looked at for detail; energy of the finest there that tells nothing
 ENLARGED_FROM = 1.8  # px for each px of the source, from which an enlargement can be told from a sharper picture
+ROUNDING = 0.5  # energy that rounding to 8 bits, and colours, leave where there is nothing new
 NOTHING_NEW = 0.12  # energy of what a picture twice as large adds, as a share of the smaller one's finest, that is none
 ENLARGING = (cv2.INTER_NEAREST, cv2.INTER_NEAREST_EXACT, cv2.INTER_LINEAR, cv2.INTER_CUBIC, cv2.INTER_LANCZOS4)
 
@@ -47,20 +48,23 @@ class Plane(NamedTuple):
     table: np.ndarray
 
 
-def read_plane(path: Path) -> Plane | None:
-    """Decode a picture's luminance; None where it can't be read, or is turned on being shown."""
+def read_plane(path: Path, even_turned: bool = False) -> Plane | None:
+    """Decode a picture's luminance; None where it can't be read, or is turned on being shown.
+
+    even_turned : whether to take it upright then, although its table is not
+    """
     try:
-        return _read_plane(path, path.stat().st_mtime_ns)
+        return _read_plane(path, path.stat().st_mtime_ns, even_turned)
     except OSError:
         return None
 
 
 @lru_cache(maxsize=4)
-def _read_plane(path: Path, mtime_ns: int) -> Plane | None:
+def _read_plane(path: Path, mtime_ns: int, even_turned: bool) -> Plane | None:
     """The same; `mtime_ns`, the file's, makes a change be seen."""
     try:
         with open_header(path) as image:
-            if image.getexif().get(ORIENTATION, 1) != 1:
+            if not even_turned and image.getexif().get(ORIENTATION, 1) != 1:
                 return None
             table = luminance_table(image)
         picture = load_image(path)
@@ -84,7 +88,7 @@ def shows_no_more(path: Path, source: Path, resolution: float, transform: Sequen
     """
     if resolution > 1 / ENLARGED_FROM or not is_laid_alike(transform):
         return False
-    planes = read_plane(path), read_plane(source)
+    planes = read_plane(path), read_plane(source, even_turned=True)
     return None not in planes and enlarged(*planes)
 
 
@@ -158,7 +162,7 @@ def enlarged(large: Plane, small: Plane) -> bool:
             continue
         real = large.grey[window].astype(np.float32)
         beyond = min(_energy(_finer_than(real - _compressed(each[window], large), scale)) for each in made)
-        if beyond >= NOTHING_NEW * (2 / scale) ** 1.5 * own:  # the finer, the less there is in any photo
+        if beyond >= ROUNDING + NOTHING_NEW * (2 / scale) ** 1.5 * own:  # the finer, the less there is in any photo
             return False
         told = True
     return told

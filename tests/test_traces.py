@@ -55,6 +55,26 @@ def test_an_enlarged_picture_is_known(save, times, way, quality):
     assert shows_no_more(large, small, 1 / times, WHOLE)
 
 
+@pytest.mark.parametrize("quality", [75, 95])
+def test_where_there_is_next_to_no_detail_rounding_is_none(save, quality):
+    """As of a sky above houses: a corner that is nearly plain."""
+    mixed = photo(size=(500, 400))
+    mixed.paste(mixed.crop((0, 0, 250, 200)).filter(ImageFilter.GaussianBlur(2.5)), (0, 0))
+    small = save(mixed, "small", 98)
+    large = save(opened(small).resize((2000, 1600), Image.Resampling.LANCZOS), "large", quality)
+    assert enlarged(read_plane(large), read_plane(small))
+
+
+def test_an_enlargement_of_a_picture_that_is_turned_on_being_shown_is_known(save):
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    small = save(photo(), "small", 90, exif=exif)
+    upright = ImageOps.exif_transpose(Image.open(small)).convert("RGB")
+    large = save(upright.resize((2 * upright.width, 2 * upright.height), Image.Resampling.BICUBIC), "large", 90)
+    assert shows_no_more(large, small, 0.5, WHOLE)
+    assert not shows_no_more(save(upright.resize((384, 512)), "c"), save(photo(1), "other", 90, exif=exif), 0.5, WHOLE)
+
+
 def test_a_soft_middle_hides_no_detail(save):
     """As of a portrait before leaves, or a sky above houses."""
     large = np.asarray(photo(size=(1800, 1400)))
