@@ -16,7 +16,10 @@ LARGE = 100  # px, at which widths are measured
 
 def has_glyph(char: str) -> bool:
     """Whether there is a glyph for a character that is not in every font, as a question mark is."""
-    return not np.array_equal(glyphs(char, LARGE), glyphs("\uffff", LARGE))
+    try:
+        return not np.array_equal(glyphs(char, LARGE), glyphs("\uffff", LARGE))
+    except (AttributeError, cv2.error):  # before OpenCV 5 there are none
+        return False
 
 
 def advance(char: str) -> float:
