@@ -6,6 +6,7 @@ They are drawn with Pillow, in a fifth of the time that figures take; those are 
 from __future__ import annotations
 
 import io
+from collections.abc import Iterator
 from functools import lru_cache
 from itertools import groupby
 from pathlib import Path
@@ -14,7 +15,8 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 from PIL.PngImagePlugin import PngInfo
 
-from dedup.lettering import face_of
+from dedup.fonts import font_file, pieces
+from dedup.glyphs import glyphs
 
 # Blue and vermilion stay apart for every kind of colour blindness (Okabe & Ito, 2008); darkened to be read as text.
 BLUE, VERMILION = "#0068A8", "#B94A00"
@@ -41,11 +43,15 @@ class Canvas:
     def write(self, x: float, baseline: float, text: str, size: float, color: str, bold=False, centred=False) -> None:
         """Write drawable text that begins at x, or has its middle there."""
         self.words.append(text)
-        runs = [("".join(run), _font(*face, size)) for face, run in groupby(text, lambda char: face_of(char, bold))]
-        x -= sum(font.getlength(run) for run, font in runs) / 2 if centred else 0
-        for run, font in runs:
-            self._draw.text((x, baseline), run, color, font, anchor="ls")
-            x += font.getlength(run)
+        runs = list(_runs(text, size, bold))
+        x -= sum(width for *_, width in runs) / 2 if centred else 0
+        for run, font, width in runs:
+            if font:
+                self._draw.text((x, baseline), run, color, font, anchor="ls")
+            else:
+                mask = Image.fromarray(glyphs(run, size))
+                self.image.paste(color, (round(x), round(baseline) - 3 * mask.height // 4), mask)
+            x += width
 
     def fill(self, left: float, top: float, width: float, height: float, color: str) -> None:
         self._draw.rectangle((left, top, left + width - 1, top + height - 1), color)
@@ -89,6 +95,17 @@ def read_mark(path: Path) -> str:
             return str(image.info.get(MARK, ""))
     except (OSError, ValueError, SyntaxError):
         return ""
+
+
+def _runs(text: str, size: float, bold: bool) -> Iterator[tuple[str, ImageFont.FreeTypeFont | None, float]]:
+    """Text in runs of one font, None where only OpenCV has the glyphs, each with its width in px."""
+    for piece, is_set in pieces(text):
+        if not is_set:
+            yield piece, None, glyphs(piece, size).shape[1]
+            continue
+        for file, chars in groupby(piece, lambda char: font_file(char, bold)):
+            run, font = "".join(chars), _font(*file, size)
+            yield run, font, font.getlength(run)
 
 
 @lru_cache(maxsize=64)

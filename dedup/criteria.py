@@ -147,7 +147,12 @@ def _by_votes(pairs: Pairs, one: int, other: int, rows: Sequence[int]) -> Verdic
     if made == {""} and pairs.are_laid_alike(one, other) and (verdict := _by_compression(pairs, one, other)):
         return verdict
     votes, clear = pairs.votes(one, other, rows), 0.0 if "edited" in made else CLEAR
-    return Verdict(VOTES, one if votes > 0 else other, "nearer to more of the others") if abs(votes) > clear else None
+    if abs(votes) > clear:
+        return Verdict(VOTES, one if votes > 0 else other, "nearer to more of the others")
+    means = pairs.means(rows)
+    if "edited" not in made or means[one] == means[other]:
+        return None
+    return Verdict(VOTES, min(one, other, key=means.get), NEAREST)
 
 
 def _by_making(pairs: Pairs, one: int, other: int) -> Verdict | None:
@@ -156,10 +161,11 @@ def _by_making(pairs: Pairs, one: int, other: int) -> Verdict | None:
     finer, coarser = _by_fineness(pairs, one, other)
     if view and view.kind == "same_pixels" and first.lossless != second.lossless:
         return Verdict(COMPRESSION, coarser, SOURCE)  # what can hold all was made from what can not
+    made = pairs.how_made(finer, coarser)
     if not (first.lossless or second.lossless or (first.step and second.step)):
         chance = OTHER_FORMAT if first.step or second.step else NO_CHANCE
-        return _by_bits(one, other, first.bits / max(second.bits, 1e-6), chance)
-    made = pairs.how_made(finer, coarser)
+        by_bits = _by_bits(one, other, first.bits / max(second.bits, 1e-6), chance)
+        return Verdict(COMPRESSION, {"saved again": coarser, "compressed": finer}[made], SOURCE) if made else by_bits
     if made == "saved again":
         return Verdict(COMPRESSION, coarser, SOURCE)
     return Verdict(COMPRESSION, finer, _how_fine(pairs, finer, coarser)) if made == "compressed" else None

@@ -1,4 +1,4 @@
-"""Pictures side by side: paths, images or maps in, one figure with a caption under each out. For the notebooks."""
+"""Pictures side by side: paths, images or maps in, one page with a caption under each out. For the notebooks."""
 
 from __future__ import annotations
 
@@ -7,16 +7,12 @@ from itertools import zip_longest
 from pathlib import Path
 
 import numpy as np
-from matplotlib import colormaps
-from matplotlib.figure import Figure
-from matplotlib.font_manager import FontProperties
-from matplotlib.patches import Rectangle
 from PIL import Image
 
+from dedup.canvas import CELL, GREY, INK, PAGE, Canvas
 from dedup.decoding import load_image
-from dedup.figures import CELL, DPI, GREY, INK, PAGE, DrawnFigure
 from dedup.grid import GAP, LINE, MARGIN
-from dedup.lettering import drawable, font_families, shorten
+from dedup.lettering import drawable, shorten
 
 SIZE = 12.5  # of captions, in px
 
@@ -27,7 +23,7 @@ def plot_pictures(
     columns: int = 6,
     side: int = 140,
     frames: Sequence[str | None] = (),
-) -> Figure:
+) -> Canvas:
     """Draw pictures in rows, each fitted into a square of the same size.
 
     Parameters
@@ -51,36 +47,29 @@ def plot_pictures(
         side + GAP + LINE * max((caption or "").count("\n") + bool(caption) for _, caption, _ in row) for row in rows
     ]
     width, height = 2 * MARGIN + len(rows[0]) * (side + GAP) - GAP, MARGIN + sum(heights) + GAP // 2
-    figure = DrawnFigure(width, height, facecolor=PAGE)
-    axes = figure.add_axes((0, 0, 1, 1), xlim=(0, width), ylim=(height, 0))
-    axes.set_axis_off()
+    page = Canvas(width, height, PAGE)
     top = MARGIN
     for row, row_height in zip(rows, heights, strict=True):
         for column, cell in enumerate(row):
-            _draw(axes, *cell, MARGIN + column * (side + GAP), top, side)
+            _draw(page, *cell, MARGIN + column * (side + GAP), top, side)
         top += row_height
-    axes.set(xlim=(0, width), ylim=(height, 0))
-    return figure
+    return page
 
 
-def _draw(axes, picture, caption: str | None, frame: str | None, left: float, top: float, side: int) -> None:
+def _draw(page: Canvas, picture, caption: str | None, frame: str | None, left: int, top: int, side: int) -> None:
     """One picture in its square, with its caption below."""
-    axes.add_patch(Rectangle((left, top), side, side, fc=CELL, lw=0, zorder=1))
-    pixels = _fitted(picture, side)
-    height, width = pixels.shape[:2]
-    x, y = left + (side - width) // 2, top + (side - height) // 2
-    axes.imshow(pixels, extent=(x, x + width, y + height, y), interpolation="nearest", aspect="auto", zorder=2)
+    page.fill(left, top, side, side, CELL)
+    fitted = _fitted(picture, side)
+    page.image.paste(fitted, (left + (side - fitted.width) // 2, top + (side - fitted.height) // 2))
     if frame:
-        axes.add_patch(Rectangle((left - 2, top - 2), side + 4, side + 4, fill=False, ec=frame, lw=2.9, zorder=3))
-    font = FontProperties(family=font_families(), size=SIZE * 72 / DPI)
+        page.frame(left, top, side, side, frame, 4)
     for number, line in enumerate((caption or "").split("\n")):
         text = shorten(drawable(line), SIZE, side + GAP / 2)
-        color = GREY if number else INK
-        axes.text(left, top + side + LINE * (number + 1), text, color=color, fontproperties=font, parse_math=False)
+        page.write(left, top + side + LINE * (number + 1), text, SIZE, GREY if number else INK)
 
 
-def _fitted(picture: Path | Image.Image | np.ndarray, side: int) -> np.ndarray:
-    """(<= side, <= side, 3) uint8 with the longer of the two equal to side."""
+def _fitted(picture: Path | Image.Image | np.ndarray, side: int) -> Image.Image:
+    """RGB, the longer side equal to `side`."""
     if isinstance(picture, Path):
         picture = load_image(picture)
     elif isinstance(picture, np.ndarray):
@@ -88,12 +77,14 @@ def _fitted(picture: Path | Image.Image | np.ndarray, side: int) -> np.ndarray:
     scale = side / max(picture.size)
     size = tuple(max(1, round(scale * length)) for length in picture.size)
     smooth = Image.Resampling.NEAREST if scale > 4 else Image.Resampling.LANCZOS  # cells of a map stay cells
-    return np.asarray(picture.convert("RGB").resize(size, smooth))
+    return picture.convert("RGB").resize(size, smooth)
 
 
 def _coloured(values: np.ndarray) -> Image.Image:
     """An array as an image; a map of one value a cell goes from white to dark blue."""
     if values.ndim == 2:
+        from matplotlib import colormaps
+
         low, high = float(values.min()), float(values.max())
         values = (255 * colormaps["Blues"]((values - low) / ((high - low) or 1))[..., :3]).astype(np.uint8)
     return Image.fromarray(np.ascontiguousarray(values))

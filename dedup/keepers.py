@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Generator, Iterator, Sequence
 from itertools import combinations
 
-from dedup.criteria import CLEAR, NEAREST, SAME_PLACE, by_share, by_sight, compare
+from dedup.criteria import CLEAR, NEAREST, SAME_PLACE, SOURCE, by_share, by_sight, compare
 from dedup.lettering import count_of
 from dedup.members import CONFIRMED, COVERED, UNMARKED
 from dedup.pairs import Pairs
@@ -16,6 +16,7 @@ ALMOST = 0.1  # share of a cluster's files that may stay for the sake of a bette
 ONE = 1  # file that may so where it is no tenth of them, if another still goes
 CHANCE = 1  # file more that may stay, where a sample tells of a cluster
 EQUAL = 0.02  # cosine distance up to which a file that shows the same may be the keeper's better
+RECOLOURED, A_COLOUR = 0.2, 10.0  # change of the mean chroma (CIELAB), of at least so much, that cutting does not make
 CENTRAL = 4  # files, nearest to all others, that may be so as well
 EQUALS = 12  # files that are held against the keeper, beside those with its very bytes
 ROUNDS = 3  # after which three files are each better than the next
@@ -77,8 +78,10 @@ def better_equal(pairs: Pairs, rows: Sequence[int], keeper: int) -> Search:
     else:  # of three, each may be better than the next
         rivals = sorted({keeper, *passed, *equals[-EQUALS:]})
         yield list(combinations(rivals, 2))
-        wins = Counter(compare(pairs, *two, rows).better for two in combinations(rivals, 2))
-        best = max(rivals, key=lambda row: wins[row])
+        verdicts = {two: compare(pairs, *two, rows) for two in combinations(rivals, 2)}
+        wins = Counter(verdict.better for verdict in verdicts.values())
+        copies = {sum(two) - verdict.better for two, verdict in verdicts.items() if verdict.why == SOURCE}
+        best = max(rivals, key=lambda row: (row not in copies, wins[row]))
     for row in equals if best != keeper else ():
         pairs.is_enlarged(row, best)  # then it may go for the best
     return best
@@ -150,7 +153,9 @@ def _is_made_from(pairs: Pairs, row: int, source: int, rows: Sequence[int]) -> b
     is_as_large = COVERED <= view.resolution <= 1 / COVERED
     if view.shown >= COVERED or not is_as_large or pairs.votes(source, row, rows) <= CLEAR:
         return False
-    return compare(pairs, row, source, rows).better == source and not pairs.may_be_cut_from(source, row)
+    is_recoloured = abs(view.chroma - view.kept_chroma) > RECOLOURED * max(view.chroma, view.kept_chroma, A_COLOUR)
+    is_edit = is_recoloured or not pairs.may_be_cut_from(source, row)
+    return is_edit and compare(pairs, row, source, rows).better == source
 
 
 def _shows_all(pairs: Pairs, row: int, other: int) -> bool:

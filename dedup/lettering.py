@@ -4,29 +4,9 @@ from __future__ import annotations
 
 import os
 import re
-import unicodedata
-from functools import cache
 from pathlib import Path, PurePath
 
-# The first is part of matplotlib; of the others, those that this machine has.
-FONTS = (
-    "DejaVu Sans",
-    "Noto Sans CJK JP",
-    "Noto Sans CJK SC",
-    "Noto Sans",
-    "Hiragino Sans",
-    "Hiragino Sans GB",
-    "Apple SD Gothic Neo",
-    "Arial Unicode MS",
-    "Yu Gothic",
-    "Microsoft YaHei",
-    "Malgun Gothic",
-    "Nirmala UI",
-    "Segoe UI Symbol",
-    "WenQuanYi Micro Hei",
-    "WenQuanYi Zen Hei",
-    "Droid Sans Fallback",
-)
+from dedup.fonts import advance, has_glyph
 
 
 def format_bytes(count: int) -> str:
@@ -71,19 +51,19 @@ def _hex(text: str) -> str:
     return "".join(f"\\x{byte:02x}" for byte in text.encode())
 
 
-def font_families() -> list[str]:
-    """Those of `FONTS` that can be used here, without a warning for the others."""
-    return [face[0] for face in _faces()]
-
-
 def drawable(text: str) -> str:
     r"""`text` with every character that has no glyph here, or that would not be seen, written as its code."""
-    return "".join(char if _has_glyph(char) else _code(char) for char in text)
+    return "".join(char if has_glyph(char) else _code(char) for char in text)
+
+
+def text_advance(text: str, size: float) -> float:
+    """How far drawable text set at `size` moves the pen, in the unit of `size`."""
+    return size * sum(advance(char) for char in text)
 
 
 def text_width(text: str, size: float) -> float:
-    """Width of drawable text set at `size`, in the unit of `size`, with a little room for hinting."""
-    return 1.04 * size * sum(_advance(char) for char in text)
+    """The same, with a little room for hinting."""
+    return 1.04 * text_advance(text, size)
 
 
 def shorten(text: str, size: float, width: float, keep_end: float = 0.5) -> str:
@@ -127,49 +107,3 @@ def _code(char: str) -> str:
     if 0xDC80 <= code <= 0xDCFF:
         return f"\\x{code - 0xDC00:02x}"  # a byte that is not UTF-8 (PEP 383)
     return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"
-
-
-@cache
-def _faces() -> tuple:
-    """(family, font, its glyphs by code point) of every usable font."""
-    from matplotlib.font_manager import findfont, fontManager
-    from matplotlib.ft2font import FT2Font
-
-    installed = {entry.name for entry in fontManager.ttflist}
-    fonts = [(family, FT2Font(findfont(family))) for family in FONTS if family in installed]
-    return tuple((family, font, font.get_charmap()) for family, font in fonts)
-
-
-@cache
-def face_of(char: str, bold: bool = False) -> tuple[str, int]:
-    """The font file, and the place in it, of the first face that has a glyph for a character."""
-    faces = _faces()
-    family, font, _ = next((face for face in faces if ord(char) in face[2]), faces[0])
-    if bold:
-        from matplotlib.font_manager import FontProperties, findfont
-
-        file = findfont(FontProperties(family=family, weight="bold"))
-    else:
-        file = font.fname
-    return str(file), getattr(file, "face_index", 0)
-
-
-def _has_glyph(char: str) -> bool:
-    seen = unicodedata.category(char) not in ("Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp")
-    return seen and any(ord(char) in glyphs for _, _, glyphs in _faces())
-
-
-if hasattr(os, "register_at_fork"):  # fonts read their file as they go, and a forked process shares the place in it
-    os.register_at_fork(after_in_child=_faces.cache_clear)
-
-
-@cache
-def _advance(char: str) -> float:
-    """How far a character moves the pen, as a share of the font size."""
-    from matplotlib.ft2font import LoadFlags
-
-    for _, font, glyphs in _faces():
-        if ord(char) in glyphs:
-            font.set_size(100, 72)
-            return font.load_char(ord(char), flags=LoadFlags.NO_HINTING).linearHoriAdvance / 65536 / 100
-    return 1.0

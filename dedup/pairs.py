@@ -163,9 +163,7 @@ class Pairs:
         new = [pair for pair in dict.fromkeys(pairs) if pair not in self._made]
         jobs = {}
         for pair in new:
-            finer, coarser = map(self.details, pair)
-            is_known = finer.step or finer.lossless  # how it was compressed
-            if is_known and coarser.step and self.are_laid_alike(*pair):
+            if self.details(pair[1]).step and self.are_laid_alike(*pair):
                 jobs[pair] = self.paths[pair[0]], self.paths[pair[1]]
         made = self._found_of(MADE, jobs, how_they_were_made)
         self._made.update({pair: made.get(pair) or "" for pair in new})

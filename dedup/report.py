@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 from tqdm import tqdm
 
 from dedup.canvas import read_mark
+from dedup.fonts import font_families
 from dedup.grid import layout, plot_cluster_grid
 from dedup.lettering import count_of, escape, format_bytes, relative_path, unescape
 from dedup.memory import code_tag
@@ -40,6 +41,7 @@ __all__ = [
 COLUMNS = ("path", "cluster", "keep", "kind", "distance", "coverage", "width", "height", "bytes", "reason", "why")
 PAGE_HEIGHT, PAGE_PICTURES = 2200, 32  # keeps a page of photos under 2 MB
 MAX_PAGES = 20  # the page to look at in a browser has all clusters
+DRAWN_BY = ("canvas", "decoding", "fonts", "glyphs", "grid", "insets", "lettering", "pictures", "thumbnails")  # modules
 PAGE_TIME = 120.0  # seconds of computing for a page of large pictures
 _PAGE_NAME = re.compile(r"clusters_\d{3,}\.png")
 
@@ -113,10 +115,9 @@ def _what_is_shown(
 
     held : of each file the content, and whether it is drawn from its thumbnail
     """
-    drawn_by = ("canvas", "decoding", "grid", "insets", "lettering", "pictures", "thumbnails")
     packages = "matplotlib", "numpy", "opencv-python", "pillow", "pillow-heif"
     is_known = all(content for content, _ in held)
-    return code_tag(drawn_by, packages, page, str(images_dir), note, held).hex() if is_known else ""
+    return code_tag(DRAWN_BY, packages, page, str(images_dir), note, held, font_families()).hex() if is_known else ""
 
 
 def write_similar(pairs: Iterable[tuple[Path, Path, float]], images_dir: Path, path: Path) -> None:

@@ -7,27 +7,68 @@ that comes out to the last pixel was made from these pixels; if another encoder 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from functools import lru_cache
 from io import BytesIO
 from pathlib import Path
+from typing import NamedTuple
 
 import cv2
 import numpy as np
 from PIL import Image
+from PIL.JpegImagePlugin import get_sampling
 
-from dedup.quality import read_details
-from dedup.traces import SIDE, Corner, how_made, read_plane, shows_no_more
+from dedup.decoding import load_image
+from dedup.quality import ZIGZAG, read_details
+from dedup.safeguards import open_header
+from dedup.traces import (
+    LEAST_BLOCKS,
+    LEAST_OF_BLOCK,
+    LOWEST,
+    ROUNDED,
+    Plane,
+    blocks_with,
+    coefficients,
+    how_made,
+    is_recoloured,
+    of_blocks,
+    read_plane,
+    shows_no_more,
+)
 from dedup.workers import START_METHOD, Lost, run_jobs
 
 MANY = 12  # pairs that are worth processes of their own
-FIRST = 128  # px that are saved again first along each side: whole blocks, those of subsampled colours too
+FIRST, SIDE = 128, 1024  # px that are saved again along each side: whole blocks, those of subsampled colours too
+LINES = 8  # grey levels in a block that is not plain
+MOST_BLOCKS, MANY_BLOCKS = 0.9, 0.5  # share of those that tells of all; that does if few are so the other way round
+FEW_BLOCKS = 0.1
 BESIDE = 2  # px at the edges, where colours depend on what was cut away
+MCU = 16  # px, side of what a JPEG is made of, colours and all
 REACH = 8  # px from where a part should be in the whole
 TILE, MOST = 64, 90  # px of the places where they are compared; the percentile of their errors that counts
 BY_CHANCE, ROUNDING = 2.0, 1.0  # ratio, and difference, of mean squared errors that say nothing
+COARSE = 4.0  # least step that tells where in it a coefficient was
+INNER, BEYOND = 0.55, 0.2  # share of coefficients in the inner half of their step, and outside, if they were rounded
+GAIN = 0.08  # change of contrast that saving again does not explain
+SURELY = 0.1  # share of them outside up to which that is sure
+
+
+class _Corner(NamedTuple):
+    """The upper left of a picture. tables, sampling : of its JPEG, no tables where it is none; grey : its luminance"""
+
+    picture: Image.Image
+    grey: Image.Image
+    tables: dict[int, list[int]]
+    sampling: int
+
+    def cropped(self, size: Sequence[int]) -> _Corner:
+        box = 0, 0, *map(int, size)
+        return self._replace(picture=self.picture.crop(box), grey=self.grey.crop(box))
 
 
 def how_they_were_made(pairs: Sequence[tuple[Path, Path]], num_workers: int) -> Iterator[str | Lost]:
     """`traces.how_made` of pairs (finer, coarser); what saving one again gives tells more where it gives the other.
+
+    A lossy file that is no JPEG counts as the finer one.
 
     num_workers : processes, where there are enough pairs; 0 = this one
     """
@@ -49,31 +90,63 @@ def _shows_no_more(job: tuple[Path, Path, float, Sequence[float]]) -> bool:
 
 def _how_made(pair: tuple[Path, Path]) -> str:
     planes = read_plane(pair[0]), read_plane(pair[1])
-    made = "" if None in planes else how_made(*planes)
-    if None in planes or made in ("compressed", "edited"):
+    if None in planes:
+        return ""
+    has_steps = planes[0].table.any() or read_details(pair[0]).lossless
+    made = how_made(*planes) if has_steps else _by_steps(*planes)
+    if made == "compressed" or (made and not has_steps):
         return made
     if saved_from(pair[1], pair[0]):
         return "compressed"
     return "saved again" if made != "saved again" and saved_from(*pair) else made
 
 
+def _by_steps(copy: Plane, source: Plane) -> str:
+    """The same of a file without steps of its own and a JPEG: that one's steps tell where in them the other is.
+
+    It was saved from the other if that is anywhere in them. Otherwise, the other was saved from it, finer or coarser.
+    """
+    window = np.s_[:SIDE, :SIDE]
+    shares = _in_steps(source.grey[window], copy.grey[window], source.cut_off[window], source.table)
+    if shares is None or is_recoloured(copy, source) or abs(_gain(copy, source) - 1) > GAIN:
+        return ""
+    inner, beyond = shares
+    if inner > INNER or beyond > BEYOND:
+        return "saved again"
+    return "compressed" if beyond <= SURELY else ""
+
+
+def _gain(copy: Plane, source: Plane) -> float:
+    """How much contrast a copy has for its source's, in the median of the lower frequencies."""
+    before, after = (np.abs(coefficients(each.grey[:SIDE, :SIDE], LOWEST)) for each in (source, copy))
+    gains = [
+        of_blocks(after, place)[here] / of_blocks(before, place)[here]
+        for place in ZIGZAG
+        if (here := of_blocks(before, place) > 2 * max(source.table[place], COARSE)).any()
+    ]
+    return float(np.median(np.concatenate(gains))) if gains else 1.0
+
+
 def saved_from(copy: Path, source: Path) -> bool:
     """Whether `copy` is what saving `source` in its way gives, pixel for pixel, and `source` not what `copy` gives.
 
     Of traces of saving again, which both leave where a picture went back to its own earlier steps, this tells apart.
+    If all is not the same, most blocks of the luminance must be: what has a caption or no colours was saved as well.
     """
     try:
-        first, second = (read_plane(path).corner for path in (copy, source))
-        return _becomes(second, first) and not _becomes(first, second)
+        first, second = _corner(copy), _corner(source)
+        if _becomes(second, first):
+            return not _becomes(first, second)
+        return _mostly(_blocks_becoming(second, first), _blocks_becoming(first, second))
     except Exception:  # decoders raise nearly everything on odd files
         return False
 
 
 def may_be_cut_from(part: Path, whole: Path, transform: Sequence[float]) -> bool:
-    """Whether a part differs from the whole by no more than saving it did; also where that can't be told.
+    """Whether a part differs from the whole just as saving it made it differ; also where that can't be told.
 
-    Steps of a mean square s leave a mean squared error of at most s / 12, and what was saved from the part differs by
-    its own, coarser steps.
+    Steps of a mean square s leave a mean squared error of at most s / 12, and each coefficient somewhere in the step
+    that it was rounded to. What was made from the part, and saved, is near the middle of it, or anywhere.
 
     Parameters
     ----------
@@ -84,34 +157,125 @@ def may_be_cut_from(part: Path, whole: Path, transform: Sequence[float]) -> bool
         return True
     grey, other = (plane.grey for plane in planes)
     size = np.array(grey.shape[::-1])
-    left = np.maximum(size - SIDE, 0) // 2
+    left = np.maximum(size - SIDE, 0) // 16 * 8  # on its blocks
     unit = np.float32([left, left + [1, 0], left + [0, 1]]) / size
     found = cv2.perspectiveTransform(unit[None], np.reshape(transform, (3, 3)))[0] * other.shape[::-1]
     turn = np.rint(found[1:] - found[0]).T  # (2, 2), a step of a px for each side
     if abs(round(np.linalg.det(turn))) != 1:
         return True
-    window = grey[left[1] : left[1] + SIDE, left[0] : left[0] + SIDE]
+    cut = np.s_[left[1] : left[1] + SIDE, left[0] : left[0] + SIDE]
+    window = grey[cut]
     height, width = window.shape
     lay = np.c_[turn, found[0] - turn @ [REACH, REACH]]
     flags = cv2.INTER_NEAREST | cv2.WARP_INVERSE_MAP
     beyond = width + 2 * REACH, height + 2 * REACH
     around = cv2.warpAffine(other, lay, beyond, flags=flags, borderMode=cv2.BORDER_REPLICATE)
     x, y = cv2.minMaxLoc(cv2.matchTemplate(around, window, cv2.TM_SQDIFF))[2]
-    errors = np.square(np.float32(window) - around[y : y + height, x : x + width])
+    same = around[y : y + height, x : x + width]
+    errors = np.square(np.float32(window) - same)
     tiles = cv2.resize(errors, (-(-width // TILE), -(-height // TILE)), interpolation=cv2.INTER_AREA)
-    return bool(np.percentile(tiles, MOST) <= BY_CHANCE * np.mean(planes[0].table ** 2) / 12 + ROUNDING)
+    if np.percentile(tiles, MOST) > BY_CHANCE * np.mean(planes[0].table ** 2) / 12 + ROUNDING:
+        return False
+    shares = _in_steps(window, same, planes[0].cut_off[cut], planes[0].table)
+    if shares is not None and (shares[0] > INNER or shares[1] > BEYOND):
+        return False
+    if (turn != np.eye(2)).any():
+        return True
+    return not _was_laid(part, whole, np.rint(found[0]).astype(int) - REACH + (x, y) - left)
 
 
-def _becomes(source: Corner, copy: Corner) -> bool:
+def _was_laid(part: Path, whole: Path, place: np.ndarray) -> bool:
+    """Whether a whole is what saving the part gives, at a place (x, y) in it, and the part not what the whole gives."""
+    start = -(-place // MCU) * MCU  # the first of the whole's blocks that shows the part
+    try:
+        laid = _alike(_corner(part, start - place), _corner(whole, start))
+        cut = _alike(_corner(whole, place), _corner(part))
+        return _mostly(_blocks_becoming(*laid), _blocks_becoming(*cut))
+    except Exception:  # decoders raise nearly everything on odd files
+        return False
+
+
+def _in_steps(grey: np.ndarray, other: np.ndarray, cut_off: np.ndarray, table: np.ndarray) -> tuple[float, ...] | None:
+    """Where the coefficients of another picture are in the steps of a JPEG: the shares in the inner half, and outside.
+
+    Those that the JPEG's were rounded from are anywhere in a step, half of them in its inner half, and none outside.
+    None where that can't be told.
+    """
+    first, second = coefficients(grey, LOWEST), coefficients(other, LOWEST)
+    kept, inner, beyond = np.zeros((3, first.shape[0] * first.shape[2]))
+    for place in (place for place in ZIGZAG if table[place] >= COARSE):
+        step, before = table[place], of_blocks(first, place)
+        here, away = np.abs(before) > step / 2, np.abs(of_blocks(second, place) - before)
+        kept += here
+        inner += here & (away < step / 4)
+        beyond += here & (away > (step + ROUNDED) / 2)
+    told = (kept >= LEAST_OF_BLOCK) & ~blocks_with(cut_off)
+    if told.sum() < LEAST_BLOCKS:
+        return None
+    shares = np.sort([values[told] / kept[told] for values in (inner, beyond)], axis=1)
+    fourth = shares.shape[1] // 4
+    return tuple(shares[:, fourth:-fourth].mean(axis=1).tolist())  # some blocks show something else
+
+
+def _corner(path: Path, start: Sequence[int] = (0, 0)) -> _Corner:
+    """Up to SIDE px along each side, from a place (x, y) on."""
+    whole = _decoded(path, path.stat().st_mtime_ns)
+    corner = *map(int, start), *map(int, np.minimum(whole.picture.size, np.add(start, SIDE)))
+    return whole._replace(picture=whole.picture.crop(corner), grey=whole.grey.crop(corner))
+
+
+@lru_cache(maxsize=4)  # the keeper comes again with each of its rivals
+def _decoded(path: Path, mtime_ns: int) -> _Corner:
+    """All of a picture; `mtime_ns`, the file's, makes a change be seen."""
+    with open_header(path) as image:
+        tables = getattr(image, "quantization", None) or {}
+        sampling, mode = (get_sampling(image), image.mode) if tables else (-1, "RGB")
+        picture = load_image(path).convert("L" if mode == "L" else "RGB")
+        grey = picture.convert("L")
+        if tables:
+            image.draft("L", image.size)
+            grey = image.convert("L")
+    return _Corner(picture, grey, tables, sampling)
+
+
+def _becomes(source: _Corner, copy: _Corner) -> bool:
     """Whether the source's pixels, saved as the copy was, are the copy's; in a small corner first."""
     for side in (FIRST, SIDE):
         again, wanted = (each.crop((0, 0, *np.minimum(each.size, side))) for each in (source.picture, copy.picture))
-        again = again.convert(wanted.mode)
-        if copy.tables:
-            file = BytesIO()
-            again.save(file, "JPEG", qtables=copy.tables, subsampling=copy.sampling)
-            again = Image.open(file)
-        same = np.asarray(again) == np.asarray(wanted)
+        same = np.asarray(_saved(again.convert(wanted.mode), copy)) == np.asarray(wanted)
         if not same[:-BESIDE, :-BESIDE].all():
             return False
     return True
+
+
+def _alike(*corners: _Corner) -> list[_Corner]:
+    """Corners of one size, of whole blocks."""
+    size = np.min([corner.picture.size for corner in corners], axis=0) // MCU * MCU
+    return [corner.cropped(size) for corner in corners]
+
+
+def _mostly(share: float, other_way: float) -> bool:
+    """Whether a share of blocks tells of all. Steps that are alike bring many back to what they were by chance."""
+    return share > other_way and share >= (MANY_BLOCKS if other_way <= FEW_BLOCKS else MOST_BLOCKS)
+
+
+def _blocks_becoming(source: _Corner, copy: _Corner) -> float:
+    """Share of the blocks that are not plain whose luminance, saved as the copy was, is the copy's."""
+    again = _saved(source.picture.convert(copy.picture.mode), copy, is_grey=True)
+    (width, height), wanted = (side // 8 for side in copy.grey.size), np.asarray(copy.grey)
+    blocks = [np.asarray(each)[: 8 * height, : 8 * width].reshape(height, 8, width, 8) for each in (again, wanted)]
+    told = np.ptp(blocks[1], axis=(1, 3)) >= LINES
+    same = (blocks[0] == blocks[1]).all(axis=(1, 3))
+    return float(same[told].mean()) if told.sum() >= LEAST_BLOCKS else 0.0
+
+
+def _saved(picture: Image.Image, like: _Corner, is_grey: bool = False) -> Image.Image:
+    """A picture after it was saved as a JPEG was; as it is where that one is none. is_grey : its luminance"""
+    if not like.tables:
+        return picture.convert("L") if is_grey else picture
+    file = BytesIO()
+    picture.save(file, "JPEG", qtables=like.tables, subsampling=like.sampling)
+    again = Image.open(file)
+    if is_grey:
+        again.draft("L", again.size)
+    return again

@@ -13,7 +13,6 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 from PIL import Image
-from PIL.JpegImagePlugin import get_sampling
 
 from dedup.decoding import ORIENTATION, load_image
 from dedup.quality import ZIGZAG, luminance_table
@@ -26,66 +25,56 @@ LOWEST = 1 + max(map(max, ZIGZAG))  # frequencies down and across that tell how 
 LEAST_OF_BLOCK, LEAST_BLOCKS = 4, 50  # coefficients of a block, and such blocks, that tell how a picture was made
 TOLD = 0.92  # chance up to which the two can be told apart
 EDITED = 0.075  # share of coefficients that are farther apart than two quantisations bring them
+EDITED_CUT_OFF = 0.2  # the same where black or white cut off what quantisation made, which moves some as well
 RECOLOURED = 0.1  # change of the mean chroma that compression does not explain
 PART, FLAT = 512, 1.0  # px of each part that is looked at for detail; energy of the finest there that tells nothing
 ENLARGED_FROM = 1.8  # px for each px of the source, from which an enlargement can be told from a sharper picture
+ROUNDING = 0.5  # energy that rounding to 8 bits, and colours, leave where there is nothing new
 NOTHING_NEW = 0.12  # energy of what a picture twice as large adds, as a share of the smaller one's finest, that is none
 ENLARGING = (cv2.INTER_NEAREST, cv2.INTER_NEAREST_EXACT, cv2.INTER_LINEAR, cv2.INTER_CUBIC, cv2.INTER_LANCZOS4)
-
-
-class Corner(NamedTuple):
-    """The upper left of a picture, SIDE px or less. tables, sampling : of its JPEG, no tables where it is none"""
-
-    picture: Image.Image
-    tables: dict[int, list[int]]
-    sampling: int
 
 
 class Plane(NamedTuple):
     """The luminance of a picture that is stored upright, and a JPEG's luminance table.
 
     grey : (h, w) uint8
+    cut_off : (h, w) bool, where a colour is as dark or as bright as can be, and may have been more so
     chroma : mean distance of its colours from grey, in levels
     table : (8, 8) float32, zeros where there is none
-    corner : of the picture in its colours
     """
 
     grey: np.ndarray
+    cut_off: np.ndarray
     chroma: float
     table: np.ndarray
-    corner: Corner
 
 
-def read_plane(path: Path) -> Plane | None:
-    """Decode a picture's luminance; None where it can't be read, or is turned on being shown."""
+def read_plane(path: Path, even_turned: bool = False) -> Plane | None:
+    """Decode a picture's luminance; None where it can't be read, or is turned on being shown.
+
+    even_turned : whether to take it upright then, although its table is not
+    """
     try:
-        return _read_plane(path, path.stat().st_mtime_ns)
+        return _read_plane(path, path.stat().st_mtime_ns, even_turned)
     except OSError:
         return None
 
 
 @lru_cache(maxsize=4)
-def _read_plane(path: Path, mtime_ns: int) -> Plane | None:
+def _read_plane(path: Path, mtime_ns: int, even_turned: bool) -> Plane | None:
     """The same; `mtime_ns`, the file's, makes a change be seen."""
     try:
         with open_header(path) as image:
-            if image.format != "PNG" and _is_turned(image):  # a PNG would be decoded to tell
+            if not even_turned and image.getexif().get(ORIENTATION, 1) != 1:
                 return None
-            table, tables = luminance_table(image), getattr(image, "quantization", None) or {}
-            sampling, mode = (get_sampling(image), image.mode) if tables else (-1, "RGB")
+            table = luminance_table(image)
         picture = load_image(path)
-        if _is_turned(picture):
-            return None
         luminance, *colours = picture.convert("YCbCr").split()
     except Exception:
         return None
-    corner = picture.crop((0, 0, min(picture.width, SIDE), min(picture.height, SIDE)))
-    corner = corner.convert("L") if mode == "L" else corner
-    return Plane(np.asarray(luminance), _chroma(colours), table, Corner(corner, tables, sampling))
-
-
-def _is_turned(image: Image.Image) -> bool:
-    return image.getexif().get(ORIENTATION, 1) != 1
+    colour = np.asarray(picture.convert("RGB"))
+    cut_off = ((colour == 0) | (colour == 255)).any(axis=-1)
+    return Plane(np.asarray(luminance), cut_off, _chroma(colours), table)
 
 
 def is_laid_alike(transform: Sequence[float] | None) -> bool:
@@ -100,7 +89,7 @@ def shows_no_more(path: Path, source: Path, resolution: float, transform: Sequen
     """
     if resolution > 1 / ENLARGED_FROM or not is_laid_alike(transform):
         return False
-    planes = read_plane(path), read_plane(source)
+    planes = read_plane(path), read_plane(source, even_turned=True)
     return None not in planes and enlarged(*planes)
 
 
@@ -118,11 +107,11 @@ def how_made(copy: Plane, source: Plane) -> str:
     """
     if not copy.table.any() and copy.chroma == source.chroma and np.array_equal(copy.grey, source.grey):
         return "saved again"  # no compression of another picture ends in just these pixels
-    first, second = (_coefficients(plane.grey[:SIDE, :SIDE], LOWEST) for plane in (source, copy))
+    first, second = (coefficients(plane.grey[:SIDE, :SIDE], LOWEST) for plane in (source, copy))
     away, foretold, chance, kept, foreseen = np.zeros((5, first.shape[0] * first.shape[2]))
     for place in (place for place in ZIGZAG if source.table[place] > 0):
         step, own = source.table[place], max(copy.table[place], ROUNDED)
-        before, after = (each[:, place[0], :, place[1]].ravel() for each in (first, second))
+        before, after = of_blocks(first, place), of_blocks(second, place)
         here = np.abs(before) > step / 2  # what was quantised to zero may have lost less than a step
         away += here * (np.abs(after - before) > (step + copy.table[place]) / 2 + ROUNDED)
         sharp = here & (np.abs(before / own % 1 - 0.5) > ROUNDED / 3 / own) if copy.table[place] else here
@@ -131,17 +120,25 @@ def how_made(copy: Plane, source: Plane) -> str:
         chance += sharp * min(own / step, 1)
         kept += here
         foreseen += sharp
-    unclipped = ~(_clipped(source.grey) | _clipped(copy.grey))
-    told = unclipped & (np.minimum(kept, foreseen) >= LEAST_OF_BLOCK)
+    told = np.minimum(kept, foreseen) >= LEAST_OF_BLOCK
+    whole = told & ~(blocks_with(source.cut_off[:SIDE, :SIDE]) | blocks_with(copy.cut_off[:SIDE, :SIDE]))
+    is_cut_off = whole.sum() < LEAST_BLOCKS
+    told = told if is_cut_off else whole
     if told.sum() < LEAST_BLOCKS:
         return ""
-    recoloured = abs(copy.chroma - source.chroma) > RECOLOURED * max(copy.chroma, source.chroma, 10)
-    if recoloured or away[told].sum() > EDITED * kept[told].sum():
+    if is_recoloured(copy, source) or away[told].sum() > (EDITED_CUT_OFF if is_cut_off else EDITED) * kept[told].sum():
         return "edited"
     share, by_chance = (float(np.median(values[told] / foreseen[told])) for values in (foretold, chance))
     if by_chance >= TOLD:
         return "alike"
-    return "saved again" if share > (1 + by_chance) / 2 else "compressed"
+    if share > (1 + by_chance) / 2:
+        return "saved again"
+    return "" if is_cut_off else "compressed"
+
+
+def is_recoloured(copy: Plane, source: Plane) -> bool:
+    """Whether one has more colours than compression explains."""
+    return abs(copy.chroma - source.chroma) > RECOLOURED * max(copy.chroma, source.chroma, 10)
 
 
 def enlarged(large: Plane, small: Plane) -> bool:
@@ -165,8 +162,8 @@ def enlarged(large: Plane, small: Plane) -> bool:
         if own < FLAT:
             continue
         real = large.grey[window].astype(np.float32)
-        most = NOTHING_NEW * (2 / scale) ** 1.5 * own  # the finer, the less there is in any photo
-        if all(_energy(_finer_than(real - _compressed(each[window], large), scale)) >= most for each in made):
+        beyond = min(_energy(_finer_than(real - _compressed(each[window], large), scale)) for each in made)
+        if beyond >= ROUNDING + NOTHING_NEW * (2 / scale) ** 1.5 * own:  # the finer, the less there is in any photo
             return False
         told = True
     return told
@@ -197,8 +194,8 @@ def _compressed(grey: np.ndarray, like: Plane) -> np.ndarray:
     height, width = (side // 8 * 8 for side in grey.shape)
     steps = np.maximum(like.table, 1)[:, None]  # (8, 1, 8)
     whole = grey.copy()
-    coefficients = np.rint(_coefficients(grey) / steps) * steps
-    whole[:height, :width] = np.clip(_from_coefficients(coefficients), 0, 255)
+    found = np.rint(coefficients(grey) / steps) * steps
+    whole[:height, :width] = np.clip(_from_coefficients(found), 0, 255)
     return whole
 
 
@@ -214,7 +211,7 @@ _WAVES = [[np.cos((2 * x + 1) * u * np.pi / 16) for x in range(8)] for u in rang
 _DCT = np.array(_WAVES) * np.array([0.125**0.5] + [0.5] * 7)[:, None]  # orthonormal
 
 
-def _coefficients(grey: np.ndarray, most: int = 8) -> np.ndarray:
+def coefficients(grey: np.ndarray, most: int = 8) -> np.ndarray:
     """Discrete cosine transform of each whole block as a JPEG quantises it, (rows of blocks, most, columns, most).
 
     most : frequencies down and across, the lowest
@@ -224,26 +221,27 @@ def _coefficients(grey: np.ndarray, most: int = 8) -> np.ndarray:
     return down.reshape(len(levels), most, -1, 8) @ _DCT[:most].T
 
 
-def _from_coefficients(coefficients: np.ndarray) -> np.ndarray:
-    rows, _, columns, _ = coefficients.shape
-    down = _DCT.T @ coefficients.reshape(rows, 8, -1)
+def of_blocks(found: np.ndarray, place: tuple[int, int]) -> np.ndarray:
+    """The coefficients of one frequency, (blocks,)."""
+    return found[:, place[0], :, place[1]].ravel()
+
+
+def _from_coefficients(found: np.ndarray) -> np.ndarray:
+    rows, _, columns, _ = found.shape
+    down = _DCT.T @ found.reshape(rows, 8, -1)
     return (down.reshape(rows, 8, columns, 8) @ _DCT).reshape(8 * rows, 8 * columns) + 128
 
 
-def _blocks(grey: np.ndarray) -> np.ndarray:
+def _blocks(image: np.ndarray) -> np.ndarray:
     """Whole blocks of a picture: (rows of blocks, 8, columns of them, 8)."""
-    height, width = (side // 8 for side in grey.shape)
-    return grey[: 8 * height, : 8 * width].reshape(height, 8, width, 8)
+    height, width = (side // 8 for side in image.shape)
+    return image[: 8 * height, : 8 * width].reshape(height, 8, width, 8)
 
 
-def _clipped(grey: np.ndarray) -> np.ndarray:
-    """Of each block, (blocks,) bool, whether black or white may have cut off what quantisation made of it."""
-    blocks = _blocks(grey[:SIDE, :SIDE])
-    lowest, highest = blocks.min(axis=1).min(axis=-1), blocks.max(axis=1).max(axis=-1)
-    return ((lowest == 0) | (highest == 255)).ravel()
+def blocks_with(mask: np.ndarray) -> np.ndarray:
+    """Of each whole block, (blocks,) bool, whether any of its px is in a mask (h, w)."""
+    return _blocks(mask).any(axis=1).any(axis=-1).ravel()
 
 
 def _chroma(colours: list[Image.Image]) -> float:
-    """Mean distance from the middle level."""
-    away = np.abs(np.arange(256) - 128)
-    return float(np.mean([away @ each.histogram() / (each.width * each.height) for each in colours]))
+    return float(np.mean([np.abs(np.asarray(each, np.int16) - 128).mean() for each in colours]))

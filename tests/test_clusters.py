@@ -10,13 +10,13 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from PIL import Image, ImageOps
+from PIL import Image, ImageEnhance, ImageOps
 from scipy.sparse import csr_matrix
 
 from dedup import keepers
 from dedup import pairs as pairs_module
 from dedup.clusters import build_clusters, cluster_labels
-from dedup.criteria import Verdict
+from dedup.criteria import SOURCE, Verdict
 from dedup.embeddings import Embeddings
 from dedup.pairs import Pairs
 from dedup.verification import Verifier as RealVerifier
@@ -269,17 +269,26 @@ def test_what_is_better_than_the_keeper_shows_all_of_it(tmp_path):
     assert (cluster.keeper.path.stem, cluster.why) == ("b", "older by 2 seconds")
 
 
-def test_of_files_that_are_each_better_than_the_next_the_one_that_is_better_than_most_is_kept(monkeypatch):
-    """2 is better than 1, 3 than 2, 1 than 3 and than all others; whoever asks in turn ends at 3 each time."""
+@pytest.mark.parametrize(("known", "kept"), [((), 1), ((1, 2), 3)])
+def test_of_files_that_are_each_better_than_the_next_the_one_that_is_better_than_most_is_kept(monkeypatch, known, kept):
+    """2 is better than 1, 3 than 2, 1 than 3 and than all others; whoever asks in turn ends at 3 each time.
+
+    known : of which two the one is known to be saved from the other, and so is not kept
+    """
     better = dict(zip(itertools.combinations(range(5), 2), (1, 2, 3, 4, 2, 1, 1, 3, 4, 3), strict=True))
-    monkeypatch.setattr(keepers, "compare", lambda _, one, other, rows: Verdict(0, better[*sorted((one, other))], ""))
+
+    def compare(_, *two_and_rows):
+        two = tuple(sorted(two_and_rows[:2]))
+        return Verdict(0, better[two], SOURCE if two == known else "")
+
+    monkeypatch.setattr(keepers, "compare", compare)
     monkeypatch.setattr(keepers, "_equals", lambda pairs, rows, keeper: iter(row for row in rows if row != keeper))
     monkeypatch.setattr(keepers, "_shows_all", lambda pairs, row, other: True)
     search = keepers.better_equal(SimpleNamespace(is_enlarged=lambda *rows: False), range(5), 0)
     with pytest.raises(StopIteration) as end:
         while pair := next(search):
             assert pair
-    assert end.value.value == 1
+    assert end.value.value == kept
 
 
 def test_a_chained_member_stays(tmp_path):
@@ -446,14 +455,15 @@ def test_what_was_saved_again_in_more_bytes_goes(tmp_path, second):
     assert member.removable and member.bytes > 1.5 * cluster.keeper.bytes
 
 
-def test_how_a_webp_is_compressed_is_not_known(tmp_path):
-    """Neither its steps, which no header tells, nor a few more bits, since formats differ in what they make of them."""
-    jpegs(tmp_path, z=85)
-    for quality, kept, why in ((80, "z.jpg", "older by 3 hours"), (100, "a.webp", "1.6x the bits per pixel")):
-        Image.open(tmp_path / "z.jpg").save(tmp_path / "a.webp", quality=quality)
-        os.utime(tmp_path / "a.webp", (10**9 + 3 * 3600,) * 2)
-        cluster = cluster_of_files(tmp_path)
-        assert (cluster.keeper.path.name, cluster.why) == (kept, why)
+@pytest.mark.parametrize(("quality", "why"), [(80, "1.8x the bits per pixel"), (95, "older by 3 hours")])
+def test_how_a_webp_is_compressed_is_not_known_beside_steps_as_fine_as_these(tmp_path, quality, why):
+    """Neither its own steps, which no header tells, nor a few more bits: formats differ in what they make of them."""
+    photo().save(tmp_path / "z.jpg", quality=94)
+    photo().save(tmp_path / "a.webp", quality=quality)
+    os.utime(tmp_path / "z.jpg", (10**9, 10**9))
+    os.utime(tmp_path / "a.webp", (10**9 + 3 * 3600,) * 2)
+    cluster = cluster_of_files(tmp_path)
+    assert (cluster.keeper.path.name, cluster.why) == ("z.jpg", why)
 
 
 def test_of_two_compressions_the_finer_is_kept(tmp_path):
@@ -507,6 +517,43 @@ def test_what_shows_more_is_kept_unless_the_rest_was_not_cut_from_it(tmp_path, q
     angles = np.array([0, 0.01, 0.5])
     cluster = cluster_of_files(tmp_path, np.c_[np.cos(angles), np.sin(angles)].astype(np.float32))
     assert cluster.keeper.path.name == kept
+
+
+@pytest.mark.parametrize(("first", "second"), [("z.webp", "a.jpg"), ("z.jpg", "a.webp")])
+def test_a_resave_in_another_format_loses_however_large_it_is(tmp_path, first, second):
+    photo().save(tmp_path / first, quality=60)
+    again = Image.open(tmp_path / first).convert("RGB")
+    again.save(tmp_path / second, quality=97)
+    assert (tmp_path / second).stat().st_size > 1.5 * (tmp_path / first).stat().st_size
+    cluster = cluster_of_files(tmp_path)
+    assert (cluster.keeper.path.name, cluster.why) == (first, "the other was saved again from it")
+    assert cluster.members[0].removable
+
+
+def test_what_shows_more_in_other_colours_was_made_from_the_rest(tmp_path):
+    """Of luminance it changes nothing, and so it might be the whole that they were cut from."""
+    hues = Image.merge("RGB", [photo(seed, (256, 232)).convert("L") for seed in (0, 1, 2)])
+    for strength, kept in ((1.0, "c.jpg"), (2.0, "a.jpg")):
+        ImageEnhance.Color(hues).enhance(strength).save(tmp_path / "c.jpg", quality=98)
+        for name, quality in {"a": 80, "b": 60}.items():
+            hues.crop((0, 0, 256, 192)).save(tmp_path / f"{name}.jpg", quality=quality)
+        angles = np.array([0, 0.01, 0.5])
+        cluster = cluster_of_files(tmp_path, np.c_[np.cos(angles), np.sin(angles)].astype(np.float32))
+        assert cluster.keeper.path.name == kept
+
+
+def test_of_two_with_as_many_near_them_the_one_nearer_to_all_is_no_edit(tmp_path):
+    """`b`, a little brighter than `a`, is compressed less; `c` is nearest to `a`, `d` to `b`."""
+    plain = photo()
+    plain.save(tmp_path / "a.jpg", quality=75)
+    plain.point(lambda level: 1.3 * level).save(tmp_path / "b.jpg", quality=95)
+    small = plain.resize((128, 96))
+    for name in "cd":
+        small.save(tmp_path / f"{name}.jpg", quality=60)
+    for angles, kept in (((0, 0.1, -0.01, 0.06), "a.jpg"), ((0, 0.1, 0.04, 0.11), "b.jpg")):
+        angles = np.array(angles)
+        cluster = cluster_of_files(tmp_path, np.c_[np.cos(angles), np.sin(angles)].astype(np.float32))
+        assert (cluster.keeper.path.name, cluster.why) == (kept, "nearest to the others")
 
 
 def test_a_keeper_that_a_closer_look_leaves_alone_gives_way(tmp_path, monkeypatch):

@@ -7,6 +7,7 @@ import sys
 import warnings
 from dataclasses import dataclass, replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -15,9 +16,9 @@ from hypothesis import strategies as st
 from PIL import Image
 from scipy.sparse import csr_matrix
 
-from dedup import report
+from dedup import fonts, glyphs, report
 from dedup.canvas import Canvas
-from dedup.grid import HIGHEST, SIDE, layout, plot_cluster_grid
+from dedup.grid import HEADER, HIGHEST, MARGIN, SIDE, layout, plot_cluster_grid
 from dedup.insets import insets
 from dedup.lettering import drawable, escape, format_bytes, relative_path, shorten, text_width, unescape, wrap
 from dedup.plots import nearest_distances, plot_distance_histogram, plot_k_distances
@@ -104,6 +105,53 @@ def test_what_has_no_glyph_is_drawn_as_its_code():
     assert drawable("añ.jpg") == "añ.jpg"
     assert drawable("a\nb\u202e\udce9\ue000") == "a\\x0ab\\u202e\\xe9\\ue000"
     assert drawable("\U000e0001") == "\\U000e0001"
+
+
+@pytest.fixture
+def no_cjk(monkeypatch):
+    """A machine whose fonts have no Chinese, Japanese and Korean."""
+    monkeypatch.setattr(fonts, "FONTS", ("DejaVu Sans",))
+    caches = fonts._faces, fonts._other_faces, fonts._face_of, fonts._in_opencv, fonts.advance
+    monkeypatch.setattr(fonts, "_other_faces", lambda: ())
+    for cache in caches:
+        cache.cache_clear()
+    yield
+    for cache in caches:
+        cache.cache_clear()
+
+
+@pytest.mark.parametrize("name", ["写真", "休み", "사진"])
+def test_a_name_that_no_font_has_is_drawn_with_the_glyphs_of_opencv(no_cjk, tmp_path, name):
+    save(tmp_path / f"{name}.png"), save(tmp_path / "a.png")
+    assert drawable(f"{name}.png") == f"{name}.png"
+    assert list(fonts.pieces(f"a {name}.png")) == [("a ", True), (name, False), (".png", True)]
+    assert 1.8 * 12 < text_width(name, 12) < 2.2 * 12
+    figure = plot_cluster_grid([cluster_of([f"{name}.png", "a.png"], tmp_path)], tmp_path)
+    assert f"{name}.png" in words(figure)
+    line = pixels(figure)[HEADER + SIDE + 8 : HEADER + SIDE + 24, MARGIN : MARGIN + 24]
+    assert (line < 128).all(axis=-1).sum() > 20
+
+
+def test_without_those_glyphs_a_name_is_written_in_codes(no_cjk, monkeypatch):
+    glyphs._font.cache_clear()
+    monkeypatch.delattr(glyphs.cv2, "FontFace")
+    assert drawable("写真.png") == "\\u5199\\u771f.png"
+
+
+def test_any_font_of_the_machine_may_have_what_the_first_ones_lack(no_cjk, monkeypatch):
+    thai = "\u0e20"
+    assert drawable(thai) == "\\u0e20" and not glyphs.has_glyph(thai)
+    font = SimpleNamespace(
+        set_size=lambda *_: None, load_char=lambda *_, **__: SimpleNamespace(linearHoriAdvance=2**16)
+    )
+    fonts._face_of.cache_clear()
+    monkeypatch.setattr(fonts, "_other_faces", lambda: (("Loma", font, {ord(thai): 1}),))
+    assert drawable(thai) == thai and fonts.font_families(thai) == ["DejaVu Sans", "Loma"]
+    assert list(fonts.pieces(f"{thai}写")) == [(thai, True), ("写", False)]
+
+
+def test_fonts_for_formulas_are_not_used_for_names():
+    assert not {face[0] for face in fonts._other_faces()} & {"cmr10", "STIXGeneral", "Last Resort High-Efficiency"}
 
 
 def test_a_long_name_loses_its_middle_and_keeps_its_ending():

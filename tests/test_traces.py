@@ -7,7 +7,7 @@ from PIL import Image, ImageFilter, ImageOps
 
 from dedup import traces
 from dedup.quality import read_details
-from dedup.resaving import may_be_cut_from, saved_from
+from dedup.resaving import MANY_BLOCKS, _blocks_becoming, _corner, how_they_were_made, may_be_cut_from, saved_from
 from dedup.tones import is_toned
 from dedup.traces import enlarged, how_made, is_laid_alike, read_plane, shows_no_more
 
@@ -41,6 +41,11 @@ def opened(path):
     return Image.open(path).convert("RGB")
 
 
+def captioned(image):
+    image.paste("white", (16, 150, 100, 162))
+    return image
+
+
 @pytest.mark.parametrize("times", [2, 4])
 @pytest.mark.parametrize("way", FILTERS)
 @pytest.mark.parametrize("quality", [60, 75, 90, None])
@@ -50,6 +55,26 @@ def test_an_enlarged_picture_is_known(save, times, way, quality):
     large = save(opened(small).resize(size, Image.Resampling[way]), "large", quality)
     assert enlarged(read_plane(large), read_plane(small))
     assert shows_no_more(large, small, 1 / times, WHOLE)
+
+
+@pytest.mark.parametrize("quality", [75, 95])
+def test_where_there_is_next_to_no_detail_rounding_is_none(save, quality):
+    """As of a sky above houses: a corner that is nearly plain."""
+    mixed = photo(size=(500, 400))
+    mixed.paste(mixed.crop((0, 0, 250, 200)).filter(ImageFilter.GaussianBlur(2.5)), (0, 0))
+    small = save(mixed, "small", 98)
+    large = save(opened(small).resize((2000, 1600), Image.Resampling.LANCZOS), "large", quality)
+    assert enlarged(read_plane(large), read_plane(small))
+
+
+def test_an_enlargement_of_a_picture_that_is_turned_on_being_shown_is_known(save):
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    small = save(photo(), "small", 90, exif=exif)
+    upright = ImageOps.exif_transpose(Image.open(small)).convert("RGB")
+    large = save(upright.resize((2 * upright.width, 2 * upright.height), Image.Resampling.BICUBIC), "large", 90)
+    assert shows_no_more(large, small, 0.5, WHOLE)
+    assert not shows_no_more(save(upright.resize((384, 512)), "c"), save(photo(1), "other", 90, exif=exif), 0.5, WHOLE)
 
 
 def test_a_soft_middle_hides_no_detail(save):
@@ -104,10 +129,8 @@ def test_a_lossless_file_with_just_the_pixels_of_a_jpeg_was_made_from_it(save):
 
 def test_a_caption_leaves_the_traces_of_saving_and_a_change_all_over_does_not(save):
     source = save(photo(), "source", 60)
-    captioned = opened(source)
-    captioned.paste("white", (16, 150, 100, 162))
     brighter = opened(source).point(lambda level: 1.3 * level)
-    assert how_made(read_plane(save(captioned, "captioned", 90)), read_plane(source)) == "saved again"
+    assert how_made(read_plane(save(captioned(opened(source)), "captioned", 90)), read_plane(source)) == "saved again"
     assert how_made(read_plane(save(brighter, "brighter", 90)), read_plane(source)) == "edited"
 
 
@@ -148,6 +171,55 @@ def test_what_gives_each_other_or_nothing_tells_nothing(save, tmp_path):
     assert saved_from(save(opened(large), "again", 60), large)  # looked at in part
 
 
+@pytest.mark.parametrize("edit", [lambda image: image.convert("L").convert("RGB"), captioned])
+def test_what_was_changed_in_part_was_saved_from_its_source_as_well(save, edit):
+    source = save(coloured(), "source", 80)
+    copy = save(edit(opened(source)), "copy", 93)
+    assert saved_from(copy, source) and not saved_from(source, copy)
+    brighter = opened(source).point(lambda level: 1.1 * level)
+    assert not saved_from(save(brighter, "brighter", 93), source)
+
+
+def test_steps_that_are_alike_bring_blocks_back_by_chance(save):
+    """Of a picture with other tones, many blocks come out as the source's, and most do not as the copy's."""
+    source = save(coloured(), "source", 75)
+    moved = np.asarray(opened(source)).astype(int)
+    moved[::9, ::11] += 2
+    copy = save(Image.fromarray(moved.clip(0, 255).astype(np.uint8)), "copy", 78)
+    assert _blocks_becoming(_corner(copy), _corner(source)) > MANY_BLOCKS
+    assert not saved_from(source, copy)
+
+
+@pytest.mark.parametrize("edit", [lambda image: image.convert("L").convert("RGB"), captioned])
+def test_a_change_in_colours_or_in_part_hides_no_saving(save, edit):
+    """What is left of a picture in steps as coarse as these may look edited."""
+    source = save(coloured(), "source", 98)
+    assert list(how_they_were_made([(source, save(edit(opened(source)), "copy", 12))], 0)) == ["compressed"]
+
+
+@pytest.mark.parametrize(("quality", "webp"), [(60, 90), (85, 50), (75, 75), (85, 80)])
+def test_which_of_a_jpeg_and_a_webp_was_saved_from_the_other(save, tmp_path, quality, webp):
+    source = save(photo(), "source", quality)
+    opened(source).save(tmp_path / "copy.webp", quality=webp)
+    photo().save(tmp_path / "first.webp", quality=webp)
+    copy = save(opened(tmp_path / "first.webp"), "copy", quality)
+    pairs = [(tmp_path / "copy.webp", source), (tmp_path / "first.webp", copy)]
+    assert list(how_they_were_made(pairs, 0)) == ["saved again", "compressed"]
+
+
+def test_a_webp_of_other_tones_tells_nothing(save, tmp_path):
+    source = save(photo(), "source", 90)
+    opened(source).point(lambda level: 1.3 * level).save(tmp_path / "brighter.webp", quality=80)
+    assert list(how_they_were_made([(tmp_path / "brighter.webp", source)], 0)) == [""]
+
+
+def test_what_black_and_white_cut_off_is_no_edit(save):
+    """Steps as coarse as these go far beyond the brightest colour, where the file ends."""
+    vivid = coloured().point(lambda level: 3 * level - 256)
+    source = save(vivid, "source", 98)
+    assert how_made(read_plane(source), read_plane(save(opened(source), "copy", 15))) != "edited"
+
+
 def part_of(whole, left, top, width, height):
     """The transform of a match, from a part's unit coordinates to the whole's."""
     return (width / whole[0], 0, left / whole[0], 0, height / whole[1], top / whole[1], 0, 0, 1)
@@ -171,13 +243,29 @@ def test_what_was_cut_out_is_the_whole_but_for_its_own_steps(save, way, first, s
 
 @pytest.mark.parametrize("margin", [0, 12])
 def test_what_was_laid_on_a_larger_picture_was_not_cut_from_it(save, margin):
-    """The larger one is the coarser; of two as fine nothing can be told."""
+    """The larger one is the coarser; of two as fine, each block must come out to the last px."""
     source = save(photo(), "source", 96)
     larger = Image.new("RGB", (256 + 2 * margin, 240 + margin), "white")
     larger.paste(opened(source), (margin, 30))
-    for quality, known in ((50, True), (97, False)):
-        laid = save(larger, "laid", quality)
-        assert may_be_cut_from(source, laid, part_of(larger.size, margin, 30, 256, 192)) != known
+    place = part_of(larger.size, margin, 30, 256, 192)
+    for quality in (50, 97):
+        assert not may_be_cut_from(source, save(larger, "laid", quality), place)
+    larger.paste(photo(), (margin, 30))
+    assert may_be_cut_from(source, save(larger, "of another", 97), place)
+
+
+@pytest.mark.parametrize("second", [65, 96])
+def test_where_in_its_steps_a_part_was_tells_whether_it_was_cut_out(save, second):
+    """Of two pictures that differ as little: anywhere in a step, or by what saving the larger one did."""
+    larger = Image.new("RGB", (256, 240), "white")
+    larger.paste(photo(), (0, 30))
+    whole = save(larger, "whole", second)
+    part = save(opened(whole).crop((0, 30, 256, 222)), "part", 80)
+    source = save(photo(), "source", 80)
+    larger.paste(opened(source), (0, 30))
+    place = part_of(larger.size, 0, 30, 256, 192)
+    assert may_be_cut_from(part, whole, place)
+    assert not may_be_cut_from(source, save(larger, "laid", second), place)
 
 
 @pytest.mark.parametrize("quality", [45, 90, None])
@@ -218,10 +306,10 @@ def test_a_picture_that_is_turned_when_shown_has_no_plane(save, quality):
 
 def test_coefficients_are_those_of_each_block():
     grey = np.asarray(photo(size=(30, 21)).convert("L"))
-    found = traces._coefficients(grey)
+    found = traces.coefficients(grey)
     assert found.shape == (2, 8, 3, 8)
     for row, column in np.ndindex(2, 3):
         block = np.float32(grey[8 * row : 8 * row + 8, 8 * column : 8 * column + 8]) - 128
         assert found[row, :, column] == pytest.approx(cv2.dct(block), abs=1e-3)
-    assert traces._coefficients(grey, 3) == pytest.approx(found[:, :3, :, :3])
+    assert traces.coefficients(grey, 3) == pytest.approx(found[:, :3, :, :3])
     assert traces._from_coefficients(found) == pytest.approx(grey[:16, :24])
