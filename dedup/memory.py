@@ -33,7 +33,7 @@ COMPARED_BY = (
     *("alignment", "coarse", "decoding", "frames", "judgement", "motion", "overlay", "panels", "pictures"),
     *("truncated", "verification"),
 )
-TOLD_BY = (*COMPARED_BY, "lastlook", "pairs", "quality", "resaving", "safeguards", "tones", "traces")  # facts
+TOLD_BY = (*COMPARED_BY, "cuts", "lastlook", "pairs", "quality", "resaving", "safeguards", "tones", "traces")  # facts
 PACKAGES = ("numpy", "opencv-python", "pillow", "pillow-heif")
 
 

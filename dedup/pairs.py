@@ -12,12 +12,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from dedup.cuts import may_be_cut_from
 from dedup.facts import NOTHING, Facts
 from dedup.lastlook import UNTOLD, is_looked_at, why_they_stay
 from dedup.members import Member, View, seen_by, way_back, what_is_missing
 from dedup.places import NOT_ARCHIVED, NOWHERE, Places
 from dedup.quality import Details, read_details
-from dedup.resaving import how_they_were_made, may_be_cut_from, show_no_more
+from dedup.resaving import how_they_were_made, show_no_more
 from dedup.safeguards import why_it_stays
 from dedup.tones import is_toned
 from dedup.traces import is_laid_alike

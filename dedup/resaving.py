@@ -1,4 +1,4 @@
-"""Saving again: two files in, whether the one was saved from the other, or from a part of it, out.
+"""Saving again: two files in, whether the one was saved from the other out.
 
 What JPEG makes of a picture depends on its pixels, the tables and how colours are sampled, and on nothing else. A file
 that comes out to the last pixel was made from these pixels; if another encoder made it, nothing comes out.
@@ -12,7 +12,6 @@ from io import BytesIO
 from pathlib import Path
 from typing import NamedTuple
 
-import cv2
 import numpy as np
 from PIL import Image
 from PIL.JpegImagePlugin import get_sampling
@@ -43,9 +42,6 @@ MOST_BLOCKS, MANY_BLOCKS = 0.9, 0.5  # share of those that tells of all; that do
 FEW_BLOCKS = 0.1
 BESIDE = 2  # px at the edges, where colours depend on what was cut away
 MCU = 16  # px, side of what a JPEG is made of, colours and all
-REACH = 8  # px from where a part should be in the whole
-TILE, MOST = 64, 90  # px of the places where they are compared; the percentile of their errors that counts
-BY_CHANCE, ROUNDING = 2.0, 1.0  # ratio, and difference, of mean squared errors that say nothing
 COARSE = 4.0  # least step that tells where in it a coefficient was
 INNER, BEYOND = 0.55, 0.2  # share of coefficients in the inner half of their step, and outside, if they were rounded
 GAIN = 0.08  # change of contrast that saving again does not explain
@@ -107,7 +103,7 @@ def _by_steps(copy: Plane, source: Plane) -> str:
     It was saved from the other if that is anywhere in them. Otherwise, the other was saved from it, finer or coarser.
     """
     window = np.s_[:SIDE, :SIDE]
-    shares = _in_steps(source.grey[window], copy.grey[window], source.cut_off[window], source.table)
+    shares = in_steps(source.grey[window], copy.grey[window], source.cut_off[window], source.table)
     if shares is None or is_recoloured(copy, source) or abs(_gain(copy, source) - 1) > GAIN:
         return ""
     inner, beyond = shares
@@ -134,68 +130,15 @@ def saved_from(copy: Path, source: Path) -> bool:
     If all is not the same, most blocks of the luminance must be: what has a caption or no colours was saved as well.
     """
     try:
-        first, second = _corner(copy), _corner(source)
+        first, second = corner_of(copy), corner_of(source)
         if _becomes(second, first):
             return not _becomes(first, second)
-        return _mostly(_blocks_becoming(second, first), _blocks_becoming(first, second))
+        return mostly(share_becoming(second, first), share_becoming(first, second))
     except Exception:  # decoders raise nearly everything on odd files
         return False
 
 
-def may_be_cut_from(part: Path, whole: Path, transform: Sequence[float]) -> bool:
-    """Whether a part differs from the whole just as saving it made it differ; also where that can't be told.
-
-    Steps of a mean square s leave a mean squared error of at most s / 12, and each coefficient somewhere in the step
-    that it was rounded to. What was made from the part, and saved, is near the middle of it, or anywhere.
-
-    Parameters
-    ----------
-    transform : homography, row by row, from unit coordinates of the part to the whole's; both as large on the screen
-    """
-    planes = read_plane(part), read_plane(whole)
-    if None in planes or not (planes[0].table.any() or read_details(part).lossless):
-        return True
-    grey, other = (plane.grey for plane in planes)
-    size = np.array(grey.shape[::-1])
-    left = np.maximum(size - SIDE, 0) // 16 * 8  # on its blocks
-    unit = np.float32([left, left + [1, 0], left + [0, 1]]) / size
-    found = cv2.perspectiveTransform(unit[None], np.reshape(transform, (3, 3)))[0] * other.shape[::-1]
-    turn = np.rint(found[1:] - found[0]).T  # (2, 2), a step of a px for each side
-    if abs(round(np.linalg.det(turn))) != 1:
-        return True
-    cut = np.s_[left[1] : left[1] + SIDE, left[0] : left[0] + SIDE]
-    window = grey[cut]
-    height, width = window.shape
-    lay = np.c_[turn, found[0] - turn @ [REACH, REACH]]
-    flags = cv2.INTER_NEAREST | cv2.WARP_INVERSE_MAP
-    beyond = width + 2 * REACH, height + 2 * REACH
-    around = cv2.warpAffine(other, lay, beyond, flags=flags, borderMode=cv2.BORDER_REPLICATE)
-    x, y = cv2.minMaxLoc(cv2.matchTemplate(around, window, cv2.TM_SQDIFF))[2]
-    same = around[y : y + height, x : x + width]
-    errors = np.square(np.float32(window) - same)
-    tiles = cv2.resize(errors, (-(-width // TILE), -(-height // TILE)), interpolation=cv2.INTER_AREA)
-    if np.percentile(tiles, MOST) > BY_CHANCE * np.mean(planes[0].table ** 2) / 12 + ROUNDING:
-        return False
-    shares = _in_steps(window, same, planes[0].cut_off[cut], planes[0].table)
-    if shares is not None and (shares[0] > INNER or shares[1] > BEYOND):
-        return False
-    if (turn != np.eye(2)).any():
-        return True
-    return not _was_laid(part, whole, np.rint(found[0]).astype(int) - REACH + (x, y) - left)
-
-
-def _was_laid(part: Path, whole: Path, place: np.ndarray) -> bool:
-    """Whether a whole is what saving the part gives, at a place (x, y) in it, and the part not what the whole gives."""
-    start = -(-place // MCU) * MCU  # the first of the whole's blocks that shows the part
-    try:
-        laid = _alike(_corner(part, start - place), _corner(whole, start))
-        cut = _alike(_corner(whole, place), _corner(part))
-        return _mostly(_blocks_becoming(*laid), _blocks_becoming(*cut))
-    except Exception:  # decoders raise nearly everything on odd files
-        return False
-
-
-def _in_steps(grey: np.ndarray, other: np.ndarray, cut_off: np.ndarray, table: np.ndarray) -> tuple[float, ...] | None:
+def in_steps(grey: np.ndarray, other: np.ndarray, cut_off: np.ndarray, table: np.ndarray) -> tuple[float, ...] | None:
     """Where the coefficients of another picture are in the steps of a JPEG: the shares in the inner half, and outside.
 
     Those that the JPEG's were rounded from are anywhere in a step, half of them in its inner half, and none outside.
@@ -217,7 +160,7 @@ def _in_steps(grey: np.ndarray, other: np.ndarray, cut_off: np.ndarray, table: n
     return tuple(shares[:, fourth:-fourth].mean(axis=1).tolist())  # some blocks show something else
 
 
-def _corner(path: Path, start: Sequence[int] = (0, 0)) -> _Corner:
+def corner_of(path: Path, start: Sequence[int] = (0, 0)) -> _Corner:
     """Up to SIDE px along each side, from a place (x, y) on."""
     whole = _decoded(path, path.stat().st_mtime_ns)
     corner = *map(int, start), *map(int, np.minimum(whole.picture.size, np.add(start, SIDE)))
@@ -248,18 +191,18 @@ def _becomes(source: _Corner, copy: _Corner) -> bool:
     return True
 
 
-def _alike(*corners: _Corner) -> list[_Corner]:
+def alike(*corners: _Corner) -> list[_Corner]:
     """Corners of one size, of whole blocks."""
     size = np.min([corner.picture.size for corner in corners], axis=0) // MCU * MCU
     return [corner.cropped(size) for corner in corners]
 
 
-def _mostly(share: float, other_way: float) -> bool:
+def mostly(share: float, other_way: float) -> bool:
     """Whether a share of blocks tells of all. Steps that are alike bring many back to what they were by chance."""
     return share > other_way and share >= (MANY_BLOCKS if other_way <= FEW_BLOCKS else MOST_BLOCKS)
 
 
-def _blocks_becoming(source: _Corner, copy: _Corner) -> float:
+def share_becoming(source: _Corner, copy: _Corner) -> float:
     """Share of the blocks that are not plain whose luminance, saved as the copy was, is the copy's."""
     again = _saved(source.picture.convert(copy.picture.mode), copy, is_grey=True)
     (width, height), wanted = (side // 8 for side in copy.grey.size), np.asarray(copy.grey)

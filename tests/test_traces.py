@@ -6,8 +6,9 @@ import pytest
 from PIL import Image, ImageFilter, ImageOps
 
 from dedup import traces
+from dedup.cuts import may_be_cut_from
 from dedup.quality import read_details
-from dedup.resaving import MANY_BLOCKS, _blocks_becoming, _corner, how_they_were_made, may_be_cut_from, saved_from
+from dedup.resaving import MANY_BLOCKS, corner_of, how_they_were_made, saved_from, share_becoming
 from dedup.tones import is_toned
 from dedup.traces import enlarged, how_made, is_laid_alike, read_plane, shows_no_more
 
@@ -186,7 +187,7 @@ def test_steps_that_are_alike_bring_blocks_back_by_chance(save):
     moved = np.asarray(opened(source)).astype(int)
     moved[::9, ::11] += 2
     copy = save(Image.fromarray(moved.clip(0, 255).astype(np.uint8)), "copy", 78)
-    assert _blocks_becoming(_corner(copy), _corner(source)) > MANY_BLOCKS
+    assert share_becoming(corner_of(copy), corner_of(source)) > MANY_BLOCKS
     assert not saved_from(source, copy)
 
 
