@@ -42,7 +42,7 @@ def whole_transforms(first: Picture, second: Picture, least: float = 0.5, most: 
 
     Only those whose squeezed squares correlate by `least` or more, the best `most`.
     """
-    views = first.squares[:, _ORDERS].astype(np.float32)  # (k, 8, GRID * GRID)
+    views = first.squares.astype(np.float32)[:, _ORDERS]  # (k, 8, GRID * GRID)
     scores = views @ second.squares.astype(np.float32).T  # (k, 8, l)
     best = np.argsort(-scores, axis=None, kind="stable")[:most]
     found = []

@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 
 from dedup.quality import read_details
-from dedup.resaving import BEYOND, INNER, MCU, SIDE, alike, corner_of, in_steps, mostly, share_becoming
+from dedup.resaving import BEYOND, INNER, MCU, SIDE, alike, corner_of, in_steps, mostly
 from dedup.traces import read_plane
 
 REACH = 8  # px from where a part should be in the whole
@@ -68,6 +68,6 @@ def _was_laid(part: Path, whole: Path, place: np.ndarray) -> bool:
     try:
         laid = alike(corner_of(part, start - place), corner_of(whole, start))
         cut = alike(corner_of(whole, place), corner_of(part))
-        return mostly(share_becoming(*laid), share_becoming(*cut))
+        return mostly(laid, cut)
     except Exception:  # decoders raise nearly everything on odd files
         return False

@@ -47,17 +47,18 @@ def outline(transform: np.ndarray) -> np.ndarray:
 
 def shares(picture: Picture, polygon: np.ndarray) -> tuple[float, float]:
     """Share of a picture inside a convex polygon in unit coordinates: of its area, and with plain margins as inside."""
-    left, top, right, bottom = picture.box
-    in_box = _area(_clip(polygon, left, top, right, bottom))
-    return _area(_clip(polygon, 0, 0, 1, 1)), 1 - (right - left) * (bottom - top) + in_box
+    share, (left, top, right, bottom) = _area(_clip(polygon, 0, 0, 1, 1)), picture.box
+    if picture.box == (0, 0, 1, 1):
+        return share, share
+    return share, 1 - (right - left) * (bottom - top) + _area(_clip(polygon, left, top, right, bottom))
 
 
 def _clip(polygon: np.ndarray, left: float, top: float, right: float, bottom: float) -> np.ndarray:
     """The part of a convex polygon in a box (Sutherland and Hodgman, CACM 1974), (k, 2)."""
+    if ((polygon >= (left, top)) & (polygon <= (right, bottom))).all():
+        return polygon
     corners = [tuple(map(float, corner)) for corner in polygon]
     for axis, sign, limit in ((0, 1, left), (0, -1, -right), (1, 1, top), (1, -1, -bottom)):
-        if all(sign * corner[axis] >= limit for corner in corners):
-            continue
         kept = []
         for start, end in zip(corners, corners[1:] + corners[:1], strict=True):
             from_start, from_end = sign * start[axis] - limit, sign * end[axis] - limit  # >= 0 is inside

@@ -14,9 +14,7 @@ from typing import NamedTuple
 
 import numpy as np
 from PIL import Image
-from PIL.JpegImagePlugin import get_sampling
 
-from dedup.decoding import load_image
 from dedup.quality import ZIGZAG, read_details
 from dedup.safeguards import open_header
 from dedup.traces import (
@@ -49,16 +47,31 @@ SURELY = 0.1  # share of them outside up to which that is sure
 
 
 class _Corner(NamedTuple):
-    """The upper left of a picture. tables, sampling : of its JPEG, no tables where it is none; grey : its luminance"""
+    """A part of a picture. box : where, left, top, right, bottom in px; plane : the whole"""
 
-    picture: Image.Image
-    grey: Image.Image
-    tables: dict[int, list[int]]
-    sampling: int
+    path: Path
+    plane: Plane
+    box: tuple[int, int, int, int]
+
+    @property
+    def picture(self) -> Image.Image:
+        return self.plane.picture.crop(self.box)
+
+    @property
+    def grey(self) -> Image.Image:
+        """Its luminance; of a JPEG as it was stored."""
+        if not self.plane.tables:
+            return self.picture.convert("L")
+        return _luminance(self.path, self.path.stat().st_mtime_ns).crop(self.box)
+
+    @property
+    def size(self) -> tuple[int, int]:
+        left, top, right, bottom = self.box
+        return right - left, bottom - top
 
     def cropped(self, size: Sequence[int]) -> _Corner:
-        box = 0, 0, *map(int, size)
-        return self._replace(picture=self.picture.crop(box), grey=self.grey.crop(box))
+        left, top = self.box[:2]
+        return self._replace(box=(left, top, left + int(size[0]), top + int(size[1])))
 
 
 def how_they_were_made(pairs: Sequence[tuple[Path, Path]], num_workers: int) -> Iterator[str | Lost]:
@@ -133,7 +146,7 @@ def saved_from(copy: Path, source: Path) -> bool:
         first, second = corner_of(copy), corner_of(source)
         if _becomes(second, first):
             return not _becomes(first, second)
-        return mostly(share_becoming(second, first), share_becoming(first, second))
+        return mostly((second, first), (first, second))
     except Exception:  # decoders raise nearly everything on odd files
         return False
 
@@ -162,30 +175,24 @@ def in_steps(grey: np.ndarray, other: np.ndarray, cut_off: np.ndarray, table: np
 
 def corner_of(path: Path, start: Sequence[int] = (0, 0)) -> _Corner:
     """Up to SIDE px along each side, from a place (x, y) on."""
-    whole = _decoded(path, path.stat().st_mtime_ns)
-    corner = *map(int, start), *map(int, np.minimum(whole.picture.size, np.add(start, SIDE)))
-    return whole._replace(picture=whole.picture.crop(corner), grey=whole.grey.crop(corner))
+    plane = read_plane(path)
+    last = np.minimum(plane.picture.size, np.add(start, SIDE))
+    return _Corner(path, plane, (*map(int, start), *map(int, last)))
 
 
 @lru_cache(maxsize=4)  # the keeper comes again with each of its rivals
-def _decoded(path: Path, mtime_ns: int) -> _Corner:
-    """All of a picture; `mtime_ns`, the file's, makes a change be seen."""
+def _luminance(path: Path, mtime_ns: int) -> Image.Image:
+    """Of a JPEG without the way through RGB; `mtime_ns`, the file's, makes a change be seen."""
     with open_header(path) as image:
-        tables = getattr(image, "quantization", None) or {}
-        sampling, mode = (get_sampling(image), image.mode) if tables else (-1, "RGB")
-        picture = load_image(path).convert("L" if mode == "L" else "RGB")
-        grey = picture.convert("L")
-        if tables:
-            image.draft("L", image.size)
-            grey = image.convert("L")
-    return _Corner(picture, grey, tables, sampling)
+        image.draft("L", image.size)
+        return image.convert("L")
 
 
 def _becomes(source: _Corner, copy: _Corner) -> bool:
     """Whether the source's pixels, saved as the copy was, are the copy's; in a small corner first."""
     for side in (FIRST, SIDE):
         again, wanted = (each.crop((0, 0, *np.minimum(each.size, side))) for each in (source.picture, copy.picture))
-        same = np.asarray(_saved(again.convert(wanted.mode), copy)) == np.asarray(wanted)
+        same = np.asarray(_saved(again.convert(wanted.mode), copy.plane)) == np.asarray(wanted)
         if not same[:-BESIDE, :-BESIDE].all():
             return False
     return True
@@ -193,26 +200,33 @@ def _becomes(source: _Corner, copy: _Corner) -> bool:
 
 def alike(*corners: _Corner) -> list[_Corner]:
     """Corners of one size, of whole blocks."""
-    size = np.min([corner.picture.size for corner in corners], axis=0) // MCU * MCU
+    size = np.min([corner.size for corner in corners], axis=0) // MCU * MCU
     return [corner.cropped(size) for corner in corners]
 
 
-def mostly(share: float, other_way: float) -> bool:
-    """Whether a share of blocks tells of all. Steps that are alike bring many back to what they were by chance."""
+def mostly(there: Sequence[_Corner], back: Sequence[_Corner]) -> bool:
+    """Whether most blocks of a source become those of its copy, and so few the other way round that it is no chance.
+
+    Steps that are alike bring many back to what they were.
+    """
+    share = share_becoming(*there)
+    if share < MANY_BLOCKS:
+        return False
+    other_way = share_becoming(*back)
     return share > other_way and share >= (MANY_BLOCKS if other_way <= FEW_BLOCKS else MOST_BLOCKS)
 
 
 def share_becoming(source: _Corner, copy: _Corner) -> float:
     """Share of the blocks that are not plain whose luminance, saved as the copy was, is the copy's."""
-    again = _saved(source.picture.convert(copy.picture.mode), copy, is_grey=True)
-    (width, height), wanted = (side // 8 for side in copy.grey.size), np.asarray(copy.grey)
+    again = _saved(source.picture.convert(copy.plane.picture.mode), copy.plane, is_grey=True)
+    (width, height), wanted = (side // 8 for side in copy.size), np.asarray(copy.grey)
     blocks = [np.asarray(each)[: 8 * height, : 8 * width].reshape(height, 8, width, 8) for each in (again, wanted)]
     told = np.ptp(blocks[1], axis=(1, 3)) >= LINES
     same = (blocks[0] == blocks[1]).all(axis=(1, 3))
     return float(same[told].mean()) if told.sum() >= LEAST_BLOCKS else 0.0
 
 
-def _saved(picture: Image.Image, like: _Corner, is_grey: bool = False) -> Image.Image:
+def _saved(picture: Image.Image, like: Plane, is_grey: bool = False) -> Image.Image:
     """A picture after it was saved as a JPEG was; as it is where that one is none. is_grey : its luminance"""
     if not like.tables:
         return picture.convert("L") if is_grey else picture

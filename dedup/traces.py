@@ -13,6 +13,7 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 from PIL import Image
+from PIL.JpegImagePlugin import get_sampling
 
 from dedup.decoding import ORIENTATION, load_image
 from dedup.quality import ZIGZAG, luminance_table
@@ -41,12 +42,17 @@ class Plane(NamedTuple):
     cut_off : (h, w) bool, where a colour is as dark or as bright as can be, and may have been more so
     chroma : mean distance of its colours from grey, in levels
     table : (8, 8) float32, zeros where there is none
+    picture : in its colours
+    tables, sampling : of a JPEG; no tables where it is none
     """
 
     grey: np.ndarray
     cut_off: np.ndarray
     chroma: float
     table: np.ndarray
+    picture: Image.Image
+    tables: dict[int, list[int]]
+    sampling: int
 
 
 def read_plane(path: Path, even_turned: bool = False) -> Plane | None:
@@ -65,16 +71,24 @@ def _read_plane(path: Path, mtime_ns: int, even_turned: bool) -> Plane | None:
     """The same; `mtime_ns`, the file's, makes a change be seen."""
     try:
         with open_header(path) as image:
-            if not even_turned and image.getexif().get(ORIENTATION, 1) != 1:
+            if not even_turned and image.format != "PNG" and _is_turned(image):  # a PNG would be decoded to tell
                 return None
-            table = luminance_table(image)
+            table, tables = luminance_table(image), getattr(image, "quantization", None) or {}
+            sampling, mode = (get_sampling(image), image.mode) if tables else (-1, "RGB")
         picture = load_image(path)
+        if not even_turned and _is_turned(picture):
+            return None
         luminance, *colours = picture.convert("YCbCr").split()
     except Exception:
         return None
     colour = np.asarray(picture.convert("RGB"))
     cut_off = ((colour == 0) | (colour == 255)).any(axis=-1)
-    return Plane(np.asarray(luminance), cut_off, _chroma(colours), table)
+    stored = picture.convert("L") if mode == "L" else picture
+    return Plane(np.asarray(luminance), cut_off, _chroma(colours), table, stored, tables, sampling)
+
+
+def _is_turned(image: Image.Image) -> bool:
+    return image.getexif().get(ORIENTATION, 1) != 1
 
 
 def is_laid_alike(transform: Sequence[float] | None) -> bool:

@@ -152,7 +152,8 @@ def _read_job(path: Path) -> bytes | None:
     """A pickled Picture, None where it can't be read."""
     try:
         picture = read_picture(path)
-        picture.squares, picture.keypoints  # noqa: B018 - found now, in this process, and kept
+        for found in ("squares", "keypoints", "plain", "drawn", "coarse"):
+            getattr(picture, found)  # found now, in this process, and kept
         return pickle.dumps(picture, pickle.HIGHEST_PROTOCOL)
     except (ValueError, OSError):  # it was readable a moment ago; then it is no candidate now
         return None
