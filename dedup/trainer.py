@@ -13,6 +13,7 @@ import torch
 from torch import nn
 
 from dedup.contrast import contrastive_loss
+from dedup.encoding import fast_arithmetic
 from dedup.model import EncoderCNN, copy_detection_encoder
 
 
@@ -69,7 +70,7 @@ class Trainer:
     def learn(self, images: torch.Tensor, photos: torch.Tensor) -> torch.Tensor:
         """One step on images (2 batch, 3, size, size) uint8 of photos (batch,); the loss, ()."""
         photos = photos.to(self.device).repeat(2)
-        with torch.autocast(self.device.type, torch.bfloat16):
+        with fast_arithmetic(self.device):
             vectors = self.encoder(images.to(self.device))  # (2 batch, d)
         recipe = self.recipe
         loss = contrastive_loss(vectors, photos, self.queue, self.queue_photos, recipe.temperature, recipe.entropy)
