@@ -165,7 +165,8 @@ def _by_making(pairs: Pairs, one: int, other: int) -> Verdict | None:
     if not (first.lossless or second.lossless or (first.step and second.step)):
         chance = OTHER_FORMAT if first.step or second.step else NO_CHANCE
         by_bits = _by_bits(one, other, first.bits / max(second.bits, 1e-6), chance)
-        return Verdict(COMPRESSION, {"saved again": coarser, "compressed": finer}[made], SOURCE) if made else by_bits
+        better = {"saved again": coarser, "compressed": finer}.get(made)
+        return by_bits if better is None else Verdict(COMPRESSION, better, SOURCE)
     if made == "saved again":
         return Verdict(COMPRESSION, coarser, SOURCE)
     return Verdict(COMPRESSION, finer, _how_fine(pairs, finer, coarser)) if made == "compressed" else None

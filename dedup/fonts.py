@@ -27,6 +27,7 @@ FONTS = (
     "WenQuanYi Zen Hei",
     "Droid Sans Fallback",
 )
+BLANK = "\u115f\u1160\u2800\u3000\u3164\uffa0" + "".join(map(chr, range(0xFE00, 0xFE10)))  # drawn as nothing
 
 
 def font_families(text: str = "") -> list[str]:
@@ -118,6 +119,8 @@ def _in_opencv(char: str) -> bool:
 
 
 def _is_seen(char: str) -> bool:
+    if char in BLANK:
+        return False
     return unicodedata.category(char) not in ("Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp")
 
 

@@ -72,30 +72,34 @@ def _confirmed(verifier: Verifier, pairs: list[Edge]) -> list[Edge]:
 def without_bridges(edges: list[Edge], matches: Mapping[tuple[int, int], Match], n: int) -> list[Edge]:
     """Have no file that contains others join two of them, as a collage would that shows a crop of each.
 
-    A part of it counts only where the largest of what it contains lies. If it has no copies of its own, and all such
-    parts are joined with that one already, none counts: it comes with them as what contains them.
+    A part of it counts where the largest of what it contains lies; elsewhere only if it is joined with nothing else.
+    If a container has no copies of its own, and all its parts are joined with that largest one already, none counts:
+    it comes with them as what contains them.
     """
     largest: dict[int, tuple[float, int, np.ndarray]] = {}  # what a file contains: its share, row and place
-    for pair, match in sorted(matches.items()):
+    for pair, match in sorted(matches.items(), key=lambda found: (found[1].distance, found[0])):
         if match.kind == "contains":
             outer, inner, place = _placed(pair, match)
             share = min(match.first_coverage, match.second_coverage)
             if share > largest.get(outer, (0.0,))[0]:
                 largest[outer] = share, inner, place
-    kept, parts = [], defaultdict(list)
+    kept, parts, beside = [], defaultdict(list), defaultdict(list)
     for edge in edges:
         match = matches[edge[:2]]
         outer, part, place = _placed(edge[:2], match) if match.kind == "crop" else (None, None, None)
         if outer not in largest:
             kept.append(edge)
-        elif cv2.pointPolygonTest(largest[outer][2], place.mean(axis=0).tolist(), measureDist=False) >= 0:
-            parts[outer].append((edge, part))
+        else:
+            is_beside = cv2.pointPolygonTest(largest[outer][2], place.mean(axis=0).tolist(), measureDist=False) < 0
+            (beside if is_beside else parts)[outer].append((edge, part))
     groups = _groups(kept, n)
     sizes = np.bincount(groups)
     for outer, found in parts.items():
         home = groups[largest[outer][1]]
         if sizes[groups[outer]] > 1 or any(groups[part] != home for _, part in found):
             kept += [edge for edge, _ in found]
+    for found in beside.values():
+        kept += [edge for edge, part in found if len(found) == 1 and sizes[groups[part]] == 1]
     return kept
 
 

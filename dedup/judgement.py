@@ -26,6 +26,7 @@ UNTOUCHED, SAME_DIGIT = 0.98, 0.8  # usual correlation where nothing was compres
 DIFFERENT, MOVED = 0.95, 0.38  # correlation of fine detail below which motion is looked for; share that it explains
 ALL_AGREE, CLEAR_DETAIL, STILL = 0.98, 0.84, 0.2  # of a picture that lost its grain: blocks, detail, motion's share
 SEEN = 1.0  # grey levels, standard deviation of the detail that must be there to agree
+SPOT = 3.0  # times as far apart as elsewhere is a place where something else is shown
 NO_MOVE = 0.006  # share of a side by which its corners may then lie beside the other's
 COVERS = 0.945  # share of a picture with which the other shows all of it, but for an edge cut or a frame added
 WHOLE = (1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0)  # the transform of all of a picture to all of its like
@@ -91,9 +92,10 @@ def confirmed(overlay: Overlay, graphic: bool, edge: float, breaks: float, turn:
 
 
 def lost_grain(overlay: Overlay, frame: Frame) -> bool:
-    """Whether all that is to be seen agrees, corner on corner, but for a faint grain that compression took.
+    """Whether two pictures agree, corner on corner, but for a faint grain that compression took, of grass or wood.
 
-    In most blocks such a grain, of grass or wood, is all the detail there is, and weighs more than what anybody sees.
+    In most blocks such a grain is all the detail there is, and weighs more than what anybody sees. What compression
+    changes, it changes everywhere; a thing that moved, or came, stands out from that.
     """
     corners = outline(frame.transform)
     if np.abs(corners - np.round(corners)).max() > NO_MOVE or overlay.blocks < LEAST_BLOCKS:
@@ -101,7 +103,13 @@ def lost_grain(overlay: Overlay, frame: Frame) -> bool:
     if overlay.agreement < ALL_AGREE or overlay.detail < CLEAR_DETAIL:
         return False
     details = (fine(image.astype(np.float32))[frame.mask] for image in (frame.base, frame.other))
-    return min(each.std() for each in details) >= SEEN and explained_by_motion(frame) <= STILL
+    if min(each.std() for each in details) < SEEN:
+        return False
+    soft, other = (
+        cv2.GaussianBlur(image.astype(np.float32), (0, 0), 2)[frame.mask] for image in (frame.base, frame.other)
+    )
+    changes = np.abs(np.polyval(np.polyfit(soft, other, 1), soft) - other)
+    return changes.max() <= SPOT * np.percentile(changes, 99) and explained_by_motion(frame) <= STILL
 
 
 def framed(picture: Picture, polygon: np.ndarray) -> tuple[float, float]:

@@ -33,7 +33,7 @@ DRAWN = 0.3  # share of one grey level from which a picture is a drawing or a pa
 WINDOW = 20  # px, of the places that are compared
 NOISE = 36.0  # variance in squared grey levels that tells nothing
 UNLIKE = 0.5  # correlation below which a place shows something else
-SLACK = 0.1  # by which correlation changes from one px to the next, at most, and the share by which variance does
+SLACK = 0.1  # by how much less unlike a px may be to be looked around, and the share by which less may vary there
 FAINT = 0.25  # variance there, as a share of the keeper's, below which it shows nothing: burnt out, painted over
 MANY = 48  # pairs that are worth processes of their own
 UNTOLD = "can't be looked at closely"
@@ -120,7 +120,8 @@ def _has_more(frame: Frame) -> bool:
 def _where_unlike(own: np.ndarray, kept: np.ndarray, inner: np.ndarray) -> tuple[slice, slice] | None:
     """The part outside of which nothing is unlike, None if nothing is anywhere.
 
-    Every second px of every second line is looked at; from there to the next, likeness changes by less than SLACK.
+    Every second px of every second line is looked at: no place of LEAST of a window lies between them, unless it is a
+    line one px wide.
     """
     found = _unlike(own, kept, step=2, slack=SLACK)
     found &= cv2.dilate(inner, np.ones((3, 3), np.uint8))[::2, ::2][: found.shape[0], : found.shape[1]] > 0

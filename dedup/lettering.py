@@ -56,14 +56,9 @@ def drawable(text: str) -> str:
     return "".join(char if has_glyph(char) else _code(char) for char in text)
 
 
-def text_advance(text: str, size: float) -> float:
-    """How far drawable text set at `size` moves the pen, in the unit of `size`."""
-    return size * sum(advance(char) for char in text)
-
-
 def text_width(text: str, size: float) -> float:
-    """The same, with a little room for hinting."""
-    return 1.04 * text_advance(text, size)
+    """How wide drawable text is when set at `size`, in the unit of `size`, with a little room for hinting."""
+    return 1.04 * size * sum(advance(char) for char in text)
 
 
 def shorten(text: str, size: float, width: float, keep_end: float = 0.5) -> str:

@@ -57,6 +57,13 @@ def _is_lossless(image: Image.Image, path: Path) -> bool:
 
 
 def _tells(image: Image.Image) -> frozenset[str]:
+    try:
+        return _metadata(image)
+    except Exception:  # broken metadata tells nothing, and the rest of the header still does
+        return frozenset()
+
+
+def _metadata(image: Image.Image) -> frozenset[str]:
     camera = {"camera"} if any(str(image.getexif().get(tag, "")).strip("\0 ") for tag in (MAKER, MODEL)) else set()
     profile = {"colour profile"} if image.info.get("icc_profile") else set()
     return frozenset(besides(image) | camera | profile)

@@ -116,8 +116,9 @@ def _what_is_shown(
     held : of each file the content, and whether it is drawn from its thumbnail
     """
     packages = "matplotlib", "numpy", "opencv-python", "pillow", "pillow-heif"
+    fonts = font_families("".join(sorted(set(str(page)))))  # all that is written stands in there
     is_known = all(content for content, _ in held)
-    return code_tag(DRAWN_BY, packages, page, str(images_dir), note, held, font_families()).hex() if is_known else ""
+    return code_tag(DRAWN_BY, packages, page, str(images_dir), note, held, fonts).hex() if is_known else ""
 
 
 def write_similar(pairs: Iterable[tuple[Path, Path, float]], images_dir: Path, path: Path) -> None:

@@ -180,7 +180,7 @@ def corner_of(path: Path, start: Sequence[int] = (0, 0)) -> _Corner:
     return _Corner(path, plane, (*map(int, start), *map(int, last)))
 
 
-@lru_cache(maxsize=4)  # the keeper comes again with each of its rivals
+@lru_cache(maxsize=2)  # the keeper comes again with each of its rivals
 def _luminance(path: Path, mtime_ns: int) -> Image.Image:
     """Of a JPEG without the way through RGB; `mtime_ns`, the file's, makes a change be seen."""
     with open_header(path) as image:

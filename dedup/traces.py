@@ -66,18 +66,16 @@ def read_plane(path: Path, even_turned: bool = False) -> Plane | None:
         return None
 
 
-@lru_cache(maxsize=4)
+@lru_cache(maxsize=2)  # whole pictures, in each process
 def _read_plane(path: Path, mtime_ns: int, even_turned: bool) -> Plane | None:
     """The same; `mtime_ns`, the file's, makes a change be seen."""
     try:
         with open_header(path) as image:
-            if not even_turned and image.format != "PNG" and _is_turned(image):  # a PNG would be decoded to tell
+            if not even_turned and image.getexif().get(ORIENTATION, 1) != 1:
                 return None
             table, tables = luminance_table(image), getattr(image, "quantization", None) or {}
             sampling, mode = (get_sampling(image), image.mode) if tables else (-1, "RGB")
         picture = load_image(path)
-        if not even_turned and _is_turned(picture):
-            return None
         luminance, *colours = picture.convert("YCbCr").split()
     except Exception:
         return None
@@ -85,10 +83,6 @@ def _read_plane(path: Path, mtime_ns: int, even_turned: bool) -> Plane | None:
     cut_off = ((colour == 0) | (colour == 255)).any(axis=-1)
     stored = picture.convert("L") if mode == "L" else picture
     return Plane(np.asarray(luminance), cut_off, _chroma(colours), table, stored, tables, sampling)
-
-
-def _is_turned(image: Image.Image) -> bool:
-    return image.getexif().get(ORIENTATION, 1) != 1
 
 
 def is_laid_alike(transform: Sequence[float] | None) -> bool:
@@ -231,8 +225,9 @@ def coefficients(grey: np.ndarray, most: int = 8) -> np.ndarray:
     most : frequencies down and across, the lowest
     """
     levels = _blocks(grey) - 128.0
-    down = _DCT[:most] @ levels.reshape(len(levels), 8, -1)  # matrices so small that BLAS starts no threads
-    return down.reshape(len(levels), most, -1, 8) @ _DCT[:most].T
+    rows, _, columns, _ = levels.shape
+    down = _DCT[:most] @ levels.reshape(rows, 8, 8 * columns)  # matrices so small that BLAS starts no threads
+    return down.reshape(rows, most, columns, 8) @ _DCT[:most].T
 
 
 def of_blocks(found: np.ndarray, place: tuple[int, int]) -> np.ndarray:
@@ -242,7 +237,7 @@ def of_blocks(found: np.ndarray, place: tuple[int, int]) -> np.ndarray:
 
 def _from_coefficients(found: np.ndarray) -> np.ndarray:
     rows, _, columns, _ = found.shape
-    down = _DCT.T @ found.reshape(rows, 8, -1)
+    down = _DCT.T @ found.reshape(rows, 8, 8 * columns)
     return (down.reshape(rows, 8, columns, 8) @ _DCT).reshape(8 * rows, 8 * columns) + 128
 
 

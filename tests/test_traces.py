@@ -305,6 +305,15 @@ def test_a_picture_that_is_turned_when_shown_has_no_plane(save, quality):
     assert read_plane(save(photo(), "upright", quality)) is not None
 
 
+@pytest.mark.parametrize("size", [(200, 6), (6, 200), (3, 3)])
+def test_pictures_without_a_whole_block_do_no_harm(save, size):
+    image = photo(size=size)
+    files = [save(image, "first", 90), save(image, "second", 60), save(image, "third", None)]
+    made = list(how_they_were_made([(files[0], files[1]), (files[2], files[1])], 0))
+    assert made == ["", "compressed"]  # the second is what saving the pixels of the third gives
+    assert traces.coefficients(np.zeros((6, 200), np.uint8)).shape == (0, 8, 25, 8)
+
+
 def test_coefficients_are_those_of_each_block():
     grey = np.asarray(photo(size=(30, 21)).convert("L"))
     found = traces.coefficients(grey)
