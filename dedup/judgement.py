@@ -7,7 +7,8 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from dedup.frames import SIDE, Frame, chroma, fine, lay, outline, refine, stretch
+from dedup.frames import SIDE, Frame, chroma, lay, outline, refine, stretch
+from dedup.grain import lost_grain
 from dedup.motion import explained_by_motion
 from dedup.overlay import Overlay, detail_by_block
 from dedup.pictures import Picture
@@ -24,10 +25,6 @@ TINY = 48  # px, long side below which a picture shows too little to be let off 
 OUTLIERS = 3  # blocks that compression may spoil
 UNTOUCHED, SAME_DIGIT = 0.98, 0.8  # usual correlation where nothing was compressed, and the lowest then of any block
 DIFFERENT, MOVED = 0.95, 0.38  # correlation of fine detail below which motion is looked for; share that it explains
-ALL_AGREE, CLEAR_DETAIL, STILL = 0.98, 0.84, 0.2  # of a picture that lost its grain: blocks, detail, motion's share
-SEEN = 1.0  # grey levels, standard deviation of the detail that must be there to agree
-SPOT = 3.0  # times as far apart as elsewhere is a place where something else is shown
-NO_MOVE = 0.006  # share of a side by which its corners may then lie beside the other's
 COVERS = 0.945  # share of a picture with which the other shows all of it, but for an edge cut or a frame added
 WHOLE = (1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0)  # the transform of all of a picture to all of its like
 
@@ -65,8 +62,6 @@ def confirmed(overlay: Overlay, graphic: bool, edge: float, breaks: float, turn:
     turn : angle in degrees by which one is turned from the nearest quarter turn
     """
     o, whole_frame = overlay, edge + breaks >= 0.9
-    if o.blocks < LEAST_BLOCKS:
-        return False
     even = o.agreement >= 0.85 and o.detail_blocks >= 0.97
     if graphic:  # one template with other words or another logo is another picture
         return even and o.detail >= 0.93
@@ -89,27 +84,6 @@ def confirmed(overlay: Overlay, graphic: bool, edge: float, breaks: float, turn:
     # Changed in places, by captions, stickers, something laid over: what is untouched agrees in every detail.
     usual, least = (0.95, 0.6) if whole_frame else (0.975, 0.8)
     return o.detail_usual >= usual and o.agreement >= least and o.detail_blocks >= least
-
-
-def lost_grain(overlay: Overlay, frame: Frame) -> bool:
-    """Whether two pictures agree, corner on corner, but for a faint grain that compression took, of grass or wood.
-
-    In most blocks such a grain is all the detail there is, and weighs more than what anybody sees. What compression
-    changes, it changes everywhere; a thing that moved, or came, stands out from that.
-    """
-    corners = outline(frame.transform)
-    if np.abs(corners - np.round(corners)).max() > NO_MOVE or overlay.blocks < LEAST_BLOCKS:
-        return False
-    if overlay.agreement < ALL_AGREE or overlay.detail < CLEAR_DETAIL:
-        return False
-    details = (fine(image.astype(np.float32))[frame.mask] for image in (frame.base, frame.other))
-    if min(each.std() for each in details) < SEEN:
-        return False
-    soft, other = (
-        cv2.GaussianBlur(image.astype(np.float32), (0, 0), 2)[frame.mask] for image in (frame.base, frame.other)
-    )
-    changes = np.abs(np.polyval(np.polyfit(soft, other, 1), soft) - other)
-    return changes.max() <= SPOT * np.percentile(changes, 99) and explained_by_motion(frame) <= STILL
 
 
 def framed(picture: Picture, polygon: np.ndarray) -> tuple[float, float]:
@@ -229,6 +203,8 @@ def judge(first: Picture, second: Picture, frame: Frame, overlay: Overlay, dista
     is_drawn = min(first.drawn, second.drawn) >= DRAWN
     graphic = min(first.plain, second.plain) >= GRAPHIC or min(first.drawn, second.drawn) >= FEW_COLOURS
     graphic |= min(max(first.grey.shape), max(second.grey.shape)) < TINY
+    if overlay.blocks < LEAST_BLOCKS:
+        return None
     if not confirmed(overlay, graphic, edge, breaks, turn) and (graphic or not lost_grain(overlay, frame)):
         return None
     colours = chroma(first, second, frame, overlay.apart)

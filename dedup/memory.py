@@ -30,7 +30,7 @@ HEAD = struct.Struct("<3i")  # width, height, views; vectors follow
 READ_BY = ("decoding", "panels", "reading")  # modules whose source decides what is seen in a file
 ENCODED_BY = (*READ_BY, "checkpoints", "encoding", "model", "resnet")
 COMPARED_BY = (
-    *("alignment", "coarse", "decoding", "frames", "judgement", "motion", "overlay", "panels", "pictures"),
+    *("alignment", "coarse", "decoding", "frames", "grain", "judgement", "motion", "overlay", "panels", "pictures"),
     *("truncated", "verification"),
 )
 TOLD_BY = (*COMPARED_BY, "cuts", "lastlook", "pairs", "quality", "resaving", "safeguards", "tones", "traces")  # facts
