@@ -21,6 +21,7 @@ CONFIRMED = (*TWINS, "copy", "crop")
 COVERED = 0.97  # share of a picture, and of its resolution, that stands for all of it
 UNMARKED = 0.01  # share of a picture under marks that may be by chance
 MARKED = 0.25  # share of a picture under its own captions, stickers and the like that is always too much to lose
+LACKS_COLOURS = "has colours the kept file lacks"
 COLOURED, FADED = 3.0, 0.25  # mean chroma (CIELAB) of a picture with colours, and the share of it that is none
 
 
@@ -101,7 +102,7 @@ def what_is_missing(view: View) -> str:
     if view.hidden > 1 - COVERED:
         return f"the kept file has marks over {100 * view.hidden:.0f} % of it"
     is_faded = view.chroma > COLOURED and view.kept_chroma < FADED * view.chroma
-    return "has colours the kept file lacks" if is_faded else ""
+    return LACKS_COLOURS if is_faded else ""
 
 
 def _times(ratio: float) -> str:

@@ -15,12 +15,12 @@ import numpy as np
 from dedup.cuts import may_be_cut_from
 from dedup.facts import NOTHING, Facts
 from dedup.lastlook import UNTOLD, is_looked_at, why_they_stay
-from dedup.members import Member, View, seen_by, way_back, what_is_missing
+from dedup.members import COLOURED, LACKS_COLOURS, Member, View, seen_by, way_back, what_is_missing
 from dedup.places import NOT_ARCHIVED, NOWHERE, Places
-from dedup.quality import Details, read_details
+from dedup.quality import Details, read_details, told
 from dedup.resaving import how_they_were_made, show_no_more
 from dedup.safeguards import why_it_stays
-from dedup.tones import is_toned
+from dedup.tones import COLOURFUL, TONED, own_colours
 from dedup.traces import is_laid_alike
 from dedup.workers import Lost
 
@@ -114,13 +114,16 @@ class Pairs:
     def details(self, row: int) -> Details:
         """What its header tells, read once."""
         if row not in self._details:
-            found = self._facts.of("details", lambda: _told(read_details(self.paths[row])), self.paths[row])
+            found = self._facts.of("details", lambda: told(read_details(self.paths[row])), self.paths[row])
             self._details[row] = Details(*found[:-1], frozenset(found[-1])) if found else Details()
         return self._details[row]
 
     def is_toned(self, row: int) -> bool:
         """Whether its colours follow its lightness alone."""
-        return self._facts.of("toned", lambda: is_toned(self.paths[row]), self.paths[row])
+        return self._own_colours(row) <= TONED
+
+    def _own_colours(self, row: int) -> float:
+        return self._facts.of("own colours", lambda: own_colours(self.paths[row]), self.paths[row])
 
     def is_enlarged(self, larger: int, smaller: int) -> bool:
         """Whether the larger of two matched files shows no more detail than the smaller; then it may go for it."""
@@ -230,6 +233,11 @@ class Pairs:
             if reason:
                 del self._members[pair]
 
+    def _lost_in_tone(self, view: View, row: int, keeper: int) -> str:
+        """Why a file with colours stays where its keeper has but a tone, as of sepia; empty if that is not so."""
+        has_colours = view.kind in ("copy", "crop") and min(view.chroma, view.kept_chroma) > COLOURED
+        return LACKS_COLOURS if has_colours and self.is_toned(keeper) and self._own_colours(row) >= COLOURFUL else ""
+
     def _place(self, row: int, keeper: int) -> tuple[float, ...]:
         """The transform of a match from a row to its keeper; empty if there is none."""
         match = self._match(row, keeper)
@@ -244,15 +252,10 @@ class Pairs:
             return seen
         view = self.view(row, keeper) or View("indirect", 0.0, 0.0, 0.0, 0.0, 0.0)
         files = self.paths[row], self.paths[keeper]
-        reason = self.places.protects(files[0]) or what_is_missing(view)
+        reason = self.places.protects(files[0]) or what_is_missing(view) or self._lost_in_tone(view, row, keeper)
         reason = reason or why_it_stays(*files, self.images_dir, self.places.root_of(files[1]), self._facts)
         reason = reason or self._closer.get((row, keeper), "")
         reason = reason or self.places.protects(*files)  # last, so that `is_covered` knows what else is against it
         found = {"distance": self.distance(row, keeper), "kind": view.kind, "coverage": view.coverage}
         found["place"] = self._place(row, keeper)
         return replace(seen, removable=not reason, reason=reason, **found)
-
-
-def _told(details: Details) -> list | None:
-    """Details as JSON can hold them; None if the header could not be read."""
-    return [*details[:-1], sorted(details.metadata)] if details.bits else None

@@ -43,6 +43,11 @@ def read_details(path: Path) -> Details:
         return Details()
 
 
+def told(details: Details) -> list | None:
+    """Details as JSON can hold them; None if the header could not be read."""
+    return [*details[:-1], sorted(details.metadata)] if details.bits else None
+
+
 def luminance_table(image: Image.Image) -> np.ndarray:
     """(8, 8) float32, steps of a JPEG's luminance by frequency; zeros where there are none."""
     tables = getattr(image, "quantization", None) or {}

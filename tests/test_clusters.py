@@ -13,7 +13,7 @@ import pytest
 from PIL import Image, ImageEnhance, ImageOps
 from scipy.sparse import csr_matrix
 
-from dedup import keepers
+from dedup import keepers, samples
 from dedup import pairs as pairs_module
 from dedup.clusters import build_clusters, cluster_labels
 from dedup.criteria import SOURCE, Verdict
@@ -528,6 +528,19 @@ def test_a_resave_in_another_format_loses_however_large_it_is(tmp_path, first, s
     cluster = cluster_of_files(tmp_path)
     assert (cluster.keeper.path.name, cluster.why) == (first, "the other was saved again from it")
     assert cluster.members[0].removable
+
+
+@pytest.mark.parametrize("scale", [1, 1.5])
+@pytest.mark.parametrize("quality", [60, 97])
+def test_a_picture_with_colours_never_goes_for_one_in_sepia(tmp_path, scale, quality):
+    with_colours = coloured()
+    with_colours.save(tmp_path / "colours.jpg", quality=75)
+    larger = with_colours.resize([round(scale * side) for side in with_colours.size], Image.Resampling.LANCZOS)
+    samples._sepia(larger).save(tmp_path / "sepia.jpg", quality=quality)
+    cluster = cluster_of_files(tmp_path)
+    going = [member.path.name for member in cluster.members if member.removable]
+    assert "colours.jpg" not in going
+    assert going == (["sepia.jpg"] if scale == 1 else [])
 
 
 def test_what_shows_more_in_other_colours_was_made_from_the_rest(tmp_path):

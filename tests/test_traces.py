@@ -9,7 +9,7 @@ from dedup import traces
 from dedup.cuts import may_be_cut_from
 from dedup.quality import read_details
 from dedup.resaving import MANY_BLOCKS, corner_of, how_they_were_made, saved_from, share_becoming
-from dedup.tones import is_toned
+from dedup.tones import COLOURFUL, TONED, own_colours
 from dedup.traces import enlarged, how_made, is_laid_alike, read_plane, shows_no_more
 
 FILTERS = ("NEAREST", "BILINEAR", "BICUBIC", "LANCZOS")
@@ -272,15 +272,14 @@ def test_where_in_its_steps_a_part_was_tells_whether_it_was_cut_out(save, second
 @pytest.mark.parametrize("quality", [45, 90, None])
 def test_one_tone_laid_over_greys_is_known(save, quality):
     sepia = ImageOps.colorize(photo().convert("L"), (30, 15, 0), (255, 240, 205))
-    assert is_toned(save(sepia, "sepia", quality))
-    assert not is_toned(save(coloured(), "coloured", quality))
+    assert own_colours(save(sepia, "sepia", quality)) <= TONED
+    assert own_colours(save(coloured(), "coloured", quality)) >= COLOURFUL
 
 
 def test_what_has_few_shades_or_is_not_there_is_not_toned(save, tmp_path):
     drawing = Image.new("RGB", (256, 192), "white")
     drawing.paste("navy", (40, 40, 140, 140))
-    assert not is_toned(save(drawing, "drawing"))
-    assert not is_toned(tmp_path / "missing.png")
+    assert own_colours(save(drawing, "drawing")) == own_colours(tmp_path / "missing.png") == 1
 
 
 def test_a_header_tells_of_loss_and_metadata(save, tmp_path):
