@@ -235,8 +235,9 @@ class Pairs:
 
     def _lost_in_tone(self, view: View, row: int, keeper: int) -> str:
         """Why a file with colours stays where its keeper has but a tone, as of sepia; empty if that is not so."""
-        has_colours = view.kind in ("copy", "crop") and min(view.chroma, view.kept_chroma) > COLOURED
-        return LACKS_COLOURS if has_colours and self.is_toned(keeper) and self._own_colours(row) >= COLOURFUL else ""
+        if view.kind not in ("copy", "crop") or min(view.chroma, view.kept_chroma) <= COLOURED:
+            return ""
+        return LACKS_COLOURS if self.is_toned(keeper) and self._own_colours(row) >= COLOURFUL else ""
 
     def _place(self, row: int, keeper: int) -> tuple[float, ...]:
         """The transform of a match from a row to its keeper; empty if there is none."""
