@@ -99,9 +99,9 @@ def new_run(trash: Folder, name: str | None = None) -> Iterator[Run]:
 
 def histories(trash: Folder, name: str | None = None) -> list[History]:
     """Read the journal of the run called `name`, or of all runs, oldest first."""
-    runs = [each for each in trash.names() if _RUN_NAME.fullmatch(each)]
+    names = [each for each in trash.names() if _RUN_NAME.fullmatch(each)] if name is None else [_checked_name(name)]
     found = []
-    for each in runs if name is None else [_checked_name(name)]:
+    for each in names:
         try:
             with trash.folder(each) as box:
                 if box.find(JOURNAL) or name is not None:
@@ -110,7 +110,7 @@ def histories(trash: Folder, name: str | None = None) -> list[History]:
             if name is not None:
                 raise BadRecord(f"the run {each} is {error.strerror}") from None
         except FileNotFoundError:
-            raise BadRecord(f"there is no run {each}; there are: {', '.join(runs) or 'none'}") from None
+            raise BadRecord(f"there is no run {each}; there are: {', '.join(trash.names())}") from None
     return sorted(found, key=lambda history: (history.created, history.run))
 
 

@@ -414,7 +414,6 @@ def test_nothing_to_undo(world):
     world.apply()
     unknown = removal.undo(world.root, run="unknown")
     assert unknown.exit_code == 2 and "there is no run unknown" in unknown.message
-    assert "lock" not in unknown.message
     assert world.apply(run=removal.undo(world.root).run).exit_code == 2
 
 
