@@ -12,8 +12,8 @@ import cv2
 import numpy as np
 
 from dedup.quality import read_details
-from dedup.resaving import BEYOND, INNER, MCU, SIDE, alike, corner_of, in_steps, mostly
-from dedup.traces import read_plane
+from dedup.resaving import BEYOND, INNER, MCU, alike, corner_of, in_steps, mostly
+from dedup.traces import SIDE, read_plane
 
 REACH = 8  # px from where a part should be in the whole
 TILE, MOST = 64, 90  # px of the places where they are compared; the percentile of their errors that counts

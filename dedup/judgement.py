@@ -195,7 +195,7 @@ def _agrees_everywhere(closer: Frame) -> bool:
 
 def judge(first: Picture, second: Picture, frame: Frame, overlay: Overlay, distance: float) -> Match | None:
     """The match of two pictures laid on each other; None where they are not one picture."""
-    if max(overlay.detail, overlay.detail_usual) < LEAST_DETAIL:
+    if overlay.blocks < LEAST_BLOCKS or max(overlay.detail, overlay.detail_usual) < LEAST_DETAIL:
         return None
     base, other = (first, second) if frame.base_is_first else (second, first)
     edge, breaks = framed(other, outline(frame.transform))
@@ -203,8 +203,6 @@ def judge(first: Picture, second: Picture, frame: Frame, overlay: Overlay, dista
     is_drawn = min(first.drawn, second.drawn) >= DRAWN
     graphic = min(first.plain, second.plain) >= GRAPHIC or min(first.drawn, second.drawn) >= FEW_COLOURS
     graphic |= min(max(first.grey.shape), max(second.grey.shape)) < TINY
-    if overlay.blocks < LEAST_BLOCKS:
-        return None
     if not confirmed(overlay, graphic, edge, breaks, turn) and (graphic or not lost_grain(overlay, frame)):
         return None
     colours = chroma(first, second, frame, overlay.apart)

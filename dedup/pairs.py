@@ -165,10 +165,8 @@ class Pairs:
     def trace_all(self, pairs: Iterable[tuple[int, int]]) -> None:
         """Find what `how_made` tells of many pairs (finer, coarser) at once, in parallel."""
         new = [pair for pair in dict.fromkeys(pairs) if pair not in self._made]
-        jobs = {}
-        for pair in new:
-            if self.details(pair[1]).step and self.are_laid_alike(*pair):
-                jobs[pair] = self.paths[pair[0]], self.paths[pair[1]]
+        can_tell = [pair for pair in new if self.details(pair[1]).step and self.are_laid_alike(*pair)]
+        jobs = {(finer, coarser): (self.paths[finer], self.paths[coarser]) for finer, coarser in can_tell}
         made = self._found_of(MADE, jobs, how_they_were_made)
         self._made.update({pair: made.get(pair) or "" for pair in new})
 

@@ -22,6 +22,7 @@ from dedup.traces import (
     LEAST_OF_BLOCK,
     LOWEST,
     ROUNDED,
+    SIDE,
     Plane,
     blocks_with,
     coefficients,
@@ -34,7 +35,7 @@ from dedup.traces import (
 from dedup.workers import START_METHOD, Lost, run_jobs
 
 MANY = 12  # pairs that are worth processes of their own
-FIRST, SIDE = 128, 1024  # px that are saved again along each side: whole blocks, those of subsampled colours too
+FIRST = 128  # px that are saved again first along each side: whole blocks, those of subsampled colours too
 LINES = 8  # grey levels in a block that is not plain
 MOST_BLOCKS, MANY_BLOCKS = 0.9, 0.5  # share of those that tells of all; that does if few are so the other way round
 FEW_BLOCKS = 0.1
