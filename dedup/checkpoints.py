@@ -15,14 +15,14 @@ import numpy as np
 import torch
 
 from dedup.encoding import WEIGHTS_DIR, EncoderError
-from dedup.resnet import BLOCKS
+from dedup.resnet import PLANS, Plan
 
 # Stated, not calibrated, and on the careful side: pooled ImageNet features lie close together, so only near-exact
 # copies are nearer than this.
 IMAGENET_EPSILON = 0.05
 # SSCD's README gives 0.25 for 90 % precision among DISC's million images; a personal folder deserves fewer mistakes.
 SSCD_EPSILON = 0.2
-_RESNETS = {blocks: name for name, blocks in BLOCKS.items()}
+_RESNETS = {plan: name for name, plan in PLANS.items()}
 _EXPECTED = (
     "expected a torchvision ResNet-18, 34, 50, 101 or 152 state dict, an SSCD ResNet-50 (*.torchvision.pt), "
     "or a .safetensors file written by export_encoder"
@@ -34,17 +34,16 @@ _OFFLINE = "or choose the encoder copydet, which needs no download"
 class Weights:
     """What an EncoderCNN is built from.
 
-    resnet, last : torchvision's name, and the last block that is kept
+    network : a name in `dedup.resnet.PLANS`
     trunk : tensors by their name in EncoderCNN, float32
     projection, bias : (size, channels) and (size,), rows by falling principal direction; None = to be drawn
     """
 
-    resnet: str
+    network: str
     trunk: dict[str, torch.Tensor]
     image_resize: int
     epsilon: float
     strict_epsilon: float | None = None  # for use without confirmation; None = epsilon
-    last: str = "layer4"
     power: float = 1.0  # the average pooling of torchvision's ResNets
     projection: torch.Tensor | None = None
     bias: torch.Tensor | None = None
@@ -78,9 +77,9 @@ def export_encoder(encoder: torch.nn.Module, vectors: np.ndarray, path: Path, me
 
     Parameters
     ----------
-    encoder : EncoderCNN, ResNet-18 up to layer3
+    encoder : EncoderCNN
     vectors : (n, embedding_size) float32, unit norm: what the encoder gave for training images
-    metadata : epsilon and image_resize at least; stored as strings
+    metadata : epsilon, image_resize and network at least; stored as strings
 
     Raises
     ------
@@ -88,7 +87,7 @@ def export_encoder(encoder: torch.nn.Module, vectors: np.ndarray, path: Path, me
     """
     if vectors.ndim != 2 or vectors.shape[1] != encoder.embedding_size:
         raise ValueError(f"vectors are (n, {encoder.embedding_size}) for this encoder, got {vectors.shape}")
-    if missing := {"epsilon", "image_resize"} - set(metadata):
+    if missing := {"epsilon", "image_resize", "network"} - set(metadata):
         raise ValueError(f"metadata lacks {', '.join(sorted(missing))}")
     state = {name: tensor.detach().cpu() for name, tensor in encoder.state_dict().items()}
     directions = _principal_directions(vectors)  # (embedding_size, embedding_size), rows
@@ -122,6 +121,7 @@ def _read_exported(path: Path) -> Weights:
             state = {name: file.get_tensor(name).float() for name in file.keys()}  # noqa: SIM118 - not a dict
         size, image_resize = int(metadata["embedding_size"]), int(metadata["image_resize"])
         epsilon, projection, bias = float(metadata["epsilon"]), state.pop("embedding.weight"), state["embedding.bias"]
+        network = metadata.get("network", "resnet18-layer3")  # files of earlier releases do not say
     except FileNotFoundError:
         raise EncoderError(f"the encoder's weights are missing: {path}; they come with the repository") from None
     except (OSError, SafetensorError) as error:
@@ -130,9 +130,11 @@ def _read_exported(path: Path) -> Weights:
         raise EncoderError(f"{path} is not a file of export_encoder: lacks or cannot read {error}") from error
     if len(projection) != size:
         raise EncoderError(f"{path} says embedding_size {size}, but holds {len(projection)} rows; export it again")
+    if network not in PLANS:
+        raise EncoderError(f"{path} is of the network {network!r}, which is not known here; train or export it again")
     trunk = {key: tensor for key, tensor in state.items() if key.startswith("trunk.")}
     strict = float(metadata.get("strict_epsilon", epsilon))
-    return Weights("resnet18", trunk, image_resize, epsilon, strict, "layer3", 3.0, projection, bias)
+    return Weights(network, trunk, image_resize, epsilon, strict, 3.0, projection, bias)
 
 
 def _download(name: str) -> dict[str, torch.Tensor]:
@@ -173,7 +175,7 @@ def _from_state(state: dict[str, torch.Tensor], name: str) -> Weights:
     sscd = all(key.startswith("backbone.") for key in state)
     state = {key.removeprefix("backbone."): tensor.float() for key, tensor in state.items()}
     blocks = tuple(len({key.split(".")[1] for key in state if key.startswith(f"layer{k}.")}) for k in (1, 2, 3, 4))
-    resnet = _RESNETS.get((blocks, "layer1.0.conv3.weight" in state))
+    resnet = _RESNETS.get(Plan(blocks, is_bottleneck="layer1.0.conv3.weight" in state))
     trunk = {f"trunk.{key}": tensor for key, tensor in state.items() if not key.startswith("fc.")}
     inner = state.get("layer1.0.conv2.weight")
     if resnet is None or inner is None or inner.shape != (64, 64, 3, 3):  # wide ResNets and ResNeXts differ here

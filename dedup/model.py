@@ -68,10 +68,9 @@ class EncoderCNN(nn.Module):
             return F.normalize(self.embedding(features))  # (batch, embedding_size)
 
 
-def copy_detection_encoder(embedding_size: int = 256, image_resize: int = 160) -> EncoderCNN:
-    """The architecture of the shipped encoder: ResNet-18 up to layer3, untrained."""
-    trunk, channels = resnet_trunk("resnet18", last="layer3")
-    return EncoderCNN(trunk, channels, embedding_size, image_resize)
+def copy_detection_encoder(embedding_size: int = 256, image_resize: int = 160, network: str = "slim14") -> EncoderCNN:
+    """An untrained encoder of the shipped one's architecture, or with another trunk of `dedup.resnet.PLANS`."""
+    return EncoderCNN(*resnet_trunk(network), embedding_size, image_resize)
 
 
 def load_encoder(name: str, embedding_size: int | None = None) -> EncoderCNN:
@@ -94,7 +93,7 @@ def load_encoder(name: str, embedding_size: int | None = None) -> EncoderCNN:
     EncoderError : unknown name, missing or wrong file, no network, embedding_size out of range
     """
     weights = read_weights(name)
-    trunk, channels = resnet_trunk(weights.resnet, weights.last)
+    trunk, channels = resnet_trunk(weights.network)
     projection, bias = _final_layer(weights, channels, embedding_size, name)
     settings = weights.image_resize, weights.power, weights.epsilon, weights.strict_epsilon
     encoder = EncoderCNN(trunk, channels, len(projection), *settings)
@@ -102,7 +101,7 @@ def load_encoder(name: str, embedding_size: int | None = None) -> EncoderCNN:
         encoder.load_state_dict(weights.trunk | {"embedding.weight": projection, "embedding.bias": bias})
     except RuntimeError as error:
         detail = " ".join(str(error).split())[:200]
-        raise EncoderError(f"{name} does not fit a {weights.resnet} up to {weights.last}: {detail}") from error
+        raise EncoderError(f"{name} does not fit a {weights.network}: {detail}") from error
     return encoder.eval()
 
 

@@ -8,17 +8,35 @@ Written out here because importing torchvision takes longer than encoding hundre
 from __future__ import annotations
 
 from collections import OrderedDict
+from typing import NamedTuple
 
 import torch
 from torch import nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-BLOCKS = {  # blocks a layer, bottleneck or not
-    "resnet18": ((2, 2, 2, 2), False),
-    "resnet34": ((3, 4, 6, 3), False),
-    "resnet50": ((3, 4, 6, 3), True),
-    "resnet101": ((3, 4, 23, 3), True),
-    "resnet152": ((3, 8, 36, 3), True),
+
+class Plan(NamedTuple):
+    """How a ResNet is built; torchvision's, or one that is slimmer.
+
+    blocks, widths : of each layer: how many blocks, and the channels of their 3 x 3 convolutions
+    is_bottleneck : blocks of three convolutions, which give four times as many channels
+    is_coarse : the first convolution takes steps of 4 px, in place of 2 and a pooling; a quarter of the time
+    """
+
+    blocks: tuple[int, ...]
+    is_bottleneck: bool = False
+    widths: tuple[int, ...] = (64, 128, 256, 512)
+    is_coarse: bool = False
+
+
+PLANS = {  # by name, those of torchvision as there
+    "resnet18": Plan((2, 2, 2, 2)),
+    "resnet34": Plan((3, 4, 6, 3)),
+    "resnet50": Plan((3, 4, 6, 3), is_bottleneck=True),
+    "resnet101": Plan((3, 4, 23, 3), is_bottleneck=True),
+    "resnet152": Plan((3, 8, 36, 3), is_bottleneck=True),
+    "resnet18-layer3": Plan((2, 2, 2)),
+    "slim14": Plan((1, 1, 2, 2), widths=(32, 64, 128, 256), is_coarse=True),  # a fifth of a ResNet-18's work
 }
 
 
@@ -46,21 +64,21 @@ class Block(nn.Module):
         return x
 
 
-def resnet_trunk(name: str, last: str = "layer4") -> tuple[nn.Module, int]:
-    """An untrained ResNet up to and with block `last` (layer1 to layer4), and its number of channels."""
-    counts, is_bottleneck = BLOCKS[name]
+def resnet_trunk(name: str) -> tuple[nn.Module, int]:
+    """An untrained ResNet and its number of channels; `name` is one of PLANS."""
+    plan = PLANS[name]
+    channels = plan.widths[0]
     trunk = OrderedDict(
-        conv1=nn.Conv2d(3, 64, 7, 2, 3, bias=False),
-        bn1=nn.BatchNorm2d(64),
+        conv1=nn.Conv2d(3, channels, 7, 4 if plan.is_coarse else 2, 3, bias=False),
+        bn1=nn.BatchNorm2d(channels),
         relu=nn.ReLU(inplace=True),
-        maxpool=nn.MaxPool2d(3, 2, 1),
+        maxpool=nn.Identity() if plan.is_coarse else nn.MaxPool2d(3, 2, 1),
     )
-    channels = 64
-    for number, count in enumerate(counts[: int(last[-1])], start=1):
-        width, blocks = 32 << number, []
+    for number, (count, width) in enumerate(zip(plan.blocks, plan.widths, strict=False), start=1):
+        blocks = []
         for place in range(count):
-            blocks.append(Block(channels, width, 2 if number > 1 and not place else 1, is_bottleneck))
-            channels = 4 * width if is_bottleneck else width
+            blocks.append(Block(channels, width, 2 if number > 1 and not place else 1, plan.is_bottleneck))
+            channels = 4 * width if plan.is_bottleneck else width
         trunk[f"layer{number}"] = nn.Sequential(*blocks)
     network = nn.Sequential(trunk)
     for module in network.modules():

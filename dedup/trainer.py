@@ -25,10 +25,11 @@ class TrainingError(ValueError):
 class Recipe:
     """What decides the weights, with the photos."""
 
+    network: str = "slim14"  # of dedup.resnet.PLANS
     embedding_size: int = 256
-    sizes: tuple[tuple[float, int], ...] = ((0.0, 96), (0.45, 128), (0.85, 160))  # side in px from that share of steps
-    epochs: int = 36
-    batch_size: int = 160  # photos; twice as many views
+    sizes: tuple[tuple[float, int], ...] = ((0.0, 96), (0.4, 128), (0.85, 144))  # side in px from that share of steps
+    epochs: int = 122
+    batch_size: int = 256  # photos; twice as many views
     learning_rate: float = 2e-3
     weight_decay: float = 0.05
     temperature: float = 0.05  # SSCD, section 4.1
@@ -38,7 +39,7 @@ class Recipe:
 
 
 # The second round starts from the weights of the first, with a learning rate that rises and falls once more.
-ROUNDS = (Recipe(), Recipe(epochs=20, sizes=((0.0, 128), (0.85, 160)), learning_rate=1.2e-3, seed=1))
+ROUNDS = (Recipe(), Recipe(epochs=65, batch_size=160, sizes=((0.0, 128), (0.85, 160)), learning_rate=1.2e-3, seed=1))
 
 
 class Trainer:
@@ -55,7 +56,7 @@ class Trainer:
         self.recipe, self.steps, self.device, self.step = recipe, steps, device, 0
         with torch.random.fork_rng(devices=[]):  # the caller's generator stays as it is
             torch.manual_seed(recipe.seed)
-            self.encoder = copy_detection_encoder(recipe.embedding_size)
+            self.encoder = copy_detection_encoder(recipe.embedding_size, network=recipe.network)
         # Centred dimensions start spread over the sphere, not in one corner of it.
         centre = nn.BatchNorm1d(recipe.embedding_size, affine=False)
         self.encoder.embedding = nn.Sequential(self.encoder.embedding, centre)

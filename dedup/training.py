@@ -140,14 +140,15 @@ def read_photos(paths: Sequence[Path], progress: bool = True) -> list[np.ndarray
 
 
 def export(encoder: EncoderCNN, paths: Sequence[Path], calibrate: Path | None, epsilon: float, path: Path) -> None:
-    """Write the trained encoder to `path`, with its epsilon; calibrated if there is a folder of other photos."""
+    """Write an encoder of the recipe's network to `path`, with its epsilon; calibrated if there are other photos."""
     from dedup.calibration import calibrate_epsilon
 
     device = next(encoder.parameters()).device
     if calibrate:
         epsilon = calibrate_epsilon(encoder, list_images(calibrate, EXTENSIONS), device=device).epsilon
     seen = extract_embeddings(encoder, paths, None, batch_size=32, num_workers=2, device=device)
-    export_encoder(encoder, seen.vectors, path, {"epsilon": round(epsilon, 4), "image_resize": encoder.image_resize})
+    about = {"epsilon": round(epsilon, 4), "image_resize": encoder.image_resize, "network": Recipe.network}
+    export_encoder(encoder, seen.vectors, path, about)
 
 
 def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
@@ -158,7 +159,7 @@ def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--output", type=Path, default=Path("training"), help="folder of what is written (training)")
     epochs = [recipe.epochs for recipe in ROUNDS]
     parser.add_argument("--epochs", type=int, nargs="+", default=epochs, help=f"of the rounds, 1 or 2 ({epochs})")
-    parser.add_argument("--batch-size", type=int, default=Recipe.batch_size, help=f"photos ({Recipe.batch_size})")
+    parser.add_argument("--batch-size", type=int, help="photos, of all rounds (each round's own)")
     parser.add_argument("--workers", type=int, default=2, help="processes that make copies (2)")
     told = parser.add_mutually_exclusive_group()
     told.add_argument("--epsilon", type=float, default=EPSILON, help=f"to store with the weights ({EPSILON}, a guess)")
@@ -167,7 +168,7 @@ def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     for folder in (given.photos, given.calibrate):
         if folder and not folder.is_dir():
             parser.error(f"no such folder: {folder}")
-    enough = min(given.epochs) >= 1 and given.batch_size >= 2 and given.workers >= 0
+    enough = min(given.epochs) >= 1 and (given.batch_size is None or given.batch_size >= 2) and given.workers >= 0
     if not enough or len(given.epochs) > len(ROUNDS) or not 0 <= given.epsilon <= 2:
         parser.error("epochs 1 or more, 2 rounds at most, batch-size 2 or more, workers 0 or more, epsilon 0 to 2")
     return given
@@ -180,7 +181,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         photos, start = read_photos(paths), None
         for number, (recipe, epochs) in enumerate(zip(ROUNDS, given.epochs, strict=False), 1):
             folder = given.output / f"round{number}"
-            recipe = replace(recipe, epochs=epochs, batch_size=given.batch_size)
+            recipe = replace(recipe, epochs=epochs, batch_size=given.batch_size or recipe.batch_size)
             encoder = train(photos, recipe, folder, start, given.workers)
             start = folder / "checkpoint.pt"
         export(encoder, paths, given.calibrate, given.epsilon, weights)

@@ -87,7 +87,7 @@ def test_torchvision_checkpoints_are_recognised(resnet, tmp_path):
         shapes = getattr(models, resnet)(weights=None).state_dict()
     state = {name: torch.zeros(tensor.shape, dtype=tensor.dtype) for name, tensor in shapes.items()}
     recognised = checkpoints._from_state(state, "file")
-    assert recognised.resnet == resnet and recognised.projection is None and recognised.power == 1
+    assert recognised.network == resnet and recognised.projection is None and recognised.power == 1
 
 
 def test_a_torchvision_checkpoint_by_path(tmp_path, hub_dir):
@@ -168,7 +168,7 @@ def test_a_part_that_does_not_fit_is_named(tmp_path):
     state = untrained("resnet18").state_dict()
     state["layer4.1.conv2.weight"] = torch.zeros(1, 1, 3, 3)
     torch.save(state, tmp_path / "odd.pt")
-    with pytest.raises(EncoderError, match=r"odd.pt does not fit a resnet18 .*layer4.1.conv2.weight"):
+    with pytest.raises(EncoderError, match=r"odd.pt does not fit a resnet18: .*layer4.1.conv2.weight"):
         load_encoder(str(tmp_path / "odd.pt"))
 
 

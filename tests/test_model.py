@@ -11,7 +11,7 @@ from dedup import checkpoints
 from dedup.checkpoints import export_encoder
 from dedup.model import EncoderError, GeM, copy_detection_encoder, load_encoder
 
-METADATA = {"epsilon": 0.25, "image_resize": 48}
+METADATA = {"epsilon": 0.25, "image_resize": 48, "network": "slim14"}
 
 
 def some_images(n=4, side=64):
@@ -93,7 +93,7 @@ def test_embedding_size_out_of_range(copydet, size):
 
 def test_exported_file_is_float16_with_metadata_as_strings(copydet, trained):
     with safe_open(copydet, "pt") as file:
-        assert file.metadata() == {"epsilon": "0.25", "image_resize": "48", "embedding_size": "8"}
+        assert file.metadata() == {key: str(value) for key, value in METADATA.items()} | {"embedding_size": "8"}
         kinds = {name: file.get_tensor(name).dtype for name in file.keys()}  # noqa: SIM118 - not a dict
     assert kinds["trunk.conv1.weight"] == kinds["embedding.weight"] == torch.float16
     assert all(parameter.dtype == torch.float32 for parameter in load_encoder("copydet").parameters())
@@ -105,13 +105,30 @@ def test_export_refuses_what_it_cannot_keep(trained, tmp_path):
     path, vectors = tmp_path / "new" / "x.safetensors", np.eye(8, dtype=np.float32)
     with pytest.raises(ValueError, match=r"\(n, 8\) for this encoder, got \(7, 7\)"):
         export_encoder(trained, np.eye(7), path, METADATA)
-    with pytest.raises(ValueError, match="metadata lacks image_resize"):
+    with pytest.raises(ValueError, match="metadata lacks image_resize, network"):
         export_encoder(trained, vectors, path, {"epsilon": 0.1})
     large = copy_detection_encoder(8)
     large.trunk.conv1.weight.data[0, 0, 0, 0] = 1e5
     with pytest.raises(ValueError, match="float16: trunk.conv1.weight"):
         export_encoder(large, vectors, path, METADATA)
     assert not path.exists()
+
+
+def test_a_file_says_of_which_network_it_is(trained, tmp_path):
+    vectors, about = np.eye(8, dtype=np.float32), {"epsilon": 0.1, "image_resize": 48}
+    older, unknown = tmp_path / "older.safetensors", tmp_path / "unknown.safetensors"
+    large = copy_detection_encoder(8, 48, "resnet18-layer3").eval()
+    export_encoder(large, vectors, older, about | {"network": ""})
+    with safe_open(older, "pt") as file:
+        state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a dict
+        metadata = {key: value for key, value in file.metadata().items() if key != "network"}
+    save_file(state, older, metadata)  # as earlier releases wrote it
+    images = some_images()
+    expected, found = embed(large, images), embed(load_encoder(str(older)), images)
+    assert torch.allclose(found @ found.T, expected @ expected.T, atol=2e-3)
+    export_encoder(trained, vectors, unknown, about | {"network": "slim15"})
+    with pytest.raises(EncoderError, match="of the network 'slim15', which is not known here"):
+        load_encoder(str(unknown))
 
 
 def test_copydet_weights_missing_or_damaged(copydet):

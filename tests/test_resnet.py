@@ -5,7 +5,7 @@ import torch
 from torch import nn
 from torchvision import models
 
-from dedup.resnet import BLOCKS, fold_batch_norms, resnet_trunk
+from dedup.resnet import PLANS, fold_batch_norms, resnet_trunk
 
 
 def images(n=2, side=64):
@@ -24,12 +24,18 @@ def shaken(trunk):
     return trunk.eval()
 
 
-@pytest.mark.parametrize(("name", "last"), [("resnet18", "layer3"), ("resnet18", "layer4"), ("resnet50", "layer4")])
+THEIRS = [name for name in PLANS if hasattr(models, name)]
+
+
+@pytest.mark.parametrize(
+    ("name", "theirs", "last"),
+    [("resnet18-layer3", "resnet18", "layer3"), ("resnet18", "resnet18", "layer4"), ("resnet50", "resnet50", "layer4")],
+)
 @torch.inference_mode()
-def test_computes_what_torchvisions_network_computes(name, last):
-    trunk, channels = resnet_trunk(name, last)
+def test_computes_what_torchvisions_network_computes(name, theirs, last):
+    trunk, channels = resnet_trunk(name)
     state = shaken(trunk).state_dict()
-    reference = getattr(models, name)(weights=None).eval()
+    reference = getattr(models, theirs)(weights=None).eval()
     assert set(reference.state_dict()) > set(state)
     reference.load_state_dict(state, strict=False)
     expected = images()
@@ -42,7 +48,7 @@ def test_computes_what_torchvisions_network_computes(name, last):
     assert (found - expected).abs().max() < 1e-5 * expected.abs().max()
 
 
-@pytest.mark.parametrize("name", BLOCKS)
+@pytest.mark.parametrize("name", THEIRS)
 def test_tensors_have_torchvisions_names_and_shapes(name):
     with torch.device("meta"):
         own, state = resnet_trunk(name)[0].state_dict(), getattr(models, name)(weights=None).state_dict()
@@ -59,10 +65,33 @@ def test_begins_as_torchvisions_does():
             assert tensor.std().item() == pytest.approx(other.std().item(), rel=0.1), name
 
 
-@pytest.mark.parametrize("name", ["resnet18", "resnet50"])
+def test_the_slim_network_takes_a_quarter_of_the_work():
+    """Its first convolution takes steps of 4 px, then each layer halves the side, as in a ResNet-18."""
+    with torch.device("meta"):
+        large, slim = (resnet_trunk(name) for name in ("resnet18", "slim14"))
+        shapes = [trunk(torch.empty(1, 3, 160, 160)).shape for trunk, _ in (large, slim)]
+    assert shapes == [(1, 512, 5, 5), (1, 256, 5, 5)] and slim[1] == 256
+    assert 0.15 < work(slim[0]) / work(large[0]) < 0.25
+
+
+def work(trunk) -> int:
+    """Multiplications for a picture of 160 px."""
+    found = []
+
+    def count(module, _, output):
+        found.append(output.numel() * module.weight[0].numel())
+
+    for module in trunk.modules():
+        if isinstance(module, nn.Conv2d):
+            module.register_forward_hook(count)
+    trunk(torch.empty(1, 3, 160, 160, device="meta"))
+    return sum(found)
+
+
+@pytest.mark.parametrize("name", ["resnet18-layer3", "resnet50", "slim14"])
 @torch.inference_mode()
 def test_folded_batch_norms_change_nothing(name):
-    trunk = shaken(resnet_trunk(name, "layer2")[0])
+    trunk = shaken(resnet_trunk(name)[0])
     expected = trunk(images())
     fold_batch_norms(trunk)
     assert not any(isinstance(module, nn.BatchNorm2d) for module in trunk.modules())

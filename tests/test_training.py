@@ -289,7 +289,7 @@ def test_the_program_writes_an_encoder_that_loads(photo_paths, tmp_path, capsys)
     assert_same(weights_of(load_encoder(str(run / "copydet.safetensors"))), weights_of(encoder))
     with pytest.raises(SystemExit, match="another recipe"):
         main([*command[:3], "--epochs", "2", *command[5:]])
-    with pytest.raises(SystemExit, match="a batch has 160 different photos, got 8"):
+    with pytest.raises(SystemExit, match="a batch has 256 different photos, got 8"):
         main([str(folder), "--output", str(tmp_path / "other")])
 
 
@@ -297,6 +297,7 @@ def test_the_program_writes_an_encoder_that_loads(photo_paths, tmp_path, capsys)
     ("options", "reason"),
     [
         (["missing"], "no such folder: missing"),
+        ([".", "--batch-size", "0"], "batch-size 2 or more"),
         ([".", "--calibrate", "missing"], "no such folder: missing"),
         ([".", "--epsilon", "3"], "epsilon 0 to 2"),
         ([".", "--batch-size", "1"], "batch-size 2 or more"),
