@@ -122,8 +122,21 @@ class Picture:
 
 def read_picture(path: Path) -> Picture:
     """Read a picture for confirmation. Raises UnreadableImage."""
-    image, (width, height) = load_with_size(path, THUMBNAIL)
-    small = shrink(image, THUMBNAIL)
+    return picture_of(*read_small(path))
+
+
+def read_small(path: Path) -> tuple[np.ndarray, tuple[int, int]]:
+    """A file's picture, (height, width, 3) uint8 RGB, long side THUMBNAIL px or less, and the file's own width, height.
+
+    Raises UnreadableImage.
+    """
+    image, size = load_with_size(path, THUMBNAIL)
+    return shrink(image, THUMBNAIL), size
+
+
+def picture_of(small: np.ndarray, size: tuple[int, int]) -> Picture:
+    """What confirmation needs to know of what `read_small` gave."""
+    width, height = size
     grey = cv2.cvtColor(small, cv2.COLOR_RGB2GRAY)
     unit = np.array(grey.shape * 2)[[1, 0, 1, 0]]
     boxes = tuple(tuple(map(float, panel / unit)) for panel in np.reshape(panels(small), (-1, 4)))

@@ -21,9 +21,10 @@ from dedup.dataset import list_images
 from dedup.embeddings import Embeddings, Gathering, progress_bar, read_and_encode, remember
 from dedup.encoding import About, EncoderProcess, about_encoder, load_local, own_side
 from dedup.facts import Facts
+from dedup.folders import DIGEST
 from dedup.memory import Memory
 from dedup.neighbors import merge_rows, radius_neighbors_graph
-from dedup.places import NOWHERE, Places, is_thumbnail
+from dedup.places import NOWHERE, THUMBNAILS, Places, is_thumbnail
 from dedup.records import BadRecord
 
 if TYPE_CHECKING:
@@ -73,8 +74,8 @@ class Result:
 
 
 def find_duplicates(config: Config, progress: bool = True, ray: str | None = None, places: Places = NOWHERE) -> Result:
-    """Find the duplicates in config.images_dir. Moves nothing, and writes nothing but cache.sqlite in output_dir, where
-    thousands of pictures are held against each other a temporary file as well.
+    """Find the duplicates in config.images_dir. Moves nothing, and writes nothing but what it remembers in output_dir:
+    cache.sqlite and thumbnails, and a temporary file where thousands of pictures are held against each other.
 
     With archives, files of images_dir are compared with each other and with theirs; those of archives with no others
     of archives.
@@ -123,7 +124,8 @@ def _find(
     graph = candidate_graph(embeddings, epsilon, progress, NEAREST if config.verify else None)
     if places.against:
         graph = _without_archived_pairs(graph, [places.archive_of(path) > 0 for path in embeddings.paths])
-    verifier, facts = _verifier(embeddings, config, cache, memory, progress), Facts(cache, memory)
+    facts = Facts(cache, memory)
+    verifier = _verifier(embeddings, config, cache, memory, facts, progress)
     confirmed = verifier.verify(graph, embeddings.vectors) if verifier else graph
     if different:
         confirmed, kept = keep_apart(
@@ -235,17 +237,22 @@ def _return_memory() -> None:
         ctypes.CDLL("libc.so.6").malloc_trim(0)
 
 
-def _verifier(embeddings: Embeddings, config: Config, cache: Cache, memory: Memory, progress: bool):
+def _verifier(embeddings: Embeddings, config: Config, cache: Cache, memory: Memory, facts: Facts, progress: bool):
     """Who confirms pairs; None where the encoder is trusted."""
     if not config.verify:
         return None
     from dedup.comparisons import Comparisons
+    from dedup.thumbnails import thumbnail_path
     from dedup.verification import Verifier
+
+    def thumbnail_of(path: Path) -> Path | None:
+        digest = facts.content(path)[:DIGEST].hex()
+        return thumbnail_path(config.output_dir / THUMBNAILS, digest) if digest else None
 
     contents = embeddings.contents
     known = Comparisons(cache, memory, embeddings.paths, contents) if contents else None
     folder = config.output_dir if config.output_dir.is_dir() else None
-    return Verifier(embeddings.paths, config.num_workers, progress, known, folder)
+    return Verifier(embeddings.paths, config.num_workers, progress, known, folder, thumbnail_of)
 
 
 def _empty(config: Config, embeddings: Embeddings) -> Result:

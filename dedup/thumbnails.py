@@ -13,15 +13,16 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 
+import numpy as np
 from PIL import Image
 from tqdm import tqdm
 
-from dedup.decoding import UnreadableImage, digest_of, load_image
-from dedup.pictures import shrink
+from dedup.decoding import UnreadableImage, digest_of
+from dedup.pictures import read_small
 from dedup.places import THUMBNAIL
 from dedup.workers import run_jobs
 
-SIDE, QUALITY = 400, 82  # px of the long side; of the JPEG
+QUALITY = 82  # of the JPEG
 
 
 def write_thumbnails(
@@ -74,11 +75,11 @@ def _write_job(job: tuple[Path, Path, str | None]) -> str | None:
     try:
         digest = digest or _digest(path)
         thumbnail = thumbnail_path(folder, digest)
-        image = None if thumbnail.exists() else load_image(path, SIDE)
+        small = None if thumbnail.exists() else read_small(path)[0]
     except (OSError, UnreadableImage):  # it was readable a moment ago
         return None
-    if image:
-        _save(image, thumbnail)
+    if small is not None:
+        save_thumbnail(small, thumbnail)
     return digest
 
 
@@ -87,12 +88,11 @@ def _digest(path: Path) -> str:
         return digest_of(file).hex()
 
 
-def _save(image: Image.Image, path: Path) -> None:
-    """Write a thumbnail so that it is there whole or not at all, also when several processes write it."""
-    small = Image.fromarray(shrink(image, SIDE))
+def save_thumbnail(small: np.ndarray, path: Path) -> None:
+    """Write (height, width, 3) uint8 RGB; it is there whole or not at all, also if several processes write it."""
     unfinished = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
-        small.save(unfinished, "JPEG", quality=QUALITY)
+        Image.fromarray(small).save(unfinished, "JPEG", quality=QUALITY)
         os.replace(unfinished, path)
     finally:
         with contextlib.suppress(FileNotFoundError):

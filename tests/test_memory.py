@@ -62,7 +62,7 @@ def work(monkeypatch):
 
     count(reading, "open_picture", "opened")
     count(LocalEncoder, "encode", "encoded", lambda _, images, at_once: len(images))
-    count(verification, "read_picture", "confirming")
+    count(verification, "read_small", "confirming")
     count(verification, "match_pictures", "compared")
     done_since = dict.fromkeys(done, 0)
 
@@ -162,7 +162,7 @@ def test_other_code_or_packages_invalidate(monkeypatch):
 def test_what_decides_a_result_is_in_its_tag():
     """Every module of ours that those of a tag import is in it too, or takes no part in the result."""
     apart = {"workers", "spool", "joining", "comparisons", "memory", "cache", "dataset", "config"}
-    apart |= {"embeddings", "facts", "folders", "members", "places"}
+    apart |= {"embeddings", "facts", "folders", "members", "places", "thumbnails"}
     for modules in (memory.ENCODED_BY, memory.COMPARED_BY, memory.TOLD_BY):
         for name in modules:
             text = (Path(memory.__file__).parent / f"{name}.py").read_text(encoding="utf-8")

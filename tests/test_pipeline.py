@@ -14,15 +14,18 @@ import torch
 from PIL import Image
 
 import configs
-from dedup import embeddings, model, removal, samples, verification
+from dedup import embeddings, memory, model, removal, samples, thumbnails, verification
 from dedup.apart import remember
 from dedup.config import Config, ConfigError
 from dedup.decisions import Content
 from dedup.decoding import load_image
 from dedup.embeddings import Embeddings
+from dedup.facts import remembered
+from dedup.page import write_small
 from dedup.pipeline import Result, find_duplicates, images_to_search
 from dedup.reading import Reader
 from dedup.report import write_report
+from dedup.thumbnails import thumbnail_path, write_thumbnails
 from tests.test_safeguards import exif
 
 
@@ -194,9 +197,28 @@ def test_each_reason_is_told_in_the_table(tmp_path):
     }
 
 
+def test_what_confirmation_decodes_is_the_pages_thumbnail(config, monkeypatch):
+    shutil.rmtree(config.images_dir)
+    write_pictures(config.images_dir, 12, 240, 200)
+    monkeypatch.setattr(memory, "MARGIN", -(10**12))  # so new a file's content is not remembered otherwise
+    config = replace(config, verify=True)
+    config.output_dir.mkdir()
+    result = find_duplicates(config, progress=False)
+    (cluster,) = result.clusters
+    paths = [member.path for member in (cluster.keeper, *cluster.members)]
+    assert {path.name for path in paths} == {"a.png", "b.png"}
+    anew = write_thumbnails(paths, config.output_dir / "anew", progress=False)
+    monkeypatch.setattr(thumbnails, "read_small", lambda path: pytest.fail(f"{path.name} is read again"))
+    with remembered(config) as facts:
+        assert write_small(config, result, progress=False, facts=facts) == anew
+    for digest in anew.values():
+        written = thumbnail_path(config.output_dir / "thumbnails", digest)
+        assert written.read_bytes() == thumbnail_path(config.output_dir / "anew", digest).read_bytes()
+
+
 def test_equal_contents_match_without_being_looked_at(config, monkeypatch):
     (config.images_dir / "deep" / "b.png").unlink()
-    monkeypatch.setattr(verification, "read_picture", lambda path: pytest.fail(f"{path.name} is read"))
+    monkeypatch.setattr(verification, "read_small", lambda path: pytest.fail(f"{path.name} is read"))
     (cluster,) = find_duplicates(replace(config, verify=True, epsilon=0.001), progress=False).clusters
     (copy,) = cluster.members
     assert (cluster.keeper.path.name, copy.path.name, copy.kind, copy.removable) == (

@@ -6,7 +6,8 @@ import shutil
 import pytest
 from PIL import Image
 
-from dedup.thumbnails import SIDE, thumbnail_path, write_thumbnails
+from dedup.pictures import THUMBNAIL as SIDE
+from dedup.thumbnails import thumbnail_path, write_thumbnails
 
 
 @pytest.fixture
