@@ -249,13 +249,14 @@ def search(config: Config, options: argparse.Namespace) -> int:
     say(summary.leaving(result.similar, similar))
     say(summary.shown(line) for line in report.describe_report(result.clusters, folder, written).splitlines())
     say([f"to look at them and decide, open {summary.shown(summary.near(reviewed))}"])
-    if options.dry_run:
+    if options.dry_run and planned.done:
         say(["would go, nothing was moved:", *summary.planning(result.clusters, planned, folder)])
     elif config.delete_files and planned.done:
         applied = removal.apply_plan(plan, folder, places=places)
         return max(planned.exit_code, conclude(applied, "moved to the trash", folder, options.against))
     if planned.done:
-        say(["to move them to the trash:", "  " + summary.command(folder, "--apply", plan, *again)])
+        moving = summary.command(folder, "--apply", plan, *again)
+        say([f"to move {summary.those(planned.done)} to the trash:", f"  {moving}"])
     return planned.exit_code
 
 
@@ -294,7 +295,7 @@ def calibrate(config: Config, options: argparse.Namespace) -> int:
 
 def change(config: Config, options: argparse.Namespace) -> int:
     """Apply a plan or decisions, undo or purge."""
-    from dedup import removal
+    from dedup import outcome, recheck, removal
 
     folder = config.images_dir
     if options.apply:
@@ -302,7 +303,12 @@ def change(config: Config, options: argparse.Namespace) -> int:
 
         if is_decisions(Path(options.apply)):
             return apply_decisions(config, options)
-        applied = removal.apply_plan(Path(options.apply), folder, places=options.places)
+        plan = Path(options.apply)
+        if recheck.is_spent(plan, folder, len(options.against)):
+            text = f"nothing that {plan} would move is in {folder}: it was applied before, or made for another folder"
+            applied = outcome.Outcome(exit_code=outcome.BAD_PLAN, message=text)
+        else:
+            applied = removal.apply_plan(plan, folder, places=options.places)
         return conclude(applied, "moved to the trash", folder, options.against)
     if options.undo:
         return conclude(removal.undo(folder, options.run), "put back", folder, options.against)
@@ -334,6 +340,8 @@ def conclude(outcome, done: str, images_dir: Path, archives: list[str]) -> int:
     counted = f"{count_of(len(outcome.done), 'file')} {done}{run_name}"
     if done == "put back" and outcome.run and outcome == Outcome(run=outcome.run):  # undo has looked for each file
         counted = f"nothing to put back: every file is in its place already{run_name}"
+    if done == "destroyed" and not outcome.message and not (outcome.done or outcome.refused):
+        counted = f"nothing to destroy: the trash has no file so old{run_name}"
     say([*summary.refusals(outcome), counted])
     if outcome.message:
         fail(outcome.message, outcome.exit_code)

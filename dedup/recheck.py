@@ -6,10 +6,11 @@ decode; a duplicate only after it was found to hold what is on record.
 
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 from dedup.folders import Folder, NotPlain, Snapshot, is_link
+from dedup.journal import read_plan
 from dedup.outcome import Refused, told
 from dedup.records import TRASH, BadRecord, File, Item
 
@@ -30,6 +31,14 @@ def _open_root(path: Path) -> Folder:
         return Folder.open(path)
     except OSError as error:
         raise BadRecord(told(error)) from None
+
+
+def is_spent(plan_path: Path, images_dir: Path, archives: int = 0) -> bool:
+    """Whether a plan would move files, and none of them is there now. False for what is no plan."""
+    with suppress(BadRecord, OSError):
+        items = read_plan(plan_path, archives)
+        return bool(items) and not any(os.path.lexists(Path(images_dir, item.drop.path)) for item in items)
+    return False
 
 
 class Decoder:

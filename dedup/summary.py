@@ -93,6 +93,9 @@ def finding(
     going = set(planned.done)
     sizes = [member.bytes for _, member in drops(clusters) if relative_path(member.path, images_dir) in going]
     files = sum(1 + len(cluster.members) for cluster in clusters)
+    if not clusters:
+        yield f"no duplicates at epsilon {epsilon:.4g}"
+        return
     yield f"{count_of(len(clusters), 'cluster')} of {count_of(files, 'file')} at epsilon {epsilon:.4g}"
     why = f"{'is' if len(sizes) == 1 else 'are'} in the archive and " if is_archived else ""
     yield f"{count_of(len(sizes), 'file')} {why}could go: {format_bytes(sum(sizes))}"
@@ -117,6 +120,11 @@ def drops(clusters: Sequence[Cluster]) -> Iterator[tuple]:
     """Keeper and member, for each member that may go."""
     for cluster in clusters:
         yield from ((cluster.keeper, member) for member in cluster.members if member.removable)
+
+
+def those(files: Sequence) -> str:
+    """How a sentence speaks of files that it has counted."""
+    return "it" if len(files) == 1 else "them"
 
 
 def refusals(outcome: Outcome) -> Iterator[str]:
@@ -149,8 +157,9 @@ def advice(
         yield f"to look for duplicates again:\n  {command(images_dir, *compared)}"
     elif done == "moved to the trash" and outcome.exit_code <= SOME_REFUSED and outcome.run in waiting:
         purge = command(images_dir, "--purge", "--older-than", "30d", *compared)
-        yield f"to destroy them, 30 days from now:\n  {purge}"
-        yield f"to put them back:\n  {command(images_dir, '--undo')}"
+        them = those(outcome.done)
+        yield f"to destroy {them}, 30 days from now:\n  {purge}"
+        yield f"to put {them} back:\n  {command(images_dir, '--undo')}"
     else:
         mended = ", once the cause is mended" if done == "put back" and outcome.run == waiting[-1] else ""
         yield f"to put back what is in the trash{mended}:\n  {command(images_dir, '--undo', '--run', waiting[-1])}"

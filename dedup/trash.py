@@ -24,6 +24,7 @@ from dedup.journal import JOURNAL, History, encode, read_journal
 from dedup.outcome import Refused
 from dedup.records import TRASH, BadRecord, Item, item_record
 
+LOCK = "lock"
 _RUN_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
 _NO_HARD_LINKS = {errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL, errno.EMLINK, errno.EXDEV}
 
@@ -70,10 +71,10 @@ def open_trash(root: Folder, create: bool = False) -> Iterator[Folder]:
     except NotPlain as error:
         raise BadRecord(f"{TRASH} is {error.strerror}") from None
     with trash:
-        lock = trash.find("lock")
+        lock = trash.find(LOCK)
         if lock and (is_link(lock) or not stat.S_ISREG(lock.st_mode)):
-            raise BadRecord(f"{TRASH}/lock is not a regular file")
-        with FileLock(root.path / TRASH / "lock", timeout=0):
+            raise BadRecord(f"{TRASH}/{LOCK} is not a regular file")
+        with FileLock(root.path / TRASH / LOCK, timeout=0):
             yield trash
 
 
@@ -99,9 +100,9 @@ def new_run(trash: Folder, name: str | None = None) -> Iterator[Run]:
 
 def histories(trash: Folder, name: str | None = None) -> list[History]:
     """Read the journal of the run called `name`, or of all runs, oldest first."""
-    names = [each for each in trash.names() if _RUN_NAME.fullmatch(each)] if name is None else [_checked_name(name)]
+    runs = [each for each in trash.names() if _RUN_NAME.fullmatch(each) and each != LOCK]
     found = []
-    for each in names:
+    for each in runs if name is None else [_checked_name(name)]:
         try:
             with trash.folder(each) as box:
                 if box.find(JOURNAL) or name is not None:
@@ -110,7 +111,7 @@ def histories(trash: Folder, name: str | None = None) -> list[History]:
             if name is not None:
                 raise BadRecord(f"the run {each} is {error.strerror}") from None
         except FileNotFoundError:
-            raise BadRecord(f"there is no run {each}; there are: {', '.join(trash.names())}") from None
+            raise BadRecord(f"there is no run {each}; there are: {', '.join(runs)}") from None
     return sorted(found, key=lambda history: (history.created, history.run))
 
 

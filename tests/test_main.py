@@ -232,6 +232,21 @@ def test_removal_can_be_undone(how, find, pictures, tmp_path, capsys, monkeypatc
     assert tree(pictures) == before
 
 
+def test_a_plan_is_not_applied_twice_or_elsewhere(find, pictures, tmp_path, capsys):
+    find()
+    plan, elsewhere = tmp_path / "out" / "plan.jsonl", tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    assert call(pictures, "--output", tmp_path / "out", "--quiet", "--delete") == 0
+    before = tree(pictures)
+    for folder in (pictures, elsewhere):
+        capsys.readouterr()
+        assert call(folder, "--apply", plan) == 2
+        told = capsys.readouterr()
+        assert "it was applied before, or made for another folder" in told.err and "refused" not in told.out
+    assert tree(pictures) == before and not list(elsewhere.iterdir())
+    assert len(list((pictures / ".dedup-trash").glob("*/journal.jsonl"))) == 1
+
+
 def test_a_second_undo_says_that_all_is_back(find, pictures, tmp_path, capsys):
     find()
     assert call(pictures, "--output", tmp_path / "out", "--quiet", "--delete") == 0
@@ -250,7 +265,7 @@ def test_purge_destroys_what_is_old_enough(find, pictures, tmp_path, capsys):
     find()
     assert call(pictures, "--output", tmp_path / "out", "--quiet", "--delete") == 0
     assert call(pictures, "--purge", "--older-than", "1d") == 0
-    assert "0 files destroyed" in capsys.readouterr().out
+    assert "nothing to destroy: the trash has no file so old" in capsys.readouterr().out
     assert call(pictures, "--purge", "--older-than", "0d") == 0
     assert "1 file destroyed" in capsys.readouterr().out
     call(pictures, "--undo")
