@@ -26,24 +26,25 @@ from matplotlib.patches import Circle, Ellipse, Rectangle
 
 
 def draw_encoder() -> DrawnFigure:
-    """ResNet-18 up to layer3, GeM pooling, linear layer, L2 norm; below, in grey, what is dropped."""
+    """A slim ResNet, GeM pooling, linear layer, L2 norm; below, in grey, what is dropped."""
     figure, axes = canvas(1800, 750)
     middle, words = 252, 437
     picture(axes, photo("chelsea.png"), 36, middle - 120, 240)
     label(axes, 156, words, "picture", "3 × 160 × 160")
     volumes = (
-        (420, 168, 4, 40, "conv1 + pool", "64 × 40 × 40"),
-        (652, 168, 4, 40, "layer1", "64 × 40 × 40"),
-        (878, 132, 6, 20, "layer2", "128 × 20 × 20"),
-        (1094, 104, 9, 10, "layer3", "256 × 10 × 10"),
+        (393, 150, 2, 40, "conv1", "32 × 40 × 40"),
+        (586, 150, 2, 40, "layer1", "32 × 40 × 40"),
+        (772, 124, 3, 20, "layer2", "64 × 20 × 20"),
+        (940, 94, 5, 10, "layer3", "128 × 10 × 10"),
+        (1106, 66, 9, 5, "layer4", "256 × 5 × 5"),
     )
     before = 276
     for level, (x, side, sheets, cells, name, shape) in enumerate(volumes):
-        left, right = stack(axes, x, middle, side, sheets, cells, BLUES[level])
+        left, right = stack(axes, x, middle, side, sheets, cells, BLUES[max(level - 1, 0)])
         arrow(axes, (before + 10, middle), (left - 8, middle))
         label(axes, x, words, name, shape)
         before = right
-    bracket(axes, 325, before, 96, "ResNet-18 without its end: 2.8 million parameters")
+    bracket(axes, 316, before, 96, "slim ResNet without its end: 2.7 million parameters")
     arrow(axes, (before + 10, middle), (1264, middle))
     vector(axes, 1272, middle - 120, 30, 240, seed=3)
     label(axes, 1287, words, "GeM pooling", "256")
@@ -55,7 +56,7 @@ def draw_encoder() -> DrawnFigure:
     label(axes, 1664, words, "L2 norm", "256, length 1")
     write(axes, 1664, words + 76, "copies near,", 22, BLUE)
     write(axes, 1664, words + 106, "others far", 22, VERMILION)
-    dropped(axes, 1094, 582)
+    dropped(axes, 1106, 582)
     write(axes, 36, 618, "cells: as many as the map has positions", 20, GREY, ha="left")
     write(axes, 36, 648, "sheets: the more, the more channels", 20, GREY, ha="left")
     return figure
@@ -105,17 +106,13 @@ def sphere(axes, x, y, radius) -> None:
 
 
 def dropped(axes, x, y) -> None:
-    """layer4 and the classification layer: a branch that is not taken."""
+    """The classification layer: a branch that is not taken."""
     axes.plot((x, x), (492, y), color=FAINT, lw=2.2, ls=(0, (4, 3)))
-    arrow(axes, (x, y), (1190, y), FAINT, ls=(0, (4, 3)))
-    stack(axes, 1262, y, 74, 6, 5, "#E3E6EA", FAINT)
-    label(axes, 1262, y + 98, "layer4", "512 × 5 × 5", FAINT_TEXT)
-    arrow(axes, (1332, y), (1448, y), FAINT, ls=(0, (4, 3)))
-    vector(axes, 1457, y - 62, 26, 124, seed=5, cells=14, color="#98A2AE")
-    label(axes, 1470, y + 98, "classification", "1000 classes", FAINT_TEXT)
-    for center in (1262, 1470):
-        for sign in (-1, 1):
-            axes.plot((center - 58, center + 58), (y - sign * 58, y + sign * 58), color=VERMILION, lw=2.6, zorder=6)
+    arrow(axes, (x, y), (1270, y), FAINT, ls=(0, (4, 3)))
+    vector(axes, 1279, y - 62, 26, 124, seed=5, cells=14, color="#98A2AE")
+    label(axes, 1292, y + 98, "classification", "1000 classes", FAINT_TEXT)
+    for sign in (-1, 1):
+        axes.plot((1234, 1350), (y - sign * 58, y + sign * 58), color=VERMILION, lw=2.6, zorder=6)
     write(axes, x - 34, y + 36, "dropped", 25, VERMILION, weight="bold", ha="right")
     write(axes, x - 34, y + 66, "it tells classes apart, not copies", 20, GREY, ha="right")
 
