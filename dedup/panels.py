@@ -53,11 +53,14 @@ def main_panel(image: np.ndarray) -> Box | None:
 
 
 def _commonest_colour(image: np.ndarray) -> np.ndarray:
-    """(3,) int, by cubes of 16 levels."""
-    red, green, blue = (image[..., channel].astype(np.uint16) >> 4 for channel in range(3))
-    cubes = red << 8 | green << 4 | blue
-    chosen = image[cubes == np.bincount(cubes.ravel()).argmax()]  # (k, 3)
-    return np.array([np.median(chosen[:, channel]) for channel in range(3)]).astype(int)
+    """(3,) int: the median of each channel in the fullest cube of 16 levels."""
+    cubes = cv2.calcHist([image], [0, 1, 2], None, [16] * 3, [0, 256] * 3)  # (16, 16, 16)
+    low = 16 * np.array(np.unravel_index(cubes.argmax(), cubes.shape))
+    chosen = cv2.inRange(image, low, low + 15)
+    counts = [cv2.calcHist([image], [channel], chosen, [256], [0, 256]) for channel in range(3)]
+    passed = np.cumsum(np.reshape(counts, (3, 256)), axis=1)  # pixels up to each level
+    lower, upper = (np.sum(passed < (passed[0, -1] + more) / 2, axis=1) for more in (0, 1))  # two where it is even
+    return (lower + upper) // 2
 
 
 def _near(image: np.ndarray, colour: np.ndarray, tolerance: int = TOLERANCE) -> np.ndarray:
