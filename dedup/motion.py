@@ -43,7 +43,9 @@ def _as_one(still: np.ndarray, motion: np.ndarray, where: np.ndarray) -> np.ndar
     """(side, side, 2) the quadratic polynomial of the place that is nearest to a motion where it can be told."""
     x, y = np.moveaxis(still, -1, 0) / len(still) - 0.5
     terms = np.stack([np.ones_like(x), x, y, x * y, x * x, y * y], axis=-1)  # (side, side, 6)
-    return terms @ np.linalg.lstsq(terms[where], motion[where], rcond=None)[0]
+    known, wanted = terms[where].astype(float), motion[where].astype(float)
+    weights = np.linalg.pinv(known.T @ known, hermitian=True) @ (known.T @ wanted)  # least squares, in few numbers
+    return terms @ weights.astype(np.float32)
 
 
 def _step(base: np.ndarray, other: np.ndarray, weight: np.ndarray) -> np.ndarray:
