@@ -247,8 +247,9 @@ def search(config: Config, options: argparse.Namespace) -> int:
     say(summary.refusals(planned))
     say(summary.finding(result.clusters, result.epsilon, planned, folder, archived is not None))
     say(summary.leaving(result.similar, similar))
-    say(summary.shown(line) for line in report.describe_report(result.clusters, folder, written).splitlines())
-    say([f"to look at them and decide, open {summary.shown(summary.near(reviewed))}"])
+    if result.clusters:
+        say(summary.shown(line) for line in report.describe_report(result.clusters, folder, written).splitlines())
+        say([f"to look at them and decide, open {summary.shown(summary.near(reviewed))}"])
     if options.dry_run and planned.done:
         say(["would go, nothing was moved:", *summary.planning(result.clusters, planned, folder)])
     elif config.delete_files and planned.done:
@@ -256,7 +257,7 @@ def search(config: Config, options: argparse.Namespace) -> int:
         return max(planned.exit_code, conclude(applied, "moved to the trash", folder, options.against))
     if planned.done:
         moving = summary.command(folder, "--apply", plan, *again)
-        say([f"to move {summary.those(planned.done)} to the trash:", f"  {moving}"])
+        say([f"to move {summary.pronoun(planned.done)} to the trash:", f"  {moving}"])
     return planned.exit_code
 
 
@@ -341,7 +342,7 @@ def conclude(outcome, done: str, images_dir: Path, archives: list[str]) -> int:
     if done == "put back" and outcome.run and outcome == Outcome(run=outcome.run):  # undo has looked for each file
         counted = f"nothing to put back: every file is in its place already{run_name}"
     if done == "destroyed" and not outcome.message and not (outcome.done or outcome.refused):
-        counted = f"nothing to destroy: the trash has no file so old{run_name}"
+        counted = f"nothing to destroy: the trash holds no such file{run_name}"
     say([*summary.refusals(outcome), counted])
     if outcome.message:
         fail(outcome.message, outcome.exit_code)

@@ -15,14 +15,14 @@ import numpy as np
 import torch
 
 from dedup.encoding import WEIGHTS_DIR, EncoderError
-from dedup.resnet import PLANS, Plan
+from dedup.resnet import NETWORKS, Network
 
 # Stated, not calibrated, and on the careful side: pooled ImageNet features lie close together, so only near-exact
 # copies are nearer than this.
 IMAGENET_EPSILON = 0.05
 # SSCD's README gives 0.25 for 90 % precision among DISC's million images; a personal folder deserves fewer mistakes.
 SSCD_EPSILON = 0.2
-_RESNETS = {plan: name for name, plan in PLANS.items()}
+_NAMES = {network: name for name, network in NETWORKS.items()}
 _EXPECTED = (
     "expected a torchvision ResNet-18, 34, 50, 101 or 152 state dict, an SSCD ResNet-50 (*.torchvision.pt), "
     "or a .safetensors file written by export_encoder"
@@ -34,7 +34,7 @@ _OFFLINE = "or choose the encoder copydet, which needs no download"
 class Weights:
     """What an EncoderCNN is built from.
 
-    network : a name in `dedup.resnet.PLANS`
+    network : a name in `dedup.resnet.NETWORKS`
     trunk : tensors by their name in EncoderCNN, float32
     projection, bias : (size, channels) and (size,), rows by falling principal direction; None = to be drawn
     """
@@ -83,12 +83,14 @@ def export_encoder(encoder: torch.nn.Module, vectors: np.ndarray, path: Path, me
 
     Raises
     ------
-    ValueError : vectors of another length, missing metadata, weights that float16 cannot hold
+    ValueError : vectors of another length, metadata missing or unknown, weights that float16 cannot hold
     """
     if vectors.ndim != 2 or vectors.shape[1] != encoder.embedding_size:
         raise ValueError(f"vectors are (n, {encoder.embedding_size}) for this encoder, got {vectors.shape}")
     if missing := {"epsilon", "image_resize", "network"} - set(metadata):
         raise ValueError(f"metadata lacks {', '.join(sorted(missing))}")
+    if metadata["network"] not in NETWORKS:
+        raise ValueError(f"network is one of {', '.join(NETWORKS)}, got {metadata['network']!r}")
     state = {name: tensor.detach().cpu() for name, tensor in encoder.state_dict().items()}
     directions = _principal_directions(vectors)  # (embedding_size, embedding_size), rows
     for name in ("embedding.weight", "embedding.bias"):
@@ -130,7 +132,7 @@ def _read_exported(path: Path) -> Weights:
         raise EncoderError(f"{path} is not a file of export_encoder: lacks or cannot read {error}") from error
     if len(projection) != size:
         raise EncoderError(f"{path} says embedding_size {size}, but holds {len(projection)} rows; export it again")
-    if network not in PLANS:
+    if network not in NETWORKS:
         raise EncoderError(f"{path} is of the network {network!r}, which is not known here; train or export it again")
     trunk = {key: tensor for key, tensor in state.items() if key.startswith("trunk.")}
     strict = float(metadata.get("strict_epsilon", epsilon))
@@ -175,7 +177,7 @@ def _from_state(state: dict[str, torch.Tensor], name: str) -> Weights:
     sscd = all(key.startswith("backbone.") for key in state)
     state = {key.removeprefix("backbone."): tensor.float() for key, tensor in state.items()}
     blocks = tuple(len({key.split(".")[1] for key in state if key.startswith(f"layer{k}.")}) for k in (1, 2, 3, 4))
-    resnet = _RESNETS.get(Plan(blocks, is_bottleneck="layer1.0.conv3.weight" in state))
+    resnet = _NAMES.get(Network(blocks, is_bottleneck="layer1.0.conv3.weight" in state))
     trunk = {f"trunk.{key}": tensor for key, tensor in state.items() if not key.startswith("fc.")}
     inner = state.get("layer1.0.conv2.weight")
     if resnet is None or inner is None or inner.shape != (64, 64, 3, 3):  # wide ResNets and ResNeXts differ here

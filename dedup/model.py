@@ -69,7 +69,7 @@ class EncoderCNN(nn.Module):
 
 
 def copy_detection_encoder(embedding_size: int = 256, image_resize: int = 160, network: str = "slim14") -> EncoderCNN:
-    """An untrained encoder of the shipped one's architecture, or with another trunk of `dedup.resnet.PLANS`."""
+    """An untrained encoder of the shipped one's architecture, or with another trunk of `dedup.resnet.NETWORKS`."""
     return EncoderCNN(*resnet_trunk(network), embedding_size, image_resize)
 
 

@@ -122,20 +122,15 @@ class Picture:
 
 def read_picture(path: Path) -> Picture:
     """Read a picture for confirmation. Raises UnreadableImage."""
-    return picture_of(*read_small(path))
-
-
-def read_small(path: Path) -> tuple[np.ndarray, tuple[int, int]]:
-    """A file's picture, (height, width, 3) uint8 RGB, long side THUMBNAIL px or less, and the file's own width, height.
-
-    Raises UnreadableImage.
-    """
     image, size = load_with_size(path, THUMBNAIL)
-    return shrink(image, THUMBNAIL), size
+    return picture_of(shrink(image, THUMBNAIL), size)
 
 
 def picture_of(small: np.ndarray, size: tuple[int, int]) -> Picture:
-    """What confirmation needs to know of what `read_small` gave."""
+    """What confirmation needs to know of a picture.
+
+    small : (height, width, 3) uint8 RGB, long side THUMBNAIL px or less; size : of the file, upright, in px
+    """
     width, height = size
     grey = cv2.cvtColor(small, cv2.COLOR_RGB2GRAY)
     unit = np.array(grey.shape * 2)[[1, 0, 1, 0]]

@@ -21,7 +21,6 @@ from dedup.dataset import list_images
 from dedup.embeddings import Embeddings, Gathering, progress_bar, read_and_encode, remember
 from dedup.encoding import About, EncoderProcess, about_encoder, load_local, own_side
 from dedup.facts import Facts
-from dedup.folders import DIGEST
 from dedup.memory import Memory
 from dedup.neighbors import merge_rows, radius_neighbors_graph
 from dedup.places import NOWHERE, THUMBNAILS, Places, is_thumbnail
@@ -124,8 +123,7 @@ def _find(
     graph = candidate_graph(embeddings, epsilon, progress, NEAREST if config.verify else None)
     if places.against:
         graph = _without_archived_pairs(graph, [places.archive_of(path) > 0 for path in embeddings.paths])
-    facts = Facts(cache, memory)
-    verifier = _verifier(embeddings, config, cache, memory, facts, progress)
+    verifier, facts = _verifier(embeddings, config, cache, memory, progress), Facts(cache, memory)
     confirmed = verifier.verify(graph, embeddings.vectors) if verifier else graph
     if different:
         confirmed, kept = keep_apart(
@@ -237,22 +235,18 @@ def _return_memory() -> None:
         ctypes.CDLL("libc.so.6").malloc_trim(0)
 
 
-def _verifier(embeddings: Embeddings, config: Config, cache: Cache, memory: Memory, facts: Facts, progress: bool):
+def _verifier(embeddings: Embeddings, config: Config, cache: Cache, memory: Memory, progress: bool):
     """Who confirms pairs; None where the encoder is trusted."""
     if not config.verify:
         return None
     from dedup.comparisons import Comparisons
-    from dedup.thumbnails import thumbnail_path
     from dedup.verification import Verifier
-
-    def thumbnail_of(path: Path) -> Path | None:
-        digest = facts.content(path)[:DIGEST].hex()
-        return thumbnail_path(config.output_dir / THUMBNAILS, digest) if digest else None
 
     contents = embeddings.contents
     known = Comparisons(cache, memory, embeddings.paths, contents) if contents else None
     folder = config.output_dir if config.output_dir.is_dir() else None
-    return Verifier(embeddings.paths, config.num_workers, progress, known, folder, thumbnail_of)
+    thumbnails = folder / THUMBNAILS if folder else None
+    return Verifier(embeddings.paths, config.num_workers, progress, known, folder, thumbnails)
 
 
 def _empty(config: Config, embeddings: Embeddings) -> Result:

@@ -34,10 +34,14 @@ def _open_root(path: Path) -> Folder:
 
 
 def is_spent(plan_path: Path, images_dir: Path, archives: int = 0) -> bool:
-    """Whether a plan would move files, and none of them is there now. False for what is no plan."""
+    """Whether a plan would move files, and none of them is there now. False for what can't be read or looked at."""
     with suppress(BadRecord, OSError):
         items = read_plan(plan_path, archives)
-        return bool(items) and not any(os.path.lexists(Path(images_dir, item.drop.path)) for item in items)
+        for item in items:
+            with suppress(FileNotFoundError, NotADirectoryError):
+                os.lstat(Path(images_dir, item.drop.path))
+                return False
+        return bool(items)
     return False
 
 

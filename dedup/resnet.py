@@ -15,12 +15,12 @@ from torch import nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 
-class Plan(NamedTuple):
+class Network(NamedTuple):
     """How a ResNet is built; torchvision's, or one that is slimmer.
 
     blocks, widths : of each layer: how many blocks, and the channels of their 3 x 3 convolutions
     is_bottleneck : blocks of three convolutions, which give four times as many channels
-    is_coarse : the first convolution takes steps of 4 px, in place of 2 and a pooling; a quarter of the time
+    is_coarse : the first convolution takes steps of 4 px, in place of 2 and a pooling: a quarter of its work
     """
 
     blocks: tuple[int, ...]
@@ -29,14 +29,14 @@ class Plan(NamedTuple):
     is_coarse: bool = False
 
 
-PLANS = {  # by name, those of torchvision as there
-    "resnet18": Plan((2, 2, 2, 2)),
-    "resnet34": Plan((3, 4, 6, 3)),
-    "resnet50": Plan((3, 4, 6, 3), is_bottleneck=True),
-    "resnet101": Plan((3, 4, 23, 3), is_bottleneck=True),
-    "resnet152": Plan((3, 8, 36, 3), is_bottleneck=True),
-    "resnet18-layer3": Plan((2, 2, 2)),
-    "slim14": Plan((1, 1, 2, 2), widths=(32, 64, 128, 256), is_coarse=True),  # a fifth of a ResNet-18's work
+NETWORKS = {  # by name, those of torchvision as there
+    "resnet18": Network((2, 2, 2, 2)),
+    "resnet34": Network((3, 4, 6, 3)),
+    "resnet50": Network((3, 4, 6, 3), is_bottleneck=True),
+    "resnet101": Network((3, 4, 23, 3), is_bottleneck=True),
+    "resnet152": Network((3, 8, 36, 3), is_bottleneck=True),
+    "resnet18-layer3": Network((2, 2, 2)),
+    "slim14": Network((1, 1, 2, 2), widths=(32, 64, 128, 256), is_coarse=True),  # a fifth of a ResNet-18's work
 }
 
 
@@ -65,26 +65,26 @@ class Block(nn.Module):
 
 
 def resnet_trunk(name: str) -> tuple[nn.Module, int]:
-    """An untrained ResNet and its number of channels; `name` is one of PLANS."""
-    plan = PLANS[name]
-    channels = plan.widths[0]
+    """An untrained ResNet and its number of channels; `name` is one of NETWORKS."""
+    network = NETWORKS[name]
+    channels = network.widths[0]
     trunk = OrderedDict(
-        conv1=nn.Conv2d(3, channels, 7, 4 if plan.is_coarse else 2, 3, bias=False),
+        conv1=nn.Conv2d(3, channels, 7, 4 if network.is_coarse else 2, 3, bias=False),
         bn1=nn.BatchNorm2d(channels),
         relu=nn.ReLU(inplace=True),
-        maxpool=nn.Identity() if plan.is_coarse else nn.MaxPool2d(3, 2, 1),
+        maxpool=nn.Identity() if network.is_coarse else nn.MaxPool2d(3, 2, 1),
     )
-    for number, (count, width) in enumerate(zip(plan.blocks, plan.widths, strict=False), start=1):
+    for number, (count, width) in enumerate(zip(network.blocks, network.widths, strict=False), start=1):
         blocks = []
         for place in range(count):
-            blocks.append(Block(channels, width, 2 if number > 1 and not place else 1, plan.is_bottleneck))
-            channels = 4 * width if plan.is_bottleneck else width
+            blocks.append(Block(channels, width, 2 if number > 1 and not place else 1, network.is_bottleneck))
+            channels = 4 * width if network.is_bottleneck else width
         trunk[f"layer{number}"] = nn.Sequential(*blocks)
-    network = nn.Sequential(trunk)
-    for module in network.modules():
+    layers = nn.Sequential(trunk)
+    for module in layers.modules():
         if isinstance(module, nn.Conv2d):
             nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
-    return network.to(memory_format=torch.channels_last), channels
+    return layers.to(memory_format=torch.channels_last), channels
 
 
 def fold_batch_norms(network: nn.Module) -> None:

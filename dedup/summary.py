@@ -90,12 +90,12 @@ def finding(
     clusters: Sequence[Cluster], epsilon: float, planned: Outcome, images_dir: Path, is_archived: bool = False
 ) -> Iterator[str]:
     """How much was found, how much of it could go. is_archived : for keepers in an archive"""
-    going = set(planned.done)
-    sizes = [member.bytes for _, member in drops(clusters) if relative_path(member.path, images_dir) in going]
-    files = sum(1 + len(cluster.members) for cluster in clusters)
     if not clusters:
         yield f"no duplicates at epsilon {epsilon:.4g}"
         return
+    going = set(planned.done)
+    sizes = [member.bytes for _, member in drops(clusters) if relative_path(member.path, images_dir) in going]
+    files = sum(1 + len(cluster.members) for cluster in clusters)
     yield f"{count_of(len(clusters), 'cluster')} of {count_of(files, 'file')} at epsilon {epsilon:.4g}"
     why = f"{'is' if len(sizes) == 1 else 'are'} in the archive and " if is_archived else ""
     yield f"{count_of(len(sizes), 'file')} {why}could go: {format_bytes(sum(sizes))}"
@@ -122,7 +122,7 @@ def drops(clusters: Sequence[Cluster]) -> Iterator[tuple]:
         yield from ((cluster.keeper, member) for member in cluster.members if member.removable)
 
 
-def those(files: Sequence) -> str:
+def pronoun(files: Sequence) -> str:
     """How a sentence speaks of files that it has counted."""
     return "it" if len(files) == 1 else "them"
 
@@ -152,12 +152,14 @@ def advice(
     elif outcome.exit_code == LOCKED:
         yield "when the other run has ended, run the same command again"
     elif outcome.exit_code == BAD_PLAN and done == "moved to the trash":
+        if waiting:
+            yield f"to put back what is in the trash:\n  {command(images_dir, '--undo', '--run', waiting[-1])}"
         yield f"to write a new plan:\n  {command(images_dir, '--dry-run', *compared)}"
     elif not waiting or (done == "put back" and outcome.exit_code == DONE):
         yield f"to look for duplicates again:\n  {command(images_dir, *compared)}"
     elif done == "moved to the trash" and outcome.exit_code <= SOME_REFUSED and outcome.run in waiting:
         purge = command(images_dir, "--purge", "--older-than", "30d", *compared)
-        them = those(outcome.done)
+        them = pronoun(outcome.done)
         yield f"to destroy {them}, 30 days from now:\n  {purge}"
         yield f"to put {them} back:\n  {command(images_dir, '--undo')}"
     else:

@@ -1,6 +1,6 @@
 """Thumbnails: image files in, small JPEGs named by what the files hold out.
 
-paths  ->  folder/<blake2b of the file's bytes>.jpg, and that digest for each path
+paths  ->  folder/<blake2b of the file's bytes>.jpg, 400 px or less, and that digest for each path
 
 Files of equal content share a thumbnail, and what an earlier run made is not made again.
 """
@@ -12,13 +12,15 @@ import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
+from typing import BinaryIO
 
 import numpy as np
 from PIL import Image
 from tqdm import tqdm
 
-from dedup.decoding import UnreadableImage, digest_of
-from dedup.pictures import read_small
+from dedup.decoding import UnreadableImage, decode, digest_of, open_picture
+from dedup.pictures import THUMBNAIL as SIDE
+from dedup.pictures import shrink
 from dedup.places import THUMBNAIL
 from dedup.workers import run_jobs
 
@@ -40,7 +42,7 @@ def write_thumbnails(
     folder : made if it is missing; files in it that are no thumbnails stay
     num_workers : processes that read; 0 = this one
     progress : show a bar on stderr
-    known : digests of files whose content need not be read for that
+    known : digests of files that need not be opened where their thumbnails are there already
 
     Returns
     -------
@@ -55,7 +57,7 @@ def write_thumbnails(
     there = set(os.listdir(folder))
     found = {path: known[path] for path in paths if path in known and f"{known[path]}.jpg" in there}
     missing = [path for path in paths if path not in found]
-    jobs = run_jobs(_write_job, [(path, folder, known.get(path)) for path in missing], num_workers if missing else 0)
+    jobs = run_jobs(_write_job, [(path, folder) for path in missing], num_workers if missing else 0)
     bar = tqdm(jobs, total=len(missing), desc="Thumbnails", unit=" images", disable=not (progress and missing))
     found |= {path: digest for path, digest in zip(missing, bar, strict=True) if isinstance(digest, str)}
     wanted = {thumbnail_path(folder, digest).name for digest in found.values()}
@@ -70,26 +72,48 @@ def thumbnail_path(folder: Path, digest: str) -> Path:
     return folder / f"{digest}.jpg"
 
 
-def _write_job(job: tuple[Path, Path, str | None]) -> str | None:
-    path, folder, digest = job
+def _write_job(job: tuple[Path, Path]) -> str | None:
+    path, folder = job
     try:
-        digest = digest or _digest(path)
-        thumbnail = thumbnail_path(folder, digest)
-        small = None if thumbnail.exists() else read_small(path)[0]
+        with open_picture(path) as file:
+            digest = digest_of(file).hex()
+            if (thumbnail := thumbnail_path(folder, digest)).exists():
+                return digest
+            small, _ = _small(file, path)
     except (OSError, UnreadableImage):  # it was readable a moment ago
         return None
-    if small is not None:
-        save_thumbnail(small, thumbnail)
+    _save(small, thumbnail)
     return digest
 
 
-def _digest(path: Path) -> str:
-    with open(path, "rb") as file:
-        return digest_of(file).hex()
+def read_with_thumbnail(path: Path, folder: Path | None = None) -> tuple[np.ndarray, tuple[int, int]]:
+    """A file's picture, (height, width, 3) uint8 RGB, long side SIDE px or less, and the file's own width and height.
+
+    folder : where its thumbnail is left by the way, if that can be written; it may be missing. None = nowhere
+
+    Raises
+    ------
+    UnreadableImage
+    """
+    with open_picture(path) as file:
+        digest = digest_of(file).hex() if folder else ""  # of these very bytes: the file may be another soon
+        small, size = _small(file, path)
+    if folder:
+        with contextlib.suppress(OSError):  # whoever needs it will try again, and say why it fails
+            if not (thumbnail := thumbnail_path(folder, digest)).exists():
+                folder.mkdir(exist_ok=True)
+                _save(small, thumbnail)
+    return small, size
 
 
-def save_thumbnail(small: np.ndarray, path: Path) -> None:
-    """Write (height, width, 3) uint8 RGB; it is there whole or not at all, also if several processes write it."""
+def _small(file: BinaryIO, path: Path) -> tuple[np.ndarray, tuple[int, int]]:
+    file.seek(0)
+    image, size = decode(file, path.suffix.lower(), SIDE)
+    return shrink(image, SIDE), size
+
+
+def _save(small: np.ndarray, path: Path) -> None:
+    """Write a thumbnail so that it is there whole or not at all, also when several processes write it."""
     unfinished = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         Image.fromarray(small).save(unfinished, "JPEG", quality=QUALITY)

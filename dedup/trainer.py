@@ -25,7 +25,7 @@ class TrainingError(ValueError):
 class Recipe:
     """What decides the weights, with the photos."""
 
-    network: str = "slim14"  # of dedup.resnet.PLANS
+    network: str = "slim14"  # of dedup.resnet.NETWORKS
     embedding_size: int = 256
     sizes: tuple[tuple[float, int], ...] = ((0.0, 96), (0.4, 128), (0.85, 144))  # side in px from that share of steps
     epochs: int = 122

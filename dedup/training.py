@@ -147,7 +147,7 @@ def export(encoder: EncoderCNN, paths: Sequence[Path], calibrate: Path | None, e
     if calibrate:
         epsilon = calibrate_epsilon(encoder, list_images(calibrate, EXTENSIONS), device=device).epsilon
     seen = extract_embeddings(encoder, paths, None, batch_size=32, num_workers=2, device=device)
-    about = {"epsilon": round(epsilon, 4), "image_resize": encoder.image_resize, "network": Recipe.network}
+    about = {"epsilon": round(epsilon, 4), "image_resize": encoder.image_resize, "network": ROUNDS[-1].network}
     export_encoder(encoder, seen.vectors, path, about)
 
 

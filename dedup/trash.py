@@ -111,7 +111,7 @@ def histories(trash: Folder, name: str | None = None) -> list[History]:
             if name is not None:
                 raise BadRecord(f"the run {each} is {error.strerror}") from None
         except FileNotFoundError:
-            raise BadRecord(f"there is no run {each}; there are: {', '.join(runs)}") from None
+            raise BadRecord(f"there is no run {each}; there are: {', '.join(runs) or 'none'}") from None
     return sorted(found, key=lambda history: (history.created, history.run))
 
 

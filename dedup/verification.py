@@ -11,8 +11,8 @@ from __future__ import annotations
 import filecmp
 import pickle
 import sys
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -29,9 +29,9 @@ from dedup.frames import lay, refine
 from dedup.joining import edges_graph, join
 from dedup.judgement import WHOLE, Match, judge
 from dedup.overlay import compare
-from dedup.pictures import Picture, picture_of, read_small
+from dedup.pictures import Picture, picture_of
 from dedup.spool import Spool
-from dedup.thumbnails import save_thumbnail
+from dedup.thumbnails import read_with_thumbnail
 from dedup.truncated import match_truncated
 from dedup.workers import Lost, run_jobs
 
@@ -53,7 +53,7 @@ class Verifier:
     progress : show bars on stderr
     known : remembers how pairs compared in earlier runs
     folder : for a temporary file, where there are more pictures than go into memory
-    thumbnail_of : where the thumbnail of a file belongs; written when the file is read, if it is missing there
+    thumbnails : folder where the thumbnail of each file that is read is left by the way; None = nowhere
 
     Attributes
     ----------
@@ -68,13 +68,13 @@ class Verifier:
         progress: bool = True,
         known: Comparisons | None = None,
         folder: Path | None = None,
-        thumbnail_of: Callable[[Path], Path | None] = lambda path: None,
+        thumbnails: Path | None = None,
     ):
         self.paths, self.num_workers, self.progress, self._known = list(paths), num_workers, progress, known
         self.matches: dict[tuple[int, int], Match] = {}
         self.compared: set[tuple[int, int]] = set()
         self._unreadable: set[int] = set()
-        self._thumbnail_of = thumbnail_of
+        self._thumbnails = thumbnails
         self._pictures = Spool(folder)
         cv2.setNumThreads(1)  # OpenCV's own threads do not survive a fork
 
@@ -133,8 +133,8 @@ class Verifier:
         """Read the pictures that are not in memory yet."""
         missing = [k for k in indices if k not in self._pictures and k not in self._unreadable]
         few = len(missing) < 16
-        jobs = [(self.paths[k], self._thumbnail_of(self.paths[k])) for k in missing]
-        jobs = run_jobs(_read_job, jobs, 0 if few else self.num_workers)
+        job = partial(_read_job, self._thumbnails)
+        jobs = run_jobs(job, [self.paths[k] for k in missing], 0 if few else self.num_workers)
         bar = tqdm(total=len(missing), desc="Reading candidates", unit=" images", disable=few or not self.progress)
         with bar:
             for k, pickled in zip(missing, jobs, strict=True):
@@ -154,21 +154,15 @@ class Verifier:
         )
 
 
-def _read_job(job: tuple[Path, Path | None]) -> bytes | None:
-    """A pickled Picture, None where it can't be read; its thumbnail is written by the way."""
-    path, thumbnail = job
+def _read_job(thumbnails: Path | None, path: Path) -> bytes | None:
+    """A pickled Picture, None where it can't be read."""
     try:
-        small, size = read_small(path)
-        picture = picture_of(small, size)
+        picture = picture_of(*read_with_thumbnail(path, thumbnails))
         for found in ("squares", "keypoints", "plain", "drawn", "coarse"):
             getattr(picture, found)  # found now, in this process, and kept
+        return pickle.dumps(picture, pickle.HIGHEST_PROTOCOL)
     except (ValueError, OSError):  # it was readable a moment ago; then it is no candidate now
         return None
-    if thumbnail and not thumbnail.exists():
-        with suppress(OSError):  # whoever needs it will try again, and say why it fails
-            thumbnail.parent.mkdir(exist_ok=True)
-            save_thumbnail(small, thumbnail)
-    return pickle.dumps(picture, pickle.HIGHEST_PROTOCOL)
 
 
 def _same_data(first: Picture, second: Picture, path: Path, other: Path, distance: float) -> Match | None:

@@ -243,8 +243,22 @@ def test_a_plan_is_not_applied_twice_or_elsewhere(find, pictures, tmp_path, caps
         assert call(folder, "--apply", plan) == 2
         told = capsys.readouterr()
         assert "it was applied before, or made for another folder" in told.err and "refused" not in told.out
+        assert ("--undo" in told.out) == (folder == pictures) and "to write a new plan" in told.out
     assert tree(pictures) == before and not list(elsewhere.iterdir())
     assert len(list((pictures / ".dedup-trash").glob("*/journal.jsonl"))) == 1
+
+
+@pytest.mark.skipif(os.name == "nt", reason="links need rights there")
+def test_what_cannot_be_looked_at_is_not_said_to_be_gone(find, pictures, tmp_path, capsys):
+    find()
+    assert call(pictures, "--output", tmp_path / "out", "--quiet") == 0
+    plan = tmp_path / "out" / "plan.jsonl"
+    text = plan.read_text("utf-8")
+    assert '"b.png"' in text
+    plan.write_text(text.replace('"b.png"', '"loop/b.png"'), "utf-8")
+    (pictures / "loop").symlink_to("loop")
+    assert call(pictures, "--apply", plan) == 1
+    assert "refused: loop/b.png" in capsys.readouterr().out
 
 
 def test_a_second_undo_says_that_all_is_back(find, pictures, tmp_path, capsys):
@@ -265,7 +279,7 @@ def test_purge_destroys_what_is_old_enough(find, pictures, tmp_path, capsys):
     find()
     assert call(pictures, "--output", tmp_path / "out", "--quiet", "--delete") == 0
     assert call(pictures, "--purge", "--older-than", "1d") == 0
-    assert "nothing to destroy: the trash has no file so old" in capsys.readouterr().out
+    assert "nothing to destroy: the trash holds no such file" in capsys.readouterr().out
     assert call(pictures, "--purge", "--older-than", "0d") == 0
     assert "1 file destroyed" in capsys.readouterr().out
     call(pictures, "--undo")

@@ -62,7 +62,7 @@ def work(monkeypatch):
 
     count(reading, "open_picture", "opened")
     count(LocalEncoder, "encode", "encoded", lambda _, images, at_once: len(images))
-    count(verification, "read_small", "confirming")
+    count(verification, "read_with_thumbnail", "confirming")
     count(verification, "match_pictures", "compared")
     done_since = dict.fromkeys(done, 0)
 

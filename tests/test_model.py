@@ -105,6 +105,8 @@ def test_export_refuses_what_it_cannot_keep(trained, tmp_path):
     path, vectors = tmp_path / "new" / "x.safetensors", np.eye(8, dtype=np.float32)
     with pytest.raises(ValueError, match=r"\(n, 8\) for this encoder, got \(7, 7\)"):
         export_encoder(trained, np.eye(7), path, METADATA)
+    with pytest.raises(ValueError, match="network is one of resnet18, .*slim14, got 'slim15'"):
+        export_encoder(trained, vectors, path, METADATA | {"network": "slim15"})
     with pytest.raises(ValueError, match="metadata lacks image_resize, network"):
         export_encoder(trained, vectors, path, {"epsilon": 0.1})
     large = copy_detection_encoder(8)
@@ -114,11 +116,11 @@ def test_export_refuses_what_it_cannot_keep(trained, tmp_path):
     assert not path.exists()
 
 
-def test_a_file_says_of_which_network_it_is(trained, tmp_path):
+def test_a_file_says_of_which_network_it_is(tmp_path):
     vectors, about = np.eye(8, dtype=np.float32), {"epsilon": 0.1, "image_resize": 48}
     older, unknown = tmp_path / "older.safetensors", tmp_path / "unknown.safetensors"
     large = copy_detection_encoder(8, 48, "resnet18-layer3").eval()
-    export_encoder(large, vectors, older, about | {"network": ""})
+    export_encoder(large, vectors, older, about | {"network": "resnet18-layer3"})
     with safe_open(older, "pt") as file:
         state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a dict
         metadata = {key: value for key, value in file.metadata().items() if key != "network"}
@@ -126,7 +128,7 @@ def test_a_file_says_of_which_network_it_is(trained, tmp_path):
     images = some_images()
     expected, found = embed(large, images), embed(load_encoder(str(older)), images)
     assert torch.allclose(found @ found.T, expected @ expected.T, atol=2e-3)
-    export_encoder(trained, vectors, unknown, about | {"network": "slim15"})
+    save_file(state, unknown, metadata | {"network": "slim15"})
     with pytest.raises(EncoderError, match="of the network 'slim15', which is not known here"):
         load_encoder(str(unknown))
 

@@ -208,7 +208,7 @@ def test_what_confirmation_decodes_is_the_pages_thumbnail(config, monkeypatch):
     paths = [member.path for member in (cluster.keeper, *cluster.members)]
     assert {path.name for path in paths} == {"a.png", "b.png"}
     anew = write_thumbnails(paths, config.output_dir / "anew", progress=False)
-    monkeypatch.setattr(thumbnails, "read_small", lambda path: pytest.fail(f"{path.name} is read again"))
+    monkeypatch.setattr(thumbnails, "open_picture", lambda path: pytest.fail(f"{path.name} is read again"))
     with remembered(config) as facts:
         assert write_small(config, result, progress=False, facts=facts) == anew
     for digest in anew.values():
@@ -218,7 +218,7 @@ def test_what_confirmation_decodes_is_the_pages_thumbnail(config, monkeypatch):
 
 def test_equal_contents_match_without_being_looked_at(config, monkeypatch):
     (config.images_dir / "deep" / "b.png").unlink()
-    monkeypatch.setattr(verification, "read_small", lambda path: pytest.fail(f"{path.name} is read"))
+    monkeypatch.setattr(verification, "read_with_thumbnail", lambda path, _: pytest.fail(f"{path.name} is read"))
     (cluster,) = find_duplicates(replace(config, verify=True, epsilon=0.001), progress=False).clusters
     (copy,) = cluster.members
     assert (cluster.keeper.path.name, copy.path.name, copy.kind, copy.removable) == (

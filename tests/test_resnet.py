@@ -5,7 +5,7 @@ import torch
 from torch import nn
 from torchvision import models
 
-from dedup.resnet import PLANS, fold_batch_norms, resnet_trunk
+from dedup.resnet import NETWORKS, fold_batch_norms, resnet_trunk
 
 
 def images(n=2, side=64):
@@ -24,7 +24,7 @@ def shaken(trunk):
     return trunk.eval()
 
 
-THEIRS = [name for name in PLANS if hasattr(models, name)]
+THEIRS = [name for name in NETWORKS if hasattr(models, name)]
 
 
 @pytest.mark.parametrize(
@@ -65,7 +65,7 @@ def test_begins_as_torchvisions_does():
             assert tensor.std().item() == pytest.approx(other.std().item(), rel=0.1), name
 
 
-def test_the_slim_network_takes_a_quarter_of_the_work():
+def test_the_slim_network_takes_a_fifth_of_the_work():
     """Its first convolution takes steps of 4 px, then each layer halves the side, as in a ResNet-18."""
     with torch.device("meta"):
         large, slim = (resnet_trunk(name) for name in ("resnet18", "slim14"))

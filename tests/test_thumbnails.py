@@ -6,8 +6,9 @@ import shutil
 import pytest
 from PIL import Image
 
+from dedup.decoding import UnreadableImage
 from dedup.pictures import THUMBNAIL as SIDE
-from dedup.thumbnails import thumbnail_path, write_thumbnails
+from dedup.thumbnails import read_with_thumbnail, thumbnail_path, write_thumbnails
 
 
 @pytest.fixture
@@ -53,8 +54,26 @@ def test_what_is_known_and_made_is_not_opened(pictures, tmp_path):
     found = write_thumbnails([wide, small], folder, progress=False)
     wide.unlink()
     known = {wide: found[wide], again: found[wide], small: "0" * 64}
-    assert write_thumbnails([wide, again, small], folder, progress=False, known=known) == known
-    assert {path.name for path in folder.iterdir()} == {f"{digest}.jpg" for digest in known.values()}
+    assert write_thumbnails([wide, again, small], folder, progress=False, known=known) == known | {small: found[small]}
+    assert {path.name for path in folder.iterdir()} == {f"{digest}.jpg" for digest in found.values()}
+
+
+def test_a_thumbnail_is_named_by_what_it_shows(pictures, tmp_path):
+    """Whatever the file held before, or whoever asks for it."""
+    folder, (_, _, small, broken) = tmp_path / "out", pictures
+    shown, size = read_with_thumbnail(small, folder)
+    assert shown.shape == (60, 40, 3) and size == (40, 60)
+    (thumbnail,) = folder.iterdir()
+    assert thumbnail == thumbnail_path(folder, hashlib.blake2b(small.read_bytes(), digest_size=32).hexdigest())
+    Image.new("RGB", (60, 40), "blue").save(small)
+    read_with_thumbnail(small, folder)
+    other = thumbnail_path(folder, hashlib.blake2b(small.read_bytes(), digest_size=32).hexdigest())
+    assert [Image.open(path).getpixel((9, 9))[2] > 200 for path in (thumbnail, other)] == [False, True]
+    with pytest.raises(UnreadableImage):
+        read_with_thumbnail(broken, folder)
+    assert len(list(folder.iterdir())) == 2
+    (tmp_path / "file").write_bytes(b"")
+    assert read_with_thumbnail(small, tmp_path / "file")[1] == (60, 40)  # where nothing can be written, it is read
 
 
 def test_nothing_to_show_makes_an_empty_folder(tmp_path):
