@@ -257,8 +257,17 @@ def test_what_cannot_be_looked_at_is_not_said_to_be_gone(find, pictures, tmp_pat
     assert '"b.png"' in text
     plan.write_text(text.replace('"b.png"', '"loop/b.png"'), "utf-8")
     (pictures / "loop").symlink_to("loop")
-    assert call(pictures, "--apply", plan) == 1
-    assert "refused: loop/b.png" in capsys.readouterr().out
+    assert call(pictures, "--apply", plan) == 2
+    assert "the way to 'loop/b.png' is a link" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("option", ["--dry-run", "--quiet"])
+def test_where_there_is_nothing_to_find_nothing_more_is_said(find, pictures, tmp_path, capsys, option):
+    find()
+    (pictures / "b.png").unlink()
+    assert call(pictures, "--output", tmp_path / "out", option) == 0
+    last = capsys.readouterr().out.splitlines()[-1]
+    assert last.startswith("no duplicates at epsilon")
 
 
 def test_a_second_undo_says_that_all_is_back(find, pictures, tmp_path, capsys):
