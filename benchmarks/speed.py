@@ -18,6 +18,7 @@ from benchmarks.benchmark import PROJECT, data_folder, make_folder
 from benchmarks.processes import Failed
 from benchmarks.rows import ROWS, Bench, Row
 
+FAST = {"AVX2": "avx2", "AVX-512": "avx512f", "bfloat16": "avx512_bf16", "VNNI": "avx512_vnni"}  # as Linux calls them
 RESULTS = PROJECT / "benchmarks" / "results"
 
 
@@ -79,12 +80,15 @@ def describe_machine() -> dict[str, str]:
     import torch
 
     try:
-        found = re.search(r"model name\s*: (.*)", Path("/proc/cpuinfo").read_text(encoding="utf-8"))
+        told = Path("/proc/cpuinfo").read_text(encoding="utf-8")
     except OSError:
-        found = None
+        told = ""
+    found = re.search(r"model name\s*: (.*)", told)
+    has = [name for name, flag in FAST.items() if re.search(rf"\b{flag}\b", told)]
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     return {
         "processor": found[1] if found else platform.processor(),
+        "has": ", ".join(has) or "unknown",
         "cores": str(cores),
         "load": f"{os.getloadavg()[0]:.1f}" if hasattr(os, "getloadavg") else "unknown",
         "system": platform.system(),
