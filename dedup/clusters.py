@@ -173,15 +173,20 @@ def _choose_again(pairs: Pairs, groups: Sequence[Group], chosen: Sequence[int]) 
     hoped = [count_going(pairs, group.rows, keeper) for group, keeper in kept]
     pairs.look_closer((row, keeper) for group, keeper in kept for row in group.rows)
     going = [count_going(pairs, group.rows, keeper) for group, keeper in kept]
-    doubted = [n for n, group in enumerate(groups) if hoped[n] - going[n] > few_of(group.rows)]
+    doubted = [n for n, group in enumerate(groups) if _lets_more_go(hoped[n], going[n], group)]
     others = _choose_keepers(pairs, [groups[n] for n in doubted])
     pairs.look_closer((row, other) for n, other in zip(doubted, others, strict=True) for row in groups[n].rows)
     better = {
         n: other
         for n, other in zip(doubted, others, strict=True)
-        if count_going(pairs, groups[n].rows, other) - going[n] > few_of(groups[n].rows)
+        if _lets_more_go(count_going(pairs, groups[n].rows, other), going[n], groups[n])
     }
     return [better.get(n, keeper) for n, keeper in enumerate(chosen)]
+
+
+def _lets_more_go(one: int, other: int, group: Group) -> bool:
+    """Whether one number of files that go is clearly more than another, or there are any at all."""
+    return one - other > few_of(group.rows) or one > other == 0
 
 
 def _match_with(pairs: Pairs, groups: Sequence[Group], keepers: Sequence[Sequence[int]]) -> None:

@@ -10,7 +10,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from PIL import Image, ImageEnhance, ImageOps
+from PIL import Image, ImageEnhance, ImageFilter, ImageOps
 from scipy.sparse import csr_matrix
 
 from dedup import keepers, samples
@@ -444,6 +444,20 @@ def cluster_of_files(path, vectors=None):
     verifier = RealVerifier(paths, 0, progress=False)
     (cluster,) = build_clusters(Embeddings(paths, vectors, sizes, {}), np.zeros(len(paths), int), verifier, path)
     return cluster
+
+
+@pytest.mark.parametrize("change", ["blurred", "small and large again"])
+def test_a_sharp_picture_stays_though_a_soft_copy_is_compressed_finer(tmp_path, change):
+    image = photo()
+    image.save(tmp_path / "z.jpg", quality=70)
+    if change == "blurred":
+        soft = image.filter(ImageFilter.GaussianBlur(2))
+    else:
+        soft = image.resize([side // 3 for side in image.size]).resize(image.size)
+    soft.save(tmp_path / "a.jpg", quality=95)
+    cluster = cluster_of_files(tmp_path)
+    (member,) = cluster.members
+    assert cluster.keeper.path.name == "z.jpg" and member.removable
 
 
 @pytest.mark.parametrize("second", [98, None])

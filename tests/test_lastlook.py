@@ -6,7 +6,7 @@ import pytest
 from PIL import Image, ImageDraw, ImageFont
 
 from dedup import lastlook
-from dedup.lastlook import shows_more, why_they_stay
+from dedup.lastlook import is_sharper, shows_more, why_they_stay
 from dedup.pictures import read_picture
 from dedup.verification import match_pictures
 from tests.confirmation_pictures import COPIES, cut, photo
@@ -42,14 +42,42 @@ WORDS = [word for word in "night holds seven quiet ships under pale moon while h
 PAGES = {"comma": WORDS[:205] + [WORDS[205] + ","] + WORDS[206:], "word": WORDS[:205] + ["amber"] + WORDS[206:]}
 
 
-def look(tmp_path, member, keeper):
+def look(tmp_path, member, keeper, say=shows_more):
     """What a last look says of two images that are confirmed to be one picture."""
     paths = tmp_path / "member.png", tmp_path / "keeper.png"
     for path, image in zip(paths, (member, keeper), strict=True):
         image.save(path, compress_level=1)
     match = match_pictures(*map(read_picture, paths))
     assert match is not None and match.kind in ("copy", "crop")
-    return shows_more(*paths, np.reshape(match.transform, (3, 3)))
+    return say(*paths, np.reshape(match.transform, (3, 3)))
+
+
+def blurred(image, sigma):
+    return Image.fromarray(cv2.GaussianBlur(np.array(image), (0, 0), sigma))
+
+
+def small_and_large_again(image, share):
+    return image.resize([side // share for side in image.size]).resize(image.size)
+
+
+SOFTER = {"blur 1": (blurred, 1), "blur 2": (blurred, 2), "blur 4": (blurred, 4), "a third": (small_and_large_again, 3)}
+
+
+@pytest.mark.parametrize("edit", SOFTER)
+@pytest.mark.parametrize("name", ["chelsea.png", "coffee.png", "china.jpg"])
+def test_a_sharp_picture_does_not_go_for_a_soft_one(tmp_path, name, edit):
+    image, (change, amount) = photo(name, SIDE), SOFTER[edit]
+    assert look(tmp_path, image, change(image, amount), is_sharper)
+    assert not look(tmp_path, change(image, amount), image, is_sharper)
+
+
+@pytest.mark.parametrize("edit", [*EVEN, "sharpen"])
+@pytest.mark.parametrize("name", ["chelsea.png", "coffee.png", "china.jpg"])
+def test_what_is_no_sharper_may_go(tmp_path, name, edit):
+    image = photo(name, SIDE)
+    sharpened = Image.fromarray(cv2.addWeighted(np.array(image), 2, np.array(blurred(image, 1.5)), -1, 0))
+    copy = sharpened if edit == "sharpen" else COPIES[edit](image)
+    assert not look(tmp_path, copy, image, is_sharper)
 
 
 @pytest.mark.parametrize("edit", EVEN)

@@ -265,7 +265,7 @@ BUGS = {
     "a run's name is used again": ("trash", "    if trash.find(name):\n", "    if False:\n"),
     "no lock": (
         "trash",
-        '        with FileLock(root.path / TRASH / LOCK, timeout=0):\n            yield trash',
+        "        with FileLock(root.path / TRASH / LOCK, timeout=0):\n            yield trash",
         "        yield trash",
     ),
     "a trash inside the trash": ("recheck", "if TRASH in Path(os.path.realpath(path)).parts:", FALSE),
