@@ -25,7 +25,7 @@ EPILOG = """\
 examples:
   python main.py photos                           find duplicates, write grids and a plan; nothing is moved
   python main.py photos --dry-run                 the same, and list every file that would go
-  python main.py photos --epsilon 0.1             compare less alike pictures as well
+  python main.py photos --epsilon 0.7             compare less alike pictures as well
   python main.py photos --protect photos/archive  never move what lies in photos/archive
   python main.py new --against archive            say which files in new are in the archive already; it stays untouched
   python main.py photos --calibrate 0.99          say at which epsilon 99 of 100 candidates are right
@@ -342,7 +342,7 @@ def conclude(outcome, done: str, images_dir: Path, archives: list[str]) -> int:
     if done == "put back" and outcome.run and outcome == Outcome(run=outcome.run):  # undo has looked for each file
         counted = f"nothing to put back: every file is in its place already{run_name}"
     if done == "destroyed" and not outcome.message and not (outcome.done or outcome.refused):
-        counted = f"nothing to destroy: the trash holds no such file{run_name}"
+        counted = f"nothing to destroy: no file in the trash is so old, or of this run{run_name}"
     say([*summary.refusals(outcome), counted])
     if outcome.message:
         fail(outcome.message, outcome.exit_code)

@@ -287,7 +287,7 @@ def test_purge_destroys_what_is_old_enough(find, pictures, tmp_path, capsys):
     find()
     assert call(pictures, "--output", tmp_path / "out", "--quiet", "--delete") == 0
     assert call(pictures, "--purge", "--older-than", "1d") == 0
-    assert "nothing to destroy: the trash holds no such file" in capsys.readouterr().out
+    assert "nothing to destroy: no file in the trash is so old" in capsys.readouterr().out
     assert call(pictures, "--purge", "--older-than", "0d") == 0
     assert "1 file destroyed" in capsys.readouterr().out
     call(pictures, "--undo")
