@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator, Sequence
-from functools import lru_cache
+from dataclasses import dataclass
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -88,14 +89,10 @@ def shows_more(member: Path, keeper: Path, transform: np.ndarray) -> bool:
     ------
     UnreadableImage : one of them can't be read any more
     """
-    pictures = [_read(path, SIDE, path.stat().st_mtime_ns) for path in (member, keeper)]
-    if min(picture.plain for picture in pictures) >= DRAWN:
-        pictures = [_read(path, DRAWN_SIDE, path.stat().st_mtime_ns) for path in (member, keeper)]
-    side = min(max(picture.grey.shape) for picture in pictures)
-    if not _has_more(lay(*pictures, transform, side)):
-        return False
-    finer = refine(lay(*pictures, transform, min(side, SIDE // 3)))  # laid on each other by a pixel of a small copy
-    return _has_more(lay(*pictures, finer.first_to_second, side))
+    laid = _lay(member, keeper, transform, SIDE)
+    if min(picture.plain for picture in laid.pictures) >= DRAWN:
+        laid = _lay(member, keeper, transform, DRAWN_SIDE)
+    return _has_more(laid.as_matched) and _has_more(laid.as_fits)
 
 
 def is_sharper(member: Path, keeper: Path, transform: np.ndarray) -> bool:
@@ -106,18 +103,50 @@ def is_sharper(member: Path, keeper: Path, transform: np.ndarray) -> bool:
 
     Parameters and errors as of `shows_more`.
     """
-    pictures = [_read(path, SIDE, path.stat().st_mtime_ns) for path in (member, keeper)]
-    side = min(max(picture.grey.shape) for picture in pictures)
-    frame = lay(*pictures, transform, side)
-    if not _is_softer(*_bands(frame)):
+    laid = _lay(member, keeper, transform, SIDE)
+    own, kept = map(_energies, _bands(laid.as_matched))
+    ratios = own / kept
+    if max(ratios[1:-1]) <= WEAKER * ratios[-1]:  # going by energy alone, which needs no exact fit
         return False
-    finer = refine(lay(*pictures, transform, min(side, SIDE // 3)))
-    own, kept = _bands(lay(*pictures, finer.first_to_second, side))
-    products = [float(np.vdot(*both)) for both in zip(own, kept, strict=True)]
-    energies = [[float(np.vdot(band, band)) + 1 for band in bands] for bands in (own, kept)]
-    gains = [product / energy for product, energy in zip(products, energies[1], strict=True)]
-    found = products[0] / np.sqrt(energies[0][0] * energies[1][0])
-    return max(gains[1:-1]) > WEAKER * max(gains[-1], 0.05) and found < FOUND
+    bands = _bands(laid.as_fits)
+    own, kept = map(_energies, bands)
+    products = np.array([float(np.vdot(*both)) for both in zip(*bands, strict=True)])
+    gains, found = products / kept, products[0] / np.sqrt(own[0] * kept[0])
+    return bool(max(gains[1:-1]) > WEAKER * max(gains[-1], 0.05) and found < FOUND)
+
+
+@dataclass(frozen=True)
+class _Laid:
+    """A member and its keeper, (2,) pictures, on each other; transform : from the one to the other, (3, 3)."""
+
+    pictures: list[Picture]
+    transform: np.ndarray
+
+    @property
+    def side(self) -> int:
+        return min(max(picture.grey.shape) for picture in self.pictures)
+
+    @cached_property
+    def as_matched(self) -> Frame:
+        return lay(*self.pictures, self.transform, self.side)
+
+    @cached_property
+    def as_fits(self) -> Frame:
+        """Laid anew: the match is exact to a pixel of a small copy."""
+        finer = refine(lay(*self.pictures, self.transform, min(self.side, SIDE // 3)))
+        return lay(*self.pictures, finer.first_to_second, self.side)
+
+
+def _lay(member: Path, keeper: Path, transform: np.ndarray, most: int) -> _Laid:
+    """Both with `most` px along their longest side; what was laid last is there still."""
+    times = (path.stat().st_mtime_ns for path in (member, keeper))
+    return _lay_files((member, keeper), tuple(times), tuple(np.ravel(transform).tolist()), most)
+
+
+@lru_cache(maxsize=2)
+def _lay_files(paths: tuple[Path, Path], times: tuple[int, int], transform: tuple[float, ...], most: int) -> _Laid:
+    pictures = [_read(path, most, time) for path, time in zip(paths, times, strict=True)]
+    return _Laid(pictures, np.reshape(transform, (3, 3)))
 
 
 def _bands(frame: Frame) -> tuple[list[np.ndarray], list[np.ndarray]]:
@@ -134,10 +163,8 @@ def _bands(frame: Frame) -> tuple[list[np.ndarray], list[np.ndarray]]:
     return found[0], found[1]
 
 
-def _is_softer(own: list[np.ndarray], kept: list[np.ndarray]) -> bool:
-    """Whether the second may have less fine detail for its coarse detail than the first, going by energy alone."""
-    ratios = [(np.vdot(a, a) + 1) / (np.vdot(b, b) + 1) for a, b in zip(own, kept, strict=True)]
-    return bool(max(ratios[1:-1]) > WEAKER * ratios[-1])
+def _energies(bands: list[np.ndarray]) -> np.ndarray:
+    return np.array([float(np.vdot(band, band)) + 1 for band in bands])
 
 
 @lru_cache(maxsize=4)  # the keeper comes again with each of its members

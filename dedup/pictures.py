@@ -1,6 +1,6 @@
 """What confirmation needs to know of one picture: a small copy, its content box, its keypoints.
 
-path  ->  Picture(grey, colours, box), small; its squares and keypoints are found when first asked for
+file  ->  Picture(grey, colours, box), small; its squares and keypoints are found when first asked for
 """
 
 from __future__ import annotations
@@ -8,12 +8,12 @@ from __future__ import annotations
 import threading
 from dataclasses import dataclass, field
 from functools import cached_property
-from pathlib import Path
+from typing import BinaryIO
 
 import cv2
 import numpy as np
 
-from dedup.decoding import load_with_size
+from dedup.decoding import decode
 from dedup.panels import panels
 
 THUMBNAIL = 400  # long side in px; a phone's screenshot still shows a small picture with enough keypoints
@@ -120,17 +120,17 @@ class Picture:
         return Keypoints(points, np.minimum(np.round(np.sqrt(shares) * 400), 255).astype(np.uint8))
 
 
-def read_picture(path: Path) -> Picture:
-    """Read a picture for confirmation. Raises UnreadableImage."""
-    image, size = load_with_size(path, THUMBNAIL)
-    return picture_of(shrink(image, THUMBNAIL), size)
+def read_small(file: BinaryIO, ending: str) -> tuple[np.ndarray, tuple[int, int]]:
+    """An open file's picture, (height, width, 3) uint8 RGB, long side THUMBNAIL px or less, and the file's own size.
+
+    ending : of its name, lower case, with the dot
+    """
+    image, size = decode(file, ending, THUMBNAIL)
+    return shrink(image, THUMBNAIL), size
 
 
 def picture_of(small: np.ndarray, size: tuple[int, int]) -> Picture:
-    """What confirmation needs to know of a picture.
-
-    small : (height, width, 3) uint8 RGB, long side THUMBNAIL px or less; size : of the file, upright, in px
-    """
+    """What confirmation needs to know of what `read_small` gave."""
     width, height = size
     grey = cv2.cvtColor(small, cv2.COLOR_RGB2GRAY)
     unit = np.array(grey.shape * 2)[[1, 0, 1, 0]]

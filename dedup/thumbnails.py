@@ -12,15 +12,13 @@ import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
-from typing import BinaryIO
 
 import numpy as np
 from PIL import Image
 from tqdm import tqdm
 
-from dedup.decoding import UnreadableImage, decode, digest_of, open_picture
-from dedup.pictures import THUMBNAIL as SIDE
-from dedup.pictures import shrink
+from dedup.decoding import UnreadableImage, digest_of, open_picture
+from dedup.pictures import read_small
 from dedup.places import THUMBNAIL
 from dedup.workers import run_jobs
 
@@ -79,7 +77,8 @@ def _write_job(job: tuple[Path, Path]) -> str | None:
             digest = digest_of(file).hex()
             if (thumbnail := thumbnail_path(folder, digest)).exists():
                 return digest
-            small, _ = _small(file, path)
+            file.seek(0)
+            small, _ = read_small(file, path.suffix.lower())
     except (OSError, UnreadableImage):  # it was readable a moment ago
         return None
     _save(small, thumbnail)
@@ -87,7 +86,7 @@ def _write_job(job: tuple[Path, Path]) -> str | None:
 
 
 def read_with_thumbnail(path: Path, folder: Path | None = None) -> tuple[np.ndarray, tuple[int, int]]:
-    """A file's picture, (height, width, 3) uint8 RGB, long side SIDE px or less, and the file's own width and height.
+    """A file's picture, (height, width, 3) uint8 RGB, long side 400 px or less, and the file's own width and height.
 
     folder : where its thumbnail is left by the way, if that can be written; it may be missing. None = nowhere
 
@@ -97,19 +96,14 @@ def read_with_thumbnail(path: Path, folder: Path | None = None) -> tuple[np.ndar
     """
     with open_picture(path) as file:
         digest = digest_of(file).hex() if folder else ""  # of these very bytes: the file may be another soon
-        small, size = _small(file, path)
+        file.seek(0)
+        small, size = read_small(file, path.suffix.lower())
     if folder:
         with contextlib.suppress(OSError):  # whoever needs it will try again, and say why it fails
             if not (thumbnail := thumbnail_path(folder, digest)).exists():
                 folder.mkdir(exist_ok=True)
                 _save(small, thumbnail)
     return small, size
-
-
-def _small(file: BinaryIO, path: Path) -> tuple[np.ndarray, tuple[int, int]]:
-    file.seek(0)
-    image, size = decode(file, path.suffix.lower(), SIDE)
-    return shrink(image, SIDE), size
 
 
 def _save(small: np.ndarray, path: Path) -> None:

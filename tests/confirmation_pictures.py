@@ -10,7 +10,8 @@ from PIL import Image, ImageDraw, ImageEnhance, ImageFilter, ImageFont, ImageOps
 
 from dedup import samples
 from dedup.members import CONFIRMED
-from dedup.pictures import read_picture
+from dedup.pictures import picture_of
+from dedup.thumbnails import read_with_thumbnail
 from dedup.verification import match_pictures
 
 PHOTOS = "chelsea.png astronaut.png coffee.png china.jpg flower.jpg coins.png".split()
@@ -38,6 +39,11 @@ def write(image, text, place, size, fill="black"):
     image = image.copy()
     ImageDraw.Draw(image).text(place, text, fill=fill, font=ImageFont.load_default(size=size))
     return image
+
+
+def read_picture(path):
+    """A file's Picture, as the verifier reads it."""
+    return picture_of(*read_with_thumbnail(path))
 
 
 def match(first, second):

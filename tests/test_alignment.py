@@ -9,7 +9,8 @@ from dedup import alignment, frames, samples
 from dedup.alignment import TURNS, keypoint_transforms, whole_transforms
 from dedup.frames import lay, outline, refine, shares
 from dedup.overlay import compare
-from dedup.pictures import GRID, content_box, read_picture
+from dedup.pictures import GRID, content_box
+from tests.confirmation_pictures import read_picture
 
 
 def photo(side=300):

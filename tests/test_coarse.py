@@ -8,8 +8,8 @@ from PIL import Image, ImageFilter, ImageOps
 
 from dedup.coarse import match_coarse
 from dedup.members import seen_by, what_is_missing
-from dedup.pictures import COARSE, read_picture
-from tests.confirmation_pictures import PHOTOS, cut, joined, jpeg, match, photo
+from dedup.pictures import COARSE
+from tests.confirmation_pictures import PHOTOS, cut, joined, jpeg, match, photo, read_picture
 
 SMALL = {"tiny": lambda image: tiny(image), "placeholder": lambda image: tiny(image, 14).resize(image.size),
          "blurred": lambda image: jpeg(image.filter(ImageFilter.GaussianBlur(11)), 75)}  # fmt: skip

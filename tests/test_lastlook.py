@@ -7,9 +7,8 @@ from PIL import Image, ImageDraw, ImageFont
 
 from dedup import lastlook
 from dedup.lastlook import is_sharper, shows_more, why_they_stay
-from dedup.pictures import read_picture
 from dedup.verification import match_pictures
-from tests.confirmation_pictures import COPIES, cut, photo
+from tests.confirmation_pictures import COPIES, cut, photo, read_picture
 
 SIDE = 640
 WHOLE = (1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0)

@@ -8,9 +8,20 @@ from PIL import Image, ImageChops, ImageDraw, ImageOps
 
 from dedup import samples
 from dedup.members import seen_by, what_is_missing
-from dedup.pictures import read_picture
 from dedup.verification import match_pictures
-from tests.confirmation_pictures import COPIES, PHOTOS, cut, joined, jpeg, match, noisy, photo, screenshot, write
+from tests.confirmation_pictures import (
+    COPIES,
+    PHOTOS,
+    cut,
+    joined,
+    jpeg,
+    match,
+    noisy,
+    photo,
+    read_picture,
+    screenshot,
+    write,
+)
 
 
 def test_different_photos_are_not_one(tmp_path):

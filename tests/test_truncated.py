@@ -7,9 +7,8 @@ import pytest
 from PIL import Image
 
 from dedup.members import seen_by, what_is_missing
-from dedup.pictures import read_picture
 from dedup.truncated import match_truncated
-from tests.confirmation_pictures import PHOTOS, jpeg, match, photo
+from tests.confirmation_pictures import PHOTOS, jpeg, match, photo, read_picture
 
 
 def truncated(image, share, fill=128):
