@@ -62,10 +62,19 @@ class EncoderCNN(nn.Module):
         self.register_buffer("std", 255 * torch.tensor(IMAGENET_STD).view(1, 3, 1, 1), persistent=False)
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
-        images = (images - self.mean) / self.std  # (batch, 3, S, S)
-        features = self.pool(self.trunk(images.contiguous(memory_format=torch.channels_last)))  # (batch, channels)
-        with torch.autocast(images.device.type, enabled=False):  # bfloat16's 8 bits are too few for small distances
+        features = self.pool(self.trunk(self._normalised(images)))  # (batch, channels)
+        with torch.autocast(images.device.type, enabled=False):  # half precision is too little for small distances
             return F.normalize(self.embedding(features))  # (batch, embedding_size)
+
+    def _normalised(self, images: torch.Tensor) -> torch.Tensor:
+        """(batch, 3, S, S) float32, channels_last, of zero mean and unit deviation in ImageNet's photos.
+
+        By whole lines, as three values at a time take many times as long.
+        """
+        lines = images.permute(0, 2, 3, 1).flatten(2).to(torch.float32, copy=True)  # (batch, S, S * 3)
+        width = images.shape[-1]
+        lines.sub_(self.mean.flatten().repeat(width)).div_(self.std.flatten().repeat(width))
+        return lines.unflatten(2, (width, 3)).permute(0, 3, 1, 2)
 
 
 def copy_detection_encoder(embedding_size: int = 256, image_resize: int = 160, network: str = "slim14") -> EncoderCNN:

@@ -6,6 +6,7 @@ images (2 batch, 3, size, size) uint8, photos (batch,)  ->  loss (), and at the 
 from __future__ import annotations
 
 import json
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -13,7 +14,6 @@ import torch
 from torch import nn
 
 from dedup.contrast import contrastive_loss
-from dedup.encoding import fast_arithmetic
 from dedup.model import EncoderCNN, copy_detection_encoder
 
 
@@ -71,7 +71,7 @@ class Trainer:
     def learn(self, images: torch.Tensor, photos: torch.Tensor) -> torch.Tensor:
         """One step on images (2 batch, 3, size, size) uint8 of photos (batch,); the loss, ()."""
         photos = photos.to(self.device).repeat(2)
-        with fast_arithmetic(self.device):
+        with bfloat16_where_fast(self.device):
             vectors = self.encoder(images.to(self.device))  # (2 batch, d)
         recipe = self.recipe
         loss = contrastive_loss(vectors, photos, self.queue, self.queue_photos, recipe.temperature, recipe.entropy)
@@ -115,6 +115,16 @@ class Trainer:
         """The encoder, in eval mode, without the batch norm."""
         fold_batch_norm(self.encoder)
         return self.encoder.eval()
+
+
+def bfloat16_where_fast(device: torch.device) -> AbstractContextManager:
+    """bfloat16 in the trunk where the hardware computes it."""
+    fast = False
+    if device.type == "cuda":
+        fast = torch.cuda.is_bf16_supported(including_emulation=False)
+    elif device.type == "cpu":
+        fast = getattr(torch.cpu, "_is_avx512_bf16_supported", bool)()  # not public: absent means no
+    return torch.autocast(device.type, torch.bfloat16) if fast else nullcontext()
 
 
 def _optimizer(encoder: EncoderCNN, recipe: Recipe) -> torch.optim.Optimizer:
