@@ -12,12 +12,13 @@ from typing import NamedTuple
 
 from dedup.lettering import count_of
 from dedup.members import COVERED, FADED, UNMARKED, View
-from dedup.pairs import Pairs
+from dedup.pairs import AS_NEAR, Pairs
 
 SAME_PLACE = 0.01  # difference of mean cosine distances that says nothing
 SAME_SHAPE, CLEAR = 1.03, 0.1  # ratio of proportions that is no stretching; share of votes that is no chance
 A_TINGE = 1.0  # mean chroma (CIELAB) of a picture that is not quite grey
 NO_CHANCE = 1.1  # ratio of quantisation steps, or of bits per pixel, that is no chance
+MUCH_FINER = 2.5  # ratio of quantisation steps from which an edit would show which of both it was made from
 OTHER_FORMAT = 1.5  # ratio of bits per pixel that is none between formats: WebP needs two thirds of a JPEG's
 # what decides, in order
 SHOWS, COLOURS, CLEAN, PIXELS, FOLDER, SHAPE, PLACE, COMPRESSION, METADATA, VOTES, AGE, NAME = range(12)
@@ -150,7 +151,7 @@ def _by_votes(pairs: Pairs, one: int, other: int, rows: Sequence[int]) -> Verdic
     if abs(votes) > clear:
         return Verdict(VOTES, one if votes > 0 else other, "nearer to more of the others")
     means = pairs.means(rows)
-    if "edited" not in made or means[one] == means[other]:
+    if "edited" not in made or abs(means[one] - means[other]) <= AS_NEAR:
         return None
     return Verdict(VOTES, min(one, other, key=means.get), NEAREST)
 
@@ -180,11 +181,15 @@ def _by_fineness(pairs: Pairs, one: int, other: int) -> tuple[int, int]:
 
 
 def _by_compression(pairs: Pairs, one: int, other: int) -> Verdict | None:
-    """Compression as far as headers tell: of lossy files, those that tell their steps."""
+    """Compression as far as headers tell: of lossy files, those that tell their steps.
+
+    What was edited is mostly saved somewhat finer than it was, and shows no more.
+    """
     first, second = pairs.details(one), pairs.details(other)
+    chance = MUCH_FINER if pairs.is_edit(one, other) else NO_CHANCE
     if first.lossless != second.lossless:
         finer, coarser = (one, other) if first.lossless else (other, one)
-    elif not first.step or not second.step or _are_near(first.step, second.step, NO_CHANCE):
+    elif not first.step or not second.step or _are_near(first.step, second.step, chance):
         return None
     else:
         finer, coarser = (one, other) if first.step < second.step else (other, one)

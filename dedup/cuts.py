@@ -12,7 +12,8 @@ import cv2
 import numpy as np
 
 from dedup.quality import read_details
-from dedup.resaving import BEYOND, INNER, MCU, alike, corner_of, in_steps, mostly
+from dedup.resaving import MCU, alike, corner_of, mostly
+from dedup.steps import BEYOND, INNER, in_steps
 from dedup.traces import SIDE, read_plane
 
 REACH = 8  # px from where a part should be in the whole

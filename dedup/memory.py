@@ -33,7 +33,10 @@ COMPARED_BY = (
     *("alignment", "coarse", "decoding", "frames", "grain", "judgement", "motion", "overlay", "panels", "pictures"),
     *("truncated", "verification"),
 )
-TOLD_BY = (*COMPARED_BY, "cuts", "lastlook", "pairs", "quality", "resaving", "safeguards", "tones", "traces")  # facts
+TOLD_BY = (  # facts
+    *(*COMPARED_BY, "cuts", "files", "lastlook", "pairs", "quality", "resaving", "safeguards", "steps"),
+    *("tones", "traces"),
+)
 PACKAGES = ("numpy", "opencv-python", "pillow", "pillow-heif")
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
@@ -14,13 +13,14 @@ import numpy as np
 
 from dedup.cuts import may_be_cut_from
 from dedup.facts import NOTHING, Facts
+from dedup.files import Files
 from dedup.lastlook import UNTOLD, is_looked_at, why_they_stay
 from dedup.members import COLOURED, LACKS_COLOURS, Member, View, seen_by, way_back, what_is_missing
 from dedup.places import NOT_ARCHIVED, NOWHERE, Places
-from dedup.quality import Details, read_details, told
 from dedup.resaving import how_they_were_made, show_no_more
 from dedup.safeguards import why_it_stays
-from dedup.tones import COLOURFUL, TONED, own_colours
+from dedup.steps import is_turned
+from dedup.tones import COLOURFUL
 from dedup.traces import is_laid_alike
 from dedup.workers import Lost
 
@@ -29,11 +29,13 @@ if TYPE_CHECKING:
     from dedup.verification import Match, Verifier
 
 MADE, ENLARGED = "how made", "enlarged"  # kinds of facts
+STRONG = 12.0  # mean step of a JPEG of quality 60 (libjpeg): from here on what compression took is seen
+LESS_COMPRESSED = "is far less compressed than the kept file"
 AS_NEAR = 1e-4  # difference of cosine distances that says nothing
 
 
-class Pairs:
-    """Files and pairs of files by row number of the embeddings; each is looked at once."""
+class Pairs(Files):
+    """Files, and pairs of files, by row number of the embeddings; each is looked at once."""
 
     def __init__(
         self,
@@ -44,12 +46,10 @@ class Pairs:
         places: Places = NOWHERE,
         facts: Facts = NOTHING,
     ):
-        self.paths, self.vectors, self.sizes = embeddings.paths, embeddings.vectors, embeddings.sizes
-        self.verifier, self.images_dir, self.epsilon, self.places = verifier, images_dir, epsilon, places
-        self._facts, self._workers = facts, verifier.num_workers if verifier else 0
-        self._files: dict[int, tuple[int, int]] = {}
+        super().__init__(embeddings.paths, embeddings.sizes, places, facts)
+        self.vectors, self.verifier, self.images_dir, self.epsilon = embeddings.vectors, verifier, images_dir, epsilon
+        self._workers = verifier.num_workers if verifier else 0
         self._members: dict[tuple[int, int], Member] = {}
-        self._details: dict[int, Details] = {}
         self._enlarged: dict[tuple[int, int], bool] = {}
         self._made: dict[tuple[int, int], str] = {}
         self._closer: dict[tuple[int, int], str] = {}  # why it stays, of pairs that had a closer look
@@ -84,46 +84,6 @@ class Pairs:
         vectors = self.vectors[[row for row in rows if row not in (one, other)]].astype(np.float64)
         nearer = vectors @ (self.vectors[one].astype(np.float64) - self.vectors[other])  # (rows,)
         return float(np.sign(np.where(np.abs(nearer) > AS_NEAR, nearer, 0)).mean()) if len(nearer) else 0.0
-
-    def pixels(self, row: int) -> int:
-        return int(self.sizes[row].prod())
-
-    def by_quality(self, row: int) -> tuple[float, int, int]:
-        """To sort by: the least compressed first, then the oldest, then by path."""
-        size, modified = self.file(row)
-        return -size / max(self.pixels(row), 1), modified, row
-
-    def file(self, row: int) -> tuple[int, int]:
-        """Bytes and time of the last change in ns; zeros once it is gone."""
-        if row not in self._files:
-            try:
-                status = os.stat(self.paths[row])
-                self._files[row] = status.st_size, status.st_mtime_ns
-            except OSError:
-                self._files[row] = 0, 0
-        return self._files[row]
-
-    def archived(self, row: int) -> bool:
-        """Whether it lies in an archive: it is compared, and never goes."""
-        return self.places.archive_of(self.paths[row]) > 0
-
-    def preferred(self, row: int) -> str:
-        """Why a file should stay rather than one that shows the same; empty if there is no such reason."""
-        return self.places.prefers(self.paths[row])
-
-    def details(self, row: int) -> Details:
-        """What its header tells, read once."""
-        if row not in self._details:
-            found = self._facts.of("details", lambda: told(read_details(self.paths[row])), self.paths[row])
-            self._details[row] = Details(*found[:-1], frozenset(found[-1])) if found else Details()
-        return self._details[row]
-
-    def is_toned(self, row: int) -> bool:
-        """Whether its colours follow its lightness alone."""
-        return self._own_colours(row) <= TONED
-
-    def _own_colours(self, row: int) -> float:
-        return self._facts.of("own colours", lambda: own_colours(self.paths[row]), self.paths[row])
 
     def is_enlarged(self, larger: int, smaller: int) -> bool:
         """Whether the larger of two matched files shows no more detail than the smaller; then it may go for it."""
@@ -164,11 +124,26 @@ class Pairs:
 
     def trace_all(self, pairs: Iterable[tuple[int, int]]) -> None:
         """Find what `how_made` tells of many pairs (finer, coarser) at once, in parallel."""
-        new = [pair for pair in dict.fromkeys(pairs) if pair not in self._made]
-        can_tell = [pair for pair in new if self.details(pair[1]).step and self.are_laid_alike(*pair)]
-        jobs = {(finer, coarser): (self.paths[finer], self.paths[coarser]) for finer, coarser in can_tell}
+        new, jobs = [pair for pair in dict.fromkeys(pairs) if pair not in self._made], {}
+        for finer, coarser in new:
+            turn = self._turn(finer, coarser) if self.details(coarser).step else None
+            if turn is not None:
+                jobs[finer, coarser] = self.paths[finer], self.paths[coarser], *turn
         made = self._found_of(MADE, jobs, how_they_were_made)
         self._made.update({pair: made.get(pair) or "" for pair in new})
+
+    def _turn(self, finer: int, coarser: int) -> tuple[tuple[int, ...], ...] | None:
+        """How the first of two files that show the same at the same px is turned; nothing if not, None of others."""
+        if self.are_laid_alike(finer, coarser):
+            return ()
+        place = self._place(coarser, finer)
+        is_known = place and self.are_of_one_size(finer, coarser) and is_turned(place)
+        return (tuple(np.round(place).astype(int).tolist()),) if is_known else None
+
+    def is_edit(self, one: int, other: int) -> bool:
+        """Whether one of two files is the other turned, mirrored or toned, as far as that was looked for."""
+        is_turned = not self.are_laid_alike(one, other) and self._turn(one, other) is not None
+        return is_turned or "edited" in (self._made.get((one, other)), self._made.get((other, one)))
 
     def are_laid_alike(self, one: int, other: int) -> bool:
         """Whether two matched files are of one size and show the same at the same place."""
@@ -180,10 +155,6 @@ class Pairs:
         place = self._place(part, whole)
         paths = self.paths[part], self.paths[whole]
         return not place or self._facts.of("cut", lambda: may_be_cut_from(*paths, place), *paths, given=place)
-
-    def are_of_one_size(self, one: int, other: int) -> bool:
-        """Whether two files have as many px along both sides, upright or turned."""
-        return bool((np.sort(self.sizes[one]) == np.sort(self.sizes[other])).all())
 
     def _match(self, one: int, other: int) -> Match | None:
         return self.verifier.matches.get((min(one, other), max(one, other))) if self.verifier else None
@@ -226,16 +197,23 @@ class Pairs:
             known[pair] = reason
             if not reason.startswith(UNTOLD):
                 self._facts.keep("closer", reason, *job[:2], given=job[2:])
-        for pair, reason in known.items():
+        for pair, reason in (known | self._lost_in_compression(going)).items():
             self._closer[pair] = reason
             if reason:
                 del self._members[pair]
+
+    def _lost_in_compression(self, pairs: Iterable[tuple[int, int]]) -> dict[tuple[int, int], str]:
+        """Why files stay whose keeper, strongly compressed, was saved from them, or from what they were saved from."""
+        steps = {(row, keeper): (self.details(row).step, self.details(keeper).step) for row, keeper in pairs}
+        coarse = [pair for pair, (own, kept) in steps.items() if kept >= max(STRONG, 2 * own)]
+        self.trace_all(coarse)
+        return {pair: LESS_COMPRESSED for pair in coarse if self.how_made(*pair) == "compressed"}
 
     def _lost_in_tone(self, view: View, row: int, keeper: int) -> str:
         """Why a file with colours stays where its keeper has but a tone, as of sepia; empty if that is not so."""
         if view.kind not in ("copy", "crop") or min(view.chroma, view.kept_chroma) <= COLOURED:
             return ""
-        return LACKS_COLOURS if self.is_toned(keeper) and self._own_colours(row) >= COLOURFUL else ""
+        return LACKS_COLOURS if self.is_toned(keeper) and self.own_colours(row) >= COLOURFUL else ""
 
     def _place(self, row: int, keeper: int) -> tuple[float, ...]:
         """The transform of a match from a row to its keeper; empty if there is none."""

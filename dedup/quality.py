@@ -38,7 +38,7 @@ def read_details(path: Path) -> Details:
         with open_header(path) as image:
             table = luminance_table(image)
             bits = 8 * os.path.getsize(path) / max(image.width * image.height, 1)
-            return Details(_is_lossless(image, path), float(np.mean([table[p] for p in ZIGZAG])), bits, _tells(image))
+            return Details(_is_lossless(image, path), mean_step(table), bits, _tells(image))
     except Exception:  # decoders raise nearly everything on odd headers
         return Details()
 
@@ -52,6 +52,11 @@ def luminance_table(image: Image.Image) -> np.ndarray:
     """(8, 8) float32, steps of a JPEG's luminance by frequency; zeros where there are none."""
     tables = getattr(image, "quantization", None) or {}
     return np.array(tables[min(tables)], np.float32).reshape(8, 8) if tables else np.zeros((8, 8), np.float32)
+
+
+def mean_step(table: np.ndarray) -> float:
+    """Of a luminance table, over low frequencies."""
+    return float(np.mean([table[place] for place in ZIGZAG]))
 
 
 def _is_lossless(image: Image.Image, path: Path) -> bool:

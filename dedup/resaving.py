@@ -15,23 +15,10 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image
 
-from dedup.quality import ZIGZAG, read_details
+from dedup.quality import read_details
 from dedup.safeguards import open_header
-from dedup.traces import (
-    LEAST_BLOCKS,
-    LEAST_OF_BLOCK,
-    LOWEST,
-    ROUNDED,
-    SIDE,
-    Plane,
-    blocks_with,
-    coefficients,
-    how_made,
-    is_recoloured,
-    of_blocks,
-    read_plane,
-    shows_no_more,
-)
+from dedup.steps import by_steps, is_edited_from
+from dedup.traces import LEAST_BLOCKS, SIDE, Plane, how_made, read_plane, shows_no_more
 from dedup.workers import START_METHOD, Lost, run_jobs
 
 MANY = 12  # pairs that are worth processes of their own
@@ -41,10 +28,6 @@ MOST_BLOCKS, MANY_BLOCKS = 0.9, 0.5  # share of those that tells of all; that do
 FEW_BLOCKS = 0.1
 BESIDE = 2  # px at the edges, where colours depend on what was cut away
 MCU = 16  # px, side of what a JPEG is made of, colours and all
-COARSE = 4.0  # least step that tells where in it a coefficient was
-INNER, BEYOND = 0.55, 0.2  # share of coefficients in the inner half of their step, and outside, if they were rounded
-GAIN = 0.08  # change of contrast that saving again does not explain
-SURELY = 0.1  # share of them outside up to which that is sure
 
 
 class _Corner(NamedTuple):
@@ -75,14 +58,15 @@ class _Corner(NamedTuple):
         return self._replace(box=(left, top, left + int(size[0]), top + int(size[1])))
 
 
-def how_they_were_made(pairs: Sequence[tuple[Path, Path]], num_workers: int) -> Iterator[str | Lost]:
-    """`traces.how_made` of pairs (finer, coarser); what saving one again gives tells more where it gives the other.
+def how_they_were_made(jobs: Sequence[tuple], num_workers: int) -> Iterator[str | Lost]:
+    """`traces.how_made` of files (finer, coarser); what saving one again gives tells more where it gives the other.
 
-    A lossy file that is no JPEG counts as the finer one.
+    A lossy file that is no JPEG counts as the finer one. Where one was turned or toned, its steps may tell still.
 
+    jobs : (finer, coarser), and a third where the finer is turned or mirrored: from the coarser's unit square to its
     num_workers : processes, where there are enough pairs; 0 = this one
     """
-    return _run(_how_made, pairs, num_workers)
+    return _run(_how_made, jobs, num_workers)
 
 
 def show_no_more(jobs: Sequence[tuple[Path, Path, float, Sequence[float]]], num_workers: int) -> Iterator[bool | Lost]:
@@ -98,43 +82,20 @@ def _shows_no_more(job: tuple[Path, Path, float, Sequence[float]]) -> bool:
     return bool(shows_no_more(*job))
 
 
-def _how_made(pair: tuple[Path, Path]) -> str:
-    planes = read_plane(pair[0]), read_plane(pair[1])
-    if None in planes:
+def _how_made(job: Sequence) -> str:
+    finer, coarser, *turn = job
+    copy, source = read_plane(finer), read_plane(coarser)
+    if copy is None or source is None:
         return ""
-    has_steps = planes[0].table.any() or read_details(pair[0]).lossless
-    made = how_made(*planes) if has_steps else _by_steps(*planes)
+    has_steps = copy.table.any() or read_details(finer).lossless
+    made = "" if turn else how_made(copy, source) if has_steps else by_steps(copy, source)
     if made == "compressed" or (made and not has_steps):
         return made
-    if saved_from(pair[1], pair[0]):
+    if not turn and saved_from(coarser, finer):
         return "compressed"
-    return "saved again" if made != "saved again" and saved_from(*pair) else made
-
-
-def _by_steps(copy: Plane, source: Plane) -> str:
-    """The same of a file without steps of its own and a JPEG: that one's steps tell where in them the other is.
-
-    It was saved from the other if that is anywhere in them. Otherwise, the other was saved from it, finer or coarser.
-    """
-    window = np.s_[:SIDE, :SIDE]
-    shares = in_steps(source.grey[window], copy.grey[window], source.cut_off[window], source.table)
-    if shares is None or is_recoloured(copy, source) or abs(_gain(copy, source) - 1) > GAIN:
-        return ""
-    inner, beyond = shares
-    if inner > INNER or beyond > BEYOND:
+    if made == "saved again" or (not turn and saved_from(finer, coarser)):
         return "saved again"
-    return "compressed" if beyond <= SURELY else ""
-
-
-def _gain(copy: Plane, source: Plane) -> float:
-    """How much contrast a copy has for its source's, in the median of the lower frequencies."""
-    before, after = (np.abs(coefficients(each.grey[:SIDE, :SIDE], LOWEST)) for each in (source, copy))
-    gains = [
-        of_blocks(after, place)[here] / of_blocks(before, place)[here]
-        for place in ZIGZAG
-        if (here := of_blocks(before, place) > 2 * max(source.table[place], COARSE)).any()
-    ]
-    return float(np.median(np.concatenate(gains))) if gains else 1.0
+    return "saved again" if made in ("", "edited") and is_edited_from(copy, source, *turn) else made
 
 
 def saved_from(copy: Path, source: Path) -> bool:
@@ -150,28 +111,6 @@ def saved_from(copy: Path, source: Path) -> bool:
         return mostly((second, first), (first, second))
     except Exception:  # decoders raise nearly everything on odd files
         return False
-
-
-def in_steps(grey: np.ndarray, other: np.ndarray, cut_off: np.ndarray, table: np.ndarray) -> tuple[float, ...] | None:
-    """Where the coefficients of another picture are in the steps of a JPEG: the shares in the inner half, and outside.
-
-    Those that the JPEG's were rounded from are anywhere in a step, half of them in its inner half, and none outside.
-    None where that can't be told.
-    """
-    first, second = coefficients(grey, LOWEST), coefficients(other, LOWEST)
-    kept, inner, beyond = np.zeros((3, first.shape[0] * first.shape[2]))
-    for place in (place for place in ZIGZAG if table[place] >= COARSE):
-        step, before = table[place], of_blocks(first, place)
-        here, away = np.abs(before) > step / 2, np.abs(of_blocks(second, place) - before)
-        kept += here
-        inner += here & (away < step / 4)
-        beyond += here & (away > (step + ROUNDED) / 2)
-    told = (kept >= LEAST_OF_BLOCK) & ~blocks_with(cut_off)
-    if told.sum() < LEAST_BLOCKS:
-        return None
-    shares = np.sort([values[told] / kept[told] for values in (inner, beyond)], axis=1)
-    fourth = shares.shape[1] // 4
-    return tuple(shares[:, fourth:-fourth].mean(axis=1).tolist())  # some blocks show something else
 
 
 def corner_of(path: Path, start: Sequence[int] = (0, 0)) -> _Corner:

@@ -19,6 +19,7 @@ from dedup.clusters import build_clusters, cluster_labels
 from dedup.criteria import SOURCE, Verdict
 from dedup.embeddings import Embeddings
 from dedup.pairs import Pairs
+from dedup.places import NOWHERE, Places
 from dedup.verification import Verifier as RealVerifier
 from tests.test_traces import WHOLE, coloured, photo
 
@@ -436,13 +437,14 @@ def jpegs(path, **qualities):
         image = Image.open(file).convert("RGB")
 
 
-def cluster_of_files(path, vectors=None):
+def cluster_of_files(path, vectors=None, places=NOWHERE):
     """The one cluster of a folder's files, confirmed by the real verifier."""
-    paths = sorted(path.iterdir())
+    paths = sorted(file for file in path.rglob("*") if file.is_file())
     sizes = np.array([Image.open(file).size for file in paths])
     vectors = np.tile(np.float32([1, 0]), (len(paths), 1)) if vectors is None else vectors
     verifier = RealVerifier(paths, 0, progress=False)
-    (cluster,) = build_clusters(Embeddings(paths, vectors, sizes, {}), np.zeros(len(paths), int), verifier, path)
+    embeddings, labels = Embeddings(paths, vectors, sizes, {}), np.zeros(len(paths), int)
+    (cluster,) = build_clusters(embeddings, labels, verifier, path, places=places)
     return cluster
 
 
@@ -455,6 +457,70 @@ def test_a_sharp_picture_stays_though_a_soft_copy_is_compressed_finer(tmp_path, 
     else:
         soft = image.resize([side // 3 for side in image.size]).resize(image.size)
     soft.save(tmp_path / "a.jpg", quality=95)
+    cluster = cluster_of_files(tmp_path)
+    (member,) = cluster.members
+    assert cluster.keeper.path.name == "z.jpg" and member.removable
+
+
+EDITS = {
+    "mirrored": ImageOps.mirror,
+    "turned": lambda image: image.transpose(Image.Transpose.ROTATE_90),
+    "upside down": lambda image: image.transpose(Image.Transpose.ROTATE_180),
+    "brighter": lambda image: image.point(lambda level: 1.1 * level + 5),
+    "less contrast": lambda image: ImageEnhance.Contrast(image).enhance(0.8),
+}
+
+
+@pytest.mark.parametrize("edit", EDITS.values(), ids=EDITS)
+@pytest.mark.parametrize("quality", [95, None])
+def test_an_edit_saved_finer_than_what_it_was_made_from_goes(tmp_path, edit, quality):
+    """By the steps that are still in it, not by its age or name."""
+    photo().save(tmp_path / "z.jpg", quality=75)
+    name = "a.jpg" if quality else "a.png"
+    edit(Image.open(tmp_path / "z.jpg").convert("RGB")).save(
+        tmp_path / name, **({"quality": quality} if quality else {})
+    )
+    os.utime(tmp_path / name, (10**9, 10**9))
+    cluster = cluster_of_files(tmp_path)
+    assert (cluster.keeper.path.name, cluster.why) == ("z.jpg", "the other was saved again from it")
+
+
+@pytest.mark.parametrize("edit", EDITS.values(), ids=EDITS)
+def test_an_edit_saved_more_coarsely_than_what_it_was_made_from_goes(tmp_path, edit):
+    photo().save(tmp_path / "z.jpg", quality=95)
+    edit(Image.open(tmp_path / "z.jpg").convert("RGB")).save(tmp_path / "a.jpg", quality=75)
+    os.utime(tmp_path / "a.jpg", (10**9, 10**9))
+    assert cluster_of_files(tmp_path).keeper.path.name == "z.jpg"
+
+
+@pytest.mark.parametrize("edit", EDITS.values(), ids=EDITS)
+def test_of_an_edit_and_another_file_compressed_alike_the_older_one_stays(tmp_path, edit):
+    """Each is finer than the other where it was saved last."""
+    for first, second in ((80, 84), (84, 80)):
+        photo().save(tmp_path / "z.jpg", quality=first)
+        os.utime(tmp_path / "z.jpg", (10**9, 10**9))
+        edit(Image.open(tmp_path / "z.jpg").convert("RGB")).save(tmp_path / "a.jpg", quality=second)
+        assert cluster_of_files(tmp_path).keeper.path.name == "z.jpg"
+
+
+@pytest.mark.parametrize(("quality", "goes"), [(30, False), (75, True)])
+@pytest.mark.parametrize("own", [95, None])
+@pytest.mark.parametrize("option", ["keep_in", "protect"])
+def test_no_file_goes_for_a_strongly_compressed_copy_in_a_folder_that_is_kept(tmp_path, quality, own, goes, option):
+    (tmp_path / "album").mkdir()
+    better = tmp_path / f"better.{'jpg' if own else 'png'}"
+    photo().save(better, **({"quality": own} if own else {}))
+    Image.open(better).convert("RGB").save(tmp_path / "album" / "coarse.jpg", quality=quality)
+    cluster = cluster_of_files(tmp_path, places=Places.find(tmp_path, **{option: [tmp_path / "album"]}))
+    (member,) = cluster.members
+    if goes:
+        assert (cluster.keeper.path.name, member.removable) == ("coarse.jpg", True)
+    else:  # then, of files that may go, the coarse one
+        assert (member.path.name, member.removable) in (("coarse.jpg", option == "keep_in"), (better.name, False))
+
+
+def test_what_was_saved_again_from_a_strongly_compressed_file_goes_for_it(tmp_path):
+    jpegs(tmp_path, z=30, a=95)
     cluster = cluster_of_files(tmp_path)
     (member,) = cluster.members
     assert cluster.keeper.path.name == "z.jpg" and member.removable
