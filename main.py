@@ -221,8 +221,7 @@ def search(config: Config, options: argparse.Namespace) -> int:
     summary.write_unreadable(failures, folder, unreadable)
     contents = dict(zip(paths, result.embeddings.contents, strict=False))
     again = said_again(options)
-    output = ("--output", Path(options.output_dir)) if "output_dir" in vars(options) else ()
-    apply = summary.command(folder, "--apply", page.DECISIONS, *output, *again)
+    apply = summary.command(folder, "--apply", page.DECISIONS, *again)
     similar = config.output_dir / "similar.csv"
     report.write_similar(result.similar, folder, similar)
     places, archived = options.places, None
@@ -262,11 +261,12 @@ def search(config: Config, options: argparse.Namespace) -> int:
 
 
 def said_again(options: argparse.Namespace) -> list[str | Path]:
-    """The words of a later command that name the same folders to spare."""
+    """The words of a later command that name the same folders to write to and to spare."""
     from dedup import summary
 
+    output = ["--output", Path(options.output_dir)] if "output_dir" in vars(options) else []
     protect = [word for path in options.protect for word in ("--protect", Path(path))]
-    return protect + summary.against(options.against)
+    return output + protect + summary.against(options.against)
 
 
 def calibrate(config: Config, options: argparse.Namespace) -> int:

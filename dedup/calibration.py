@@ -94,8 +94,9 @@ def calibrate_epsilon(
     from dedup.embeddings import extract_embeddings
     from dedup.model import choose_device
 
-    if not 0 < precision < 1 or not 0 < duplicates <= 1:
-        raise CalibrationError(f"precision and duplicates are shares in (0, 1), got {precision} and {duplicates}")
+    for name, share in (("the precision", precision), ("duplicates", duplicates)):
+        if not 0 < share < 1:
+            raise CalibrationError(f"{name} is a share between 0 and 1, as 0.99, got {share:g}")
     device = device or choose_device()
     size = len(paths) if folder_size is None else folder_size
     chosen = np.sort(np.random.default_rng(seed).permutation(len(paths))[:sample])
@@ -116,7 +117,8 @@ def calibrate_epsilon(
         best = int(expected.argmax())
         raise CalibrationError(
             f"no epsilon reaches precision {precision:g} before confirmation; the best is {expected[best]:.3f}, "
-            f"at epsilon {thresholds[best]:.4g}: ask for less"
+            f"at epsilon {thresholds[best]:.4g}: ask for less, or go without: "
+            f"the encoder's own is {encoder.epsilon:g}, or {encoder.strict_epsilon:g} where nothing is confirmed"
         )
     epsilon = float(thresholds[good][-1])
     return Calibration(epsilon, thresholds, expected, recall, distances, others, len(kept))

@@ -270,9 +270,9 @@ def test_larger_folders_need_a_smaller_epsilon(folder):
 @pytest.mark.parametrize(
     ("options", "says"),
     [
-        ({"precision": 1.0}, r"shares in \(0, 1\), got 1.0"),
-        ({"duplicates": 0}, "got 0.9 and 0"),
-        ({"precision": 1 - 1e-15, "folder_size": 10**12}, "no epsilon reaches precision 1 .* ask for less"),
+        ({"precision": 1.0}, "precision is a share between 0 and 1, .* got 1$"),
+        ({"duplicates": 0}, "duplicates is a share .* got 0$"),
+        ({"precision": 1 - 1e-15, "folder_size": 10**12}, "no epsilon reaches precision 1 .* ask for less, or go without: the encoder's own is 0"),
     ],
 )
 def test_what_cannot_be_calibrated_says_why(options, says, folder):
@@ -313,7 +313,7 @@ def test_the_command_line_says_the_epsilon_and_what_to_run(told, tmp_path, capsy
     assert main.main(words) == 0
     said = capsys.readouterr().out.splitlines()
     assert said[-6].startswith("epsilon 0.1250 has precision 0.9")
-    assert said[-1].endswith("photos --epsilon 0.1250 --image-resize 96")
+    assert said[-1].endswith(f"photos --epsilon 0.1250 --image-resize 96 --output {tmp_path / 'out'}")
     assert said[-3] == said[-1] + " --no-verify"
     assert (tmp_path / "out" / "calibration.png").read_bytes().startswith(b"\x89PNG")
 
