@@ -133,17 +133,18 @@ class Pairs(Files):
         self._made.update({pair: made.get(pair) or "" for pair in new})
 
     def _turn(self, finer: int, coarser: int) -> tuple[tuple[int, ...], ...] | None:
-        """How the first of two files that show the same at the same px is turned; nothing if not, None of others."""
+        """What a trace needs beside the paths: how the finer is turned, if it is; None where they share no px."""
         if self.are_laid_alike(finer, coarser):
             return ()
         place = self._place(coarser, finer)
-        is_known = place and self.are_of_one_size(finer, coarser) and is_turned(place)
-        return (tuple(np.round(place).astype(int).tolist()),) if is_known else None
+        if not place or not self.are_of_one_size(finer, coarser) or not is_turned(place):
+            return None
+        return (tuple(np.round(place).astype(int).tolist()),)
 
     def is_edit(self, one: int, other: int) -> bool:
         """Whether one of two files is the other turned, mirrored or toned, as far as that was looked for."""
-        is_turned = not self.are_laid_alike(one, other) and self._turn(one, other) is not None
-        return is_turned or "edited" in (self._made.get((one, other)), self._made.get((other, one)))
+        made = self._made.get((one, other)), self._made.get((other, one))
+        return "edited" in made or bool(self._turn(one, other))
 
     def are_laid_alike(self, one: int, other: int) -> bool:
         """Whether two matched files are of one size and show the same at the same place."""

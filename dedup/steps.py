@@ -57,7 +57,7 @@ def in_steps(grey: np.ndarray, other: np.ndarray, cut_off: np.ndarray, table: np
 
 
 def by_steps(copy: Plane, source: Plane) -> str:
-    """The same of a file without steps of its own and a JPEG: that one's steps tell where in them the other is.
+    """`traces.how_made` of a file without steps of its own and a JPEG, whose steps tell where in them the other is.
 
     It was saved from the other if that is anywhere in them. Otherwise, the other was saved from it, finer or coarser.
     """

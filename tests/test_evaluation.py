@@ -272,7 +272,10 @@ def test_larger_folders_need_a_smaller_epsilon(folder):
     [
         ({"precision": 1.0}, "precision is a share between 0 and 1, .* got 1$"),
         ({"duplicates": 0}, "duplicates is a share .* got 0$"),
-        ({"precision": 1 - 1e-15, "folder_size": 10**12}, "no epsilon reaches precision 1 .* ask for less, or go without: the encoder's own is 0"),
+        (
+            {"precision": 1 - 1e-15, "folder_size": 10**12},
+            "no epsilon reaches precision 1 .* ask for less, or go without: the encoder's own is 0",
+        ),
     ],
 )
 def test_what_cannot_be_calibrated_says_why(options, says, folder):

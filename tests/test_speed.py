@@ -11,6 +11,7 @@ from PIL import Image
 from benchmarks import speed
 from benchmarks.folders import growing_folder, web_folder
 from benchmarks.phases import PHASES, REST
+from benchmarks.precision import moved
 from benchmarks.processes import Failed, run
 from benchmarks.rows import ROWS, Bench, Row
 from benchmarks.vectors import EPSILON, make_vectors, share_found
@@ -36,6 +37,23 @@ def test_the_time_of_a_run_is_told_by_phase(samples_dir):
     assert set(rows) == {*PHASES.values(), REST, "in all"}
     assert float(rows["reading and encoding"]) > 0.2, "torch is loaded there"
     assert float(rows.pop("in all")) == pytest.approx(sum(map(float, rows.values())), abs=0.5)
+
+
+def test_a_run_finds_the_clusters_of_plain_float32(samples_dir):
+    output = run([sys.executable, "-m", "benchmarks.precision", samples_dir], env={"PYTHONPATH": str(PROJECT)}).output
+    rows = {
+        cells[0]: cells[1:] for cells in re.findall(r"^\| (.+?) " + r"\| ([\d.]+) " * 5, output, flags=re.MULTILINE)
+    }
+    assert rows["as in a run"][:4] == rows["plain float32"][:4] and int(rows["plain float32"][0]) > 5
+    assert float(rows["as in a run"][4]) < 1e-5 < float(rows["float16"][4]) < float(rows["bfloat16"][4])
+
+
+def test_files_that_are_elsewhere_are_counted():
+    plain = [frozenset("abcd"), frozenset("xy")]
+    assert moved(plain, plain) == 0
+    assert moved([frozenset("abc"), frozenset("xyd")], plain) == 1
+    assert moved([frozenset("abcd")], plain) == 2
+    assert moved([*plain, frozenset("pq")], plain) == 2
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="memory of a family of processes is read from /proc")

@@ -1,0 +1,74 @@
+"""Whether clusters depend on how the encoder computes: `python -m benchmarks.precision FOLDER`.
+
+A folder of pictures  ->  a table: clusters, files and candidates in each arithmetic, beside those of plain float32
+
+Plain is the network as it was trained, with its batch norms. The exit code is 1 where the arithmetic that a run takes
+here, on a processor or a GPU, finds other clusters.
+"""
+
+from __future__ import annotations
+
+import sys
+import tempfile
+from collections.abc import Callable
+from contextlib import nullcontext
+from pathlib import Path
+
+import numpy as np
+import torch  # loaded first, the encoder works in this process
+
+from benchmarks.finding import settings
+from dedup import encoding, resnet
+from dedup.pipeline import Result, find_duplicates
+
+PLAIN, OURS = "plain float32", "as in a run"
+ARITHMETIC: dict[str, Callable] = {
+    PLAIN: lambda device: nullcontext(),
+    OURS: encoding.half_precision,
+    "float16": lambda device: torch.autocast(device.type, torch.float16),
+    "bfloat16": lambda device: torch.autocast(device.type, torch.bfloat16),
+}
+
+
+def find(folder: Path, name: str) -> Result:
+    """Find a folder's duplicates with an encoder that computes in one of ARITHMETIC."""
+    before = encoding.half_precision, resnet.fold_batch_norms
+    encoding.half_precision = ARITHMETIC[name]
+    if name == PLAIN:
+        resnet.fold_batch_norms = lambda network: None
+    try:
+        with tempfile.TemporaryDirectory() as output:
+            return find_duplicates(settings(folder, Path(output), cache=False))
+    finally:
+        encoding.half_precision, resnet.fold_batch_norms = before
+
+
+def clusters_of(result: Result) -> list[frozenset[Path]]:
+    return [frozenset(member.path for member in (each.keeper, *each.members)) for each in result.clusters]
+
+
+def moved(clusters: list[frozenset[Path]], plain: list[frozenset[Path]]) -> int:
+    """Files that are elsewhere: not in the cluster that holds most of those they were with, or in one now."""
+    left = sum(len(each) - max((len(each & other) for other in clusters), default=0) for each in plain)
+    return left + len(frozenset().union(*clusters) - frozenset().union(*plain))
+
+
+def main() -> int:
+    if len(sys.argv) != 2:
+        print(__doc__, file=sys.stderr)
+        return 2
+    results = {name: find(Path(sys.argv[1]), name) for name in ARITHMETIC}
+    plain, count = results[PLAIN], {}
+    print("| arithmetic | clusters | files | candidates | files elsewhere | largest change of a vector |")
+    print("|---|---:|---:|---:|---:|---:|")
+    for name, found in results.items():
+        clusters = clusters_of(found)
+        count[name] = moved(clusters, clusters_of(plain))
+        change = np.abs(found.embeddings.vectors - plain.embeddings.vectors).max()
+        row = name, len(clusters), sum(map(len, clusters)), found.graph.nnz, count[name], f"{change:.6f}"
+        print(f"| {' | '.join(map(str, row))} |")
+    return int(count[OURS] > 0)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
