@@ -58,7 +58,6 @@ def measure_finding(images_dir: Path, truth: Truth, output_dir: Path, progress: 
         "epsilon": result.epsilon,
         "candidates": (result.graph.nnz - len(truth.paths)) // 2,
         "compared": len(result.matches),
-        "seconds": {"with": round(times[0], 1), "without": round(times[1], 1)},
         "time_ratio": round(times[0] / times[1], 2),
         "scores": scores,
         "curves": {name: written(curve) for name, curve in curves.items()},

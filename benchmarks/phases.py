@@ -16,7 +16,7 @@ from collections.abc import Callable
 
 import main as program
 
-CONFIRMING = "choosing pairs to confirm"  # holds all of confirmation: the reading and laying that it asks for
+CONFIRMING = "choosing pairs to confirm"  # the function that this is left of does all of confirmation
 PHASES = {  # what a phase is called, by the function it is spent in, where that is looked up
     "dedup.pipeline:embed": "reading and encoding",
     "dedup.pipeline:candidate_graph": "neighbours",

@@ -34,6 +34,7 @@ def find(folder: Path, name: str) -> Result:
     """Find a folder's duplicates with an encoder that computes in one of ARITHMETIC."""
     before = encoding.half_precision, resnet.fold_batch_norms
     encoding.half_precision = ARITHMETIC[name]
+    torch.backends.cudnn.allow_tf32 = name != PLAIN
     if name == PLAIN:
         resnet.fold_batch_norms = lambda network: None
     try:
@@ -48,9 +49,12 @@ def clusters_of(result: Result) -> list[frozenset[Path]]:
 
 
 def moved(clusters: list[frozenset[Path]], plain: list[frozenset[Path]]) -> int:
-    """Files that are elsewhere: not in the cluster that holds most of those they were with, or in one now."""
-    left = sum(len(each) - max((len(each & other) for other in clusters), default=0) for each in plain)
-    return left + len(frozenset().union(*clusters) - frozenset().union(*plain))
+    """Files that are not with most of those they were with, or are with others now; the larger number."""
+
+    def without(some: list[frozenset[Path]], others: list[frozenset[Path]]) -> int:
+        return sum(len(each) - max((len(each & other) for other in others), default=0) for each in some)
+
+    return max(without(plain, clusters), without(clusters, plain))
 
 
 def main() -> int:

@@ -18,7 +18,6 @@ SAME_PLACE = 0.01  # difference of mean cosine distances that says nothing
 SAME_SHAPE, CLEAR = 1.03, 0.1  # ratio of proportions that is no stretching; share of votes that is no chance
 A_TINGE = 1.0  # mean chroma (CIELAB) of a picture that is not quite grey
 NO_CHANCE = 1.1  # ratio of quantisation steps, or of bits per pixel, that is no chance
-MUCH_FINER = 2.5  # ratio of quantisation steps from which an edit would show which of both it was made from
 OTHER_FORMAT = 1.5  # ratio of bits per pixel that is none between formats: WebP needs two thirds of a JPEG's
 # what decides, in order
 SHOWS, COLOURS, CLEAN, PIXELS, FOLDER, SHAPE, PLACE, COMPRESSION, METADATA, VOTES, AGE, NAME = range(12)
@@ -181,15 +180,11 @@ def _by_fineness(pairs: Pairs, one: int, other: int) -> tuple[int, int]:
 
 
 def _by_compression(pairs: Pairs, one: int, other: int) -> Verdict | None:
-    """Compression as far as headers tell: of lossy files, those that tell their steps.
-
-    What was edited is mostly saved somewhat finer than it was, and shows no more.
-    """
+    """Compression as far as headers tell: of lossy files, those that tell their steps."""
     first, second = pairs.details(one), pairs.details(other)
-    chance = MUCH_FINER if pairs.is_edit(one, other) else NO_CHANCE
     if first.lossless != second.lossless:
         finer, coarser = (one, other) if first.lossless else (other, one)
-    elif not first.step or not second.step or _are_near(first.step, second.step, chance):
+    elif not first.step or not second.step or _are_near(first.step, second.step, NO_CHANCE):
         return None
     else:
         finer, coarser = (one, other) if first.step < second.step else (other, one)

@@ -80,7 +80,9 @@ class LocalEncoder:
             parts = torch.from_numpy(images).permute(0, 3, 1, 2).split(at_once)  # (<= at_once, 3, S, S), channels_last
             vectors = torch.cat([self._encoder(part.to(self._device)).cpu() for part in parts]).numpy()
         if not (abs(np.linalg.norm(vectors, axis=1) - 1) < 0.01).all():  # not a number, or nothing
-            raise EncoderError("the encoder's vectors are not of unit norm: its weights are broken; fetch them again")
+            overflow = ", or too large for float16" if self._device.type == "cuda" else ""
+            text = "the encoder's vectors are not of unit norm: its weights are broken"
+            raise EncoderError(f"{text}{overflow}; fetch them again")
         return vectors
 
     def close(self) -> None:

@@ -1,4 +1,4 @@
-"""Pairs of files by row number: embeddings and a verifier in, Member, View, Details and traces out, each found once."""
+"""Pairs of files by row number: embeddings and a verifier in, Member, View and traces out, each found once."""
 
 from __future__ import annotations
 
@@ -15,8 +15,9 @@ from dedup.cuts import may_be_cut_from
 from dedup.facts import NOTHING, Facts
 from dedup.files import Files
 from dedup.lastlook import UNTOLD, is_looked_at, why_they_stay
-from dedup.members import COLOURED, LACKS_COLOURS, Member, View, seen_by, way_back, what_is_missing
+from dedup.members import COLOURED, LACKS_COLOURS, TWINS, Member, View, seen_by, way_back, what_is_missing
 from dedup.places import NOT_ARCHIVED, NOWHERE, Places
+from dedup.quality import STRONG
 from dedup.resaving import how_they_were_made, show_no_more
 from dedup.safeguards import why_it_stays
 from dedup.steps import is_turned
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
     from dedup.verification import Match, Verifier
 
 MADE, ENLARGED = "how made", "enlarged"  # kinds of facts
-STRONG = 12.0  # mean step of a JPEG of quality 60 (libjpeg): from here on what compression took is seen
+LARGER = 1.5  # px of a keeper for each px along a side from which its compression matters less
 LESS_COMPRESSED = "is far less compressed than the kept file"
 AS_NEAR = 1e-4  # difference of cosine distances that says nothing
 
@@ -141,11 +142,6 @@ class Pairs(Files):
             return None
         return (tuple(np.round(place).astype(int).tolist()),)
 
-    def is_edit(self, one: int, other: int) -> bool:
-        """Whether one of two files is the other turned, mirrored or toned, as far as that was looked for."""
-        made = self._made.get((one, other)), self._made.get((other, one))
-        return "edited" in made or bool(self._turn(one, other))
-
     def are_laid_alike(self, one: int, other: int) -> bool:
         """Whether two matched files are of one size and show the same at the same place."""
         match, same_size = self._match(one, other), (self.sizes[one] == self.sizes[other]).all()
@@ -204,11 +200,14 @@ class Pairs(Files):
                 del self._members[pair]
 
     def _lost_in_compression(self, pairs: Iterable[tuple[int, int]]) -> dict[tuple[int, int], str]:
-        """Why files stay whose keeper, strongly compressed, was saved from them, or from what they were saved from."""
-        steps = {(row, keeper): (self.details(row).step, self.details(keeper).step) for row, keeper in pairs}
-        coarse = [pair for pair, (own, kept) in steps.items() if kept >= max(STRONG, 2 * own)]
+        """Why files stay whose keeper, at about their size, is strongly compressed, unless they were saved from it."""
+        coarse = []
+        for row, keeper in pairs:
+            own, kept, view = self.details(row).step, self.details(keeper).step, self.view(row, keeper)
+            if kept >= max(STRONG, 2 * own) and view.resolution < LARGER and view.kind not in TWINS:
+                coarse.append((row, keeper))
         self.trace_all(coarse)
-        return {pair: LESS_COMPRESSED for pair in coarse if self.how_made(*pair) == "compressed"}
+        return {pair: LESS_COMPRESSED for pair in coarse if self.how_made(*pair) != "saved again"}
 
     def _lost_in_tone(self, view: View, row: int, keeper: int) -> str:
         """Why a file with colours stays where its keeper has but a tone, as of sepia; empty if that is not so."""

@@ -14,6 +14,7 @@ from dedup.safeguards import besides, open_header
 LOSSLESS = ("PNG", "BMP", "TIFF", "PPM", "TGA", "QOI", "GIF")
 LOW = 15  # places of a quantisation table, in zigzag order, that hold most of a picture
 ZIGZAG = sorted(np.ndindex(8, 8), key=lambda place: (sum(place), place))[1:LOW]
+STRONG = 12.0  # mean step of a JPEG of quality 60 (libjpeg): from here on what compression took is seen
 MAKER, MODEL = 0x010F, 0x0110  # EXIF 2.32, 4.6.4
 
 

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from dedup.quality import ZIGZAG, mean_step
+from dedup.quality import STRONG, ZIGZAG, mean_step
 from dedup.traces import (
     ALIKE,
     LEAST_BLOCKS,
@@ -31,6 +31,7 @@ GAIN = 0.08  # change of contrast that saving again does not explain
 SURELY = 0.1  # share of them outside up to which that is sure
 FINER = 0.6  # steps of an edit, as a share of the other's, that leave those to be seen
 EDIT_INNER = 0.7  # share of coefficients in the inner half from which it is one; of what came first it is 0.5 or less
+LEVELS = 40  # effective number of grey levels that a photo has, and a drawing seldom
 UPRIGHT = (1, 0, 0, 0, 1, 0, 0, 0, 1)  # row by row, what turns nothing
 
 
@@ -59,7 +60,7 @@ def in_steps(grey: np.ndarray, other: np.ndarray, cut_off: np.ndarray, table: np
 def by_steps(copy: Plane, source: Plane) -> str:
     """`traces.how_made` of a file without steps of its own and a JPEG, whose steps tell where in them the other is.
 
-    It was saved from the other if that is anywhere in them. Otherwise, the other was saved from it, finer or coarser.
+    The JPEG was saved from it if it is anywhere in the steps. Otherwise it was saved from the JPEG, finer or coarser.
     """
     window = np.s_[:SIDE, :SIDE]
     shares = in_steps(source.grey[window], copy.grey[window], source.cut_off[window], source.table)
@@ -85,13 +86,17 @@ def _gain(copy: Plane, source: Plane) -> float:
 def is_edited_from(copy: Plane, source: Plane, place: Sequence[float] = UPRIGHT) -> bool:
     """Whether a file was made from a JPEG by turning, mirroring or toning it, and saved finer.
 
+    Not said of strongly compressed sources, nor of pictures of few levels: a tone is found that lays these anywhere.
+
     place : homography, row by row, that turns the source's unit square to the copy's; see `is_turned`
     """
-    grey = _turned(copy.grey, place)
-    if grey.shape != source.grey.shape or mean_step(copy.table) > FINER * mean_step(source.table):
+    grey, step = _turned(copy.grey, place), mean_step(source.table)
+    if grey.shape != source.grey.shape or mean_step(copy.table) > FINER * step or step >= STRONG:
         return False
     window = np.s_[:SIDE, :SIDE]
     grey, there = grey[window], source.grey[window]
+    if min(map(_levels, (grey, there))) < LEVELS:
+        return False
     shares = in_steps(there, _toned(grey, there), source.cut_off[window], source.table)
     return shares is not None and shares[0] >= EDIT_INNER
 
@@ -109,6 +114,12 @@ def _turned(grey: np.ndarray, place: Sequence[float]) -> np.ndarray:
     if not across:  # sides change places
         grey, across, down = grey.T, across_down, down_across
     return grey[:: int(down), :: int(across)]
+
+
+def _levels(grey: np.ndarray) -> float:
+    """Effective number of grey levels of a picture."""
+    shares = np.bincount(grey.ravel(), minlength=256) / grey.size
+    return float(1 / np.square(shares).sum())
 
 
 def _toned(grey: np.ndarray, like: np.ndarray) -> np.ndarray:

@@ -20,6 +20,7 @@ from dedup.criteria import SOURCE, Verdict
 from dedup.embeddings import Embeddings
 from dedup.pairs import Pairs
 from dedup.places import NOWHERE, Places
+from dedup.resaving import how_they_were_made
 from dedup.verification import Verifier as RealVerifier
 from tests.test_traces import WHOLE, coloured, photo
 
@@ -494,23 +495,39 @@ def test_an_edit_saved_more_coarsely_than_what_it_was_made_from_goes(tmp_path, e
 
 
 @pytest.mark.parametrize("edit", EDITS.values(), ids=EDITS)
-def test_of_an_edit_and_another_file_compressed_alike_the_older_one_stays(tmp_path, edit):
-    """Each is finer than the other where it was saved last."""
-    for first, second in ((80, 84), (84, 80)):
-        photo().save(tmp_path / "z.jpg", quality=first)
-        os.utime(tmp_path / "z.jpg", (10**9, 10**9))
-        edit(Image.open(tmp_path / "z.jpg").convert("RGB")).save(tmp_path / "a.jpg", quality=second)
-        assert cluster_of_files(tmp_path).keeper.path.name == "z.jpg"
+@pytest.mark.parametrize(("quality", "coarser"), [(95, 90), (90, 80), (85, 70), (80, 60)])
+def test_an_edit_that_seems_older_goes_for_the_finer_file_it_was_made_from(tmp_path, edit, quality, coarser):
+    photo().save(tmp_path / "z.jpg", quality=quality)
+    edit(Image.open(tmp_path / "z.jpg").convert("RGB")).save(tmp_path / "a.jpg", quality=coarser)
+    os.utime(tmp_path / "a.jpg", (10**9, 10**9))
+    assert cluster_of_files(tmp_path).keeper.path.name == "z.jpg"
+
+
+@pytest.mark.parametrize("quality", [30, 50, 75])
+def test_a_chart_without_loss_is_not_taken_for_made_from_its_toned_copy(tmp_path, quality):
+    """Of few levels, any tone fits what compression left."""
+    rng = np.random.default_rng(0)
+    chart = np.full((384, 512), 235, np.uint8)
+    for place, height in enumerate(rng.integers(60, 360, 16)):
+        chart[384 - height :, 32 * place + 4 : 32 * place + 28] = 20 + 12 * place
+    Image.fromarray(chart).convert("RGB").save(tmp_path / "z.png")
+    toned = Image.fromarray(chart).point(lambda level: min(level + 20, 240))
+    toned.convert("RGB").save(tmp_path / "a.jpg", quality=quality)
+    (made,) = how_they_were_made([(tmp_path / "z.png", tmp_path / "a.jpg")], 0)
+    assert made != "saved again"
 
 
 @pytest.mark.parametrize(("quality", "goes"), [(30, False), (75, True)])
 @pytest.mark.parametrize("own", [95, None])
 @pytest.mark.parametrize("option", ["keep_in", "protect"])
-def test_no_file_goes_for_a_strongly_compressed_copy_in_a_folder_that_is_kept(tmp_path, quality, own, goes, option):
+@pytest.mark.parametrize("edit", [lambda image: image, *EDITS.values()], ids=["as it is", *EDITS])
+def test_no_file_goes_for_a_strongly_compressed_copy_in_a_folder_that_is_kept(
+    tmp_path, quality, own, goes, option, edit
+):
     (tmp_path / "album").mkdir()
     better = tmp_path / f"better.{'jpg' if own else 'png'}"
     photo().save(better, **({"quality": own} if own else {}))
-    Image.open(better).convert("RGB").save(tmp_path / "album" / "coarse.jpg", quality=quality)
+    edit(Image.open(better).convert("RGB")).save(tmp_path / "album" / "coarse.jpg", quality=quality)
     cluster = cluster_of_files(tmp_path, places=Places.find(tmp_path, **{option: [tmp_path / "album"]}))
     (member,) = cluster.members
     if goes:

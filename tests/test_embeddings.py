@@ -1,5 +1,7 @@
 """extract_embeddings: small pictures through an untrained encoder."""
 
+import warnings
+
 import numpy as np
 import pytest
 import torch
@@ -7,7 +9,7 @@ from PIL import Image
 
 from dedup import embeddings, reading
 from dedup.embeddings import extract_embeddings
-from dedup.encoding import LocalEncoder
+from dedup.encoding import LocalEncoder, half_precision
 from dedup.model import EncoderCNN, choose_device, copy_detection_encoder
 
 CPU = torch.device("cpu")
@@ -97,6 +99,8 @@ def test_half_precision_moves_distances_little(encoder):
             half = encoder(images)
     moved = (plain @ plain.T - half @ half.T).abs().max()
     assert 0 < moved < 2e-3 and half.dtype == torch.float32
+    with warnings.catch_warnings(action="ignore"):  # where there is no GPU
+        assert half_precision(torch.device("cuda")).fast_dtype == torch.float16
 
 
 def test_a_processor_computes_in_full_precision(encoder):
