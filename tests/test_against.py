@@ -89,7 +89,7 @@ def test_from_the_search_to_the_purge(folder, capsys):
     said = capsys.readouterr().out
     assert "8 images read, 0 unreadable; 3 of them in the archive, 5 incoming" in said
     assert "2 files are in the archive and could go" in said
-    assert said.splitlines()[-1].endswith("incoming --apply out/plan.jsonl --against archive")
+    assert said.splitlines()[-1].endswith("incoming --apply out/plan.jsonl --output out --against archive")
     with open("out/clusters.csv", encoding="utf-8") as file:
         rows = {row["path"]: row for row in csv.DictReader(file)}
     keeper = str(folder / "archive" / "2019" / "cat.png")
