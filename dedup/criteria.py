@@ -13,6 +13,7 @@ from typing import NamedTuple
 from dedup.lettering import count_of
 from dedup.members import COVERED, FADED, UNMARKED, View
 from dedup.pairs import AS_NEAR, Pairs
+from dedup.steps import COARSE
 
 SAME_PLACE = 0.01  # difference of mean cosine distances that says nothing
 SAME_SHAPE, CLEAR = 1.03, 0.1  # ratio of proportions that is no stretching; share of votes that is no chance
@@ -180,8 +181,13 @@ def _by_fineness(pairs: Pairs, one: int, other: int) -> tuple[int, int]:
 
 
 def _by_compression(pairs: Pairs, one: int, other: int) -> Verdict | None:
-    """Compression as far as headers tell: of lossy files, those that tell their steps."""
+    """Compression as far as headers tell: of lossy files, those that tell their steps.
+
+    An edit is often saved finer than what it was made from; where that is fine enough to hide it, this tells nothing.
+    """
     first, second = pairs.details(one), pairs.details(other)
+    if 0 < max(first.step, second.step) < COARSE and pairs.is_edit(one, other):
+        return None
     if first.lossless != second.lossless:
         finer, coarser = (one, other) if first.lossless else (other, one)
     elif not first.step or not second.step or _are_near(first.step, second.step, NO_CHANCE):

@@ -142,6 +142,10 @@ class Pairs(Files):
             return None
         return (tuple(np.round(place).astype(int).tolist()),)
 
+    def is_edit(self, one: int, other: int) -> bool:
+        """Whether one of two files is the other turned, mirrored or toned, as far as that was looked for."""
+        return "edited" in (self._made.get((one, other)), self._made.get((other, one))) or bool(self._turn(one, other))
+
     def are_laid_alike(self, one: int, other: int) -> bool:
         """Whether two matched files are of one size and show the same at the same place."""
         match, same_size = self._match(one, other), (self.sizes[one] == self.sizes[other]).all()

@@ -494,11 +494,21 @@ def test_an_edit_saved_more_coarsely_than_what_it_was_made_from_goes(tmp_path, e
 
 
 @pytest.mark.parametrize("edit", EDITS.values(), ids=EDITS)
-@pytest.mark.parametrize(("quality", "coarser"), [(95, 90), (90, 80), (85, 70), (80, 60)])
+@pytest.mark.parametrize(("quality", "coarser"), [(95, 85), (90, 80), (85, 70), (80, 60)])
 def test_an_edit_that_seems_older_goes_for_the_finer_file_it_was_made_from(tmp_path, edit, quality, coarser):
     photo().save(tmp_path / "z.jpg", quality=quality)
     edit(Image.open(tmp_path / "z.jpg").convert("RGB")).save(tmp_path / "a.jpg", quality=coarser)
     os.utime(tmp_path / "a.jpg", (10**9, 10**9))
+    assert cluster_of_files(tmp_path).keeper.path.name == "z.jpg"
+
+
+@pytest.mark.parametrize("edit", EDITS.values(), ids=EDITS)
+@pytest.mark.parametrize("quality", [97, None])
+def test_of_an_edit_and_a_file_as_fine_as_hides_its_traces_the_older_one_stays(tmp_path, edit, quality):
+    photo().save(tmp_path / "z.jpg", quality=94)
+    os.utime(tmp_path / "z.jpg", (10**9, 10**9))
+    edited = edit(Image.open(tmp_path / "z.jpg").convert("RGB"))
+    edited.save(tmp_path / ("a.jpg" if quality else "a.png"), **({"quality": quality} if quality else {}))
     assert cluster_of_files(tmp_path).keeper.path.name == "z.jpg"
 
 
