@@ -32,16 +32,15 @@ ARITHMETIC: dict[str, Callable] = {
 
 def find(folder: Path, name: str) -> Result:
     """Find a folder's duplicates with an encoder that computes in one of ARITHMETIC."""
-    before = encoding.half_precision, resnet.fold_batch_norms
+    before = encoding.half_precision, resnet.fold_batch_norms, torch.backends.cudnn.allow_tf32
     encoding.half_precision = ARITHMETIC[name]
-    torch.backends.cudnn.allow_tf32 = name != PLAIN
     if name == PLAIN:
-        resnet.fold_batch_norms = lambda network: None
+        resnet.fold_batch_norms, torch.backends.cudnn.allow_tf32 = lambda network: None, False
     try:
         with tempfile.TemporaryDirectory() as output:
             return find_duplicates(settings(folder, Path(output), cache=False))
     finally:
-        encoding.half_precision, resnet.fold_batch_norms = before
+        encoding.half_precision, resnet.fold_batch_norms, torch.backends.cudnn.allow_tf32 = before
 
 
 def clusters_of(result: Result) -> list[frozenset[Path]]:

@@ -94,9 +94,10 @@ def calibrate_epsilon(
     from dedup.embeddings import extract_embeddings
     from dedup.model import choose_device
 
-    for name, share in (("the precision", precision), ("duplicates", duplicates)):
-        if not 0 < share < 1:
-            raise CalibrationError(f"{name} is a share between 0 and 1, as 0.99, got {share:g}")
+    if not 0 < precision < 1:
+        raise CalibrationError(f"the precision is a share between 0 and 1, as 0.99, got {precision:g}")
+    if not 0 < duplicates <= 1:
+        raise CalibrationError(f"duplicates is a share of the files, up to 1, got {duplicates:g}")
     device = device or choose_device()
     size = len(paths) if folder_size is None else folder_size
     chosen = np.sort(np.random.default_rng(seed).permutation(len(paths))[:sample])

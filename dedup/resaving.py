@@ -63,7 +63,7 @@ def how_they_were_made(jobs: Sequence[tuple], num_workers: int) -> Iterator[str 
 
     A lossy file that is no JPEG counts as the finer one. Where one was turned or toned, its steps may tell still.
 
-    jobs : (finer, coarser), and a third where the finer is turned or mirrored: from the coarser's unit square to its
+    jobs : (finer, coarser), and a third where the finer is turned or mirrored: `place` as of `steps.is_edited_from`
     num_workers : processes, where there are enough pairs; 0 = this one
     """
     return _run(_how_made, jobs, num_workers)

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from dedup.judgement import WHOLE
 from dedup.quality import STRONG, ZIGZAG, mean_step
 from dedup.traces import (
     ALIKE,
@@ -32,7 +33,6 @@ SURELY = 0.1  # share of them outside up to which that is sure
 FINER = 0.6  # steps of an edit, as a share of the other's, that leave those to be seen
 EDIT_INNER = 0.7  # share of coefficients in the inner half from which it is one; of what came first it is 0.5 or less
 LEVELS = 40  # effective number of grey levels that a photo has, and a drawing seldom
-UPRIGHT = (1, 0, 0, 0, 1, 0, 0, 0, 1)  # row by row, what turns nothing
 
 
 def in_steps(grey: np.ndarray, other: np.ndarray, cut_off: np.ndarray, table: np.ndarray) -> tuple[float, ...] | None:
@@ -83,7 +83,7 @@ def _gain(copy: Plane, source: Plane) -> float:
     return float(np.median(np.concatenate(gains))) if gains else 1.0
 
 
-def is_edited_from(copy: Plane, source: Plane, place: Sequence[float] = UPRIGHT) -> bool:
+def is_edited_from(copy: Plane, source: Plane, place: Sequence[float] = WHOLE) -> bool:
     """Whether a file was made from a JPEG by turning, mirroring or toning it, and saved finer.
 
     Not said of strongly compressed sources, nor of pictures of few levels: a tone is found that lays these anywhere.
