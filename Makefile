@@ -26,7 +26,7 @@ $(VENV)/.installed-bench: requirements-bench.txt $(VENV)/.installed
 install: $(VENV)/.installed ## make the virtual environment .venv and install what is needed to run
 
 demo: install ## write the sample pictures, find their duplicates, say where to look
-	$(BIN)/python -m dedup.samples samples
+	$(BIN)/python -m dedup.dataset.samples samples
 	$(BIN)/python main.py samples --output results
 
 test: $(VENV)/.installed-dev ## lint, then all tests and notebooks (set DEDUP_DATA for those on real pictures)
@@ -38,7 +38,7 @@ test-safety: $(VENV)/.installed-dev ## the long tests: deletion killed at every 
 	$(BIN)/python -m pytest -m slow
 
 notebooks: $(VENV)/.installed-dev ## run the notebooks in place and strip what changes from run to run
-	$(BIN)/python -m dedup.samples samples
+	$(BIN)/python -m dedup.dataset.samples samples
 	$(BIN)/python -m tests.refresh_notebooks
 
 format: $(VENV)/.installed-dev ## let ruff repair and format the code

@@ -1,6 +1,6 @@
 """The command line: find duplicate images, look at the clusters, move what is not needed to a trash folder, undo.
 
-configs.py + command line  ->  report.html, grids, tables and plan.jsonl in output_dir; a summary; an exit code
+configs.py + command line  ->  tables.html, grids, tables and plan.jsonl in output_dir; a summary; an exit code
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ examples:
   python main.py photos --calibrate 0.99          say at which epsilon 99 of 100 candidates are right
   python main.py photos --delete                  move what can go to a trash folder inside photos
   python main.py photos --apply plan.jsonl        do what a plan says, after you have looked at it or edited it
-  python main.py photos --apply decisions.json    do what you decided on the page report.html
+  python main.py photos --apply decisions.json    do what you decided on the page tables.html
   python main.py photos --undo                    put the last run's files back
   python main.py photos --purge --older-than 30d  destroy what went to the trash 30 days ago or earlier
 
@@ -157,7 +157,7 @@ def run(options: argparse.Namespace) -> int:
         raise ConfigError(f"images_dir {config.images_dir} {what}; give the folder that holds the pictures")
     if not os.access(config.images_dir, os.R_OK | os.X_OK):
         raise ConfigError(f"images_dir {config.images_dir} can't be read: permission denied")
-    from dedup.places import Places
+    from dedup.dataset.folder_rules import Places
 
     folders = options.keep_in, options.protect, options.against, config.output_dir
     options.places = Places.find(config.images_dir, *folders)
@@ -185,25 +185,26 @@ def search_bucket(source: str, config: Config, options: argparse.Namespace) -> i
     if not options.ray or config.delete_files or any(vars(options).get(name) for name in REMOVALS):
         raise ConfigError(f"{source} can only be searched, with --ray ADDRESS; nothing in a bucket is moved")
     make_output(config)
-    from dedup import distributed, summary
-    from dedup.encoding import EncoderError
+    from dedup.distributed import embed
+    from dedup.encoder.inference import EncoderError
+    from dedup.report import messages
 
     try:
-        embeddings, labels = distributed.cluster_bucket(source, config, options.ray, progress=not options.quiet)
+        embeddings, labels = embed.cluster_bucket(source, config, options.ray, progress=not options.quiet)
     except EncoderError as error:
         raise ConfigError(str(error)) from error
     unreadable, written = config.output_dir / "unreadable.csv", config.output_dir / "clusters.csv"
-    summary.write_unreadable(embeddings.failures, Path(), unreadable)
-    say(summary.reading(len(embeddings.paths), embeddings.failures, Path(), unreadable))
+    messages.write_unreadable(embeddings.failures, Path(), unreadable)
+    say(messages.reading(len(embeddings.paths), embeddings.failures, Path(), unreadable))
     in_clusters = f"{labels.max(initial=-1) + 1} clusters of {(labels >= 0).sum()} files, not confirmed"
-    say([in_clusters, f"listed in {summary.shown(summary.near(written))}"])
+    say([in_clusters, f"listed in {messages.shown(messages.near(written))}"])
     return 0
 
 
 def search(config: Config, options: argparse.Namespace) -> int:
     """Find, report, plan and, if asked, move."""
     make_output(config)
-    from dedup.encoding import EncoderError
+    from dedup.encoder.inference import EncoderError
     from dedup.pipeline import find_duplicates
 
     began, progress, folder = time.time(), not options.quiet, config.images_dir
@@ -211,71 +212,77 @@ def search(config: Config, options: argparse.Namespace) -> int:
         result = find_duplicates(config, progress=progress, ray=options.ray, places=options.places)
     except EncoderError as error:
         raise ConfigError(str(error)) from error
-    from dedup import page, removal, report, summary  # not before reading has begun
-    from dedup.facts import remembered
+    from dedup.deletion import removal  # not before reading has begun
+    from dedup.report import (
+        messages,  # not before reading has begun
+        page,  # not before reading has begun
+        tables,  # not before reading has begun
+    )
+    from dedup.store.facts import remembered
 
     paths, failures = result.embeddings.paths, result.embeddings.failures
     if not paths and not failures:
         raise ConfigError(f"no images in {folder}: no file in it ends in {', '.join(config.extensions)}")
     unreadable, plan = config.output_dir / "unreadable.csv", config.output_dir / "plan.jsonl"
-    summary.write_unreadable(failures, folder, unreadable)
+    messages.write_unreadable(failures, folder, unreadable)
     contents = dict(zip(paths, result.embeddings.contents, strict=False))
     again = said_again(options)
-    apply = summary.command(folder, "--apply", page.DECISIONS, *again)
+    apply = messages.command(folder, "--apply", page.DECISIONS, *again)
     similar = config.output_dir / "similar.csv"
-    report.write_similar(result.similar, folder, similar)
+    tables.write_similar(result.similar, folder, similar)
     places, archived = options.places, None
     if options.against:
         archived = sum(places.archive_of(path) > 0 for path in paths)
     with remembered(config) as facts:
         digests = page.write_small(config, result, progress, facts)
         drawn = {"contents": contents if config.cache else {}, "thumbnails": page.small_files(config, digests)}
-        written = report.write_report(
+        written = tables.write_report(
             result.clusters, folder, config.output_dir, progress, num_workers=config.num_workers, **drawn
         )
         reviewed = page.write_page(config, result, digests, apply, facts)
         judged = {"read_since": began, "contents": contents, "known": facts.content}
         planned = removal.make_plan(result.clusters, folder, plan, places=places, **judged)
     if paths:
-        say([f"encoder {summary.shown(config.encoder)} on {result.device}"])
-    say(summary.reading(len(paths), failures, folder, unreadable, archived))
+        say([f"encoder {messages.shown(config.encoder)} on {result.device}"])
+    say(messages.reading(len(paths), failures, folder, unreadable, archived))
     if planned.message:  # the plan that lies there, if any, is another run's
         return fail(planned.message, planned.exit_code)
     if not paths:
         return fail("none of the images could be read", BAD_USAGE)
-    say(summary.refusals(planned))
-    say(summary.finding(result.clusters, result.epsilon, planned, folder, archived is not None))
-    say(summary.leaving(result.similar, similar))
+    say(messages.refusals(planned))
+    say(messages.finding(result.clusters, result.epsilon, planned, folder, archived is not None))
+    say(messages.leaving(result.similar, similar))
     if result.clusters:
-        say(summary.shown(line) for line in report.describe_report(result.clusters, folder, written).splitlines())
-        say([f"to look at them and decide, open {summary.shown(summary.near(reviewed))}"])
+        say(messages.shown(line) for line in tables.describe_report(result.clusters, folder, written).splitlines())
+        say([f"to look at them and decide, open {messages.shown(messages.near(reviewed))}"])
     if options.dry_run and planned.done:
-        say(["would go, nothing was moved:", *summary.planning(result.clusters, planned, folder)])
+        say(["would go, nothing was moved:", *messages.planning(result.clusters, planned, folder)])
     elif config.delete_files and planned.done:
         applied = removal.apply_plan(plan, folder, places=places)
         return max(planned.exit_code, conclude(applied, "moved to the trash", folder, options.against))
     if planned.done:
-        moving = summary.command(folder, "--apply", plan, *again)
-        say([f"to move {summary.pronoun(planned.done)} to the trash:", f"  {moving}"])
+        moving = messages.command(folder, "--apply", plan, *again)
+        say([f"to move {messages.pronoun(planned.done)} to the trash:", f"  {moving}"])
     return planned.exit_code
 
 
 def said_again(options: argparse.Namespace) -> list[str | Path]:
     """The words of a later command that name the same folders to write to and to spare."""
-    from dedup import summary
+    from dedup.report import messages
 
     output = ["--output", Path(options.output_dir)] if "output_dir" in vars(options) else []
     protect = [word for path in options.protect for word in ("--protect", Path(path))]
-    return output + protect + summary.against(options.against)
+    return output + protect + messages.against(options.against)
 
 
 def calibrate(config: Config, options: argparse.Namespace) -> int:
     """Find the epsilon of a wanted precision for this folder, and draw how it was found."""
     make_output(config)
-    from dedup import calibration, plots, summary
-    from dedup.encoding import EncoderError
-    from dedup.model import load_encoder
+    from dedup.encoder.inference import EncoderError
+    from dedup.encoder.model import load_encoder
+    from dedup.evaluation import calibration
     from dedup.pipeline import images_to_search
+    from dedup.report import messages, plots
 
     settings = {name: getattr(config, name) for name in ("image_resize", "batch_size", "num_workers")}
     try:
@@ -288,24 +295,24 @@ def calibrate(config: Config, options: argparse.Namespace) -> int:
     given = [name for name in ("encoder", "embedding_size", "image_resize") if name in vars(options)]
     same = [word for name in given for word in ("--" + name.replace("_", "-"), str(vars(options)[name]))]
     say(calibration.describe(found, options.calibrate))
-    again = summary.command(config.images_dir, "--epsilon", f"{found.epsilon:.4f}", *same, *said_again(options))
-    say([f"curve: {summary.shown(summary.near(curve))}"])
+    again = messages.command(config.images_dir, "--epsilon", f"{found.epsilon:.4f}", *same, *said_again(options))
+    say([f"curve: {messages.shown(messages.near(curve))}"])
     say(["to trust the encoder with it:", f"  {again} --no-verify", "to confirm what it finds:", f"  {again}"])
     return 0
 
 
 def change(config: Config, options: argparse.Namespace) -> int:
     """Apply a plan or decisions, undo or purge."""
-    from dedup import outcome, recheck, removal
+    from dedup.deletion import checks, outcome, removal
 
     folder = config.images_dir
     if options.apply:
-        from dedup.decisions import is_decisions
+        from dedup.deletion.decisions import is_decisions
 
         if is_decisions(Path(options.apply)):
             return apply_decisions(config, options)
         plan = Path(options.apply)
-        if recheck.is_spent(plan, folder, len(options.against)):
+        if checks.is_spent(plan, folder, len(options.against)):
             text = f"nothing that {plan} would move is in {folder}: it was applied before, or made for another folder"
             applied = outcome.Outcome(exit_code=outcome.BAD_PLAN, message=text)
         else:
@@ -319,34 +326,36 @@ def change(config: Config, options: argparse.Namespace) -> int:
 
 def apply_decisions(config: Config, options: argparse.Namespace) -> int:
     """Do what was decided on the review page."""
-    from dedup import apart, applying, summary
-    from dedup.lettering import count_of
+    from dedup.deletion import applying, not_duplicates
+    from dedup.report import messages
+    from dedup.words import count_of
 
     outcome, remembered = applying.apply_decisions(
         Path(options.apply), config.images_dir, config.output_dir, config.num_workers, not options.quiet, options.places
     )
     if remembered:
-        store = summary.shown(summary.near(config.output_dir / apart.NAME))
+        store = messages.shown(messages.near(config.output_dir / not_duplicates.NAME))
         say([f"{count_of(remembered, 'pair')} remembered as no duplicates, in {store}"])
     return conclude(outcome, "moved to the trash", config.images_dir, options.against)
 
 
 def conclude(outcome, done: str, images_dir: Path, archives: list[str]) -> int:
     """Say what a removal call observed, and what to run next; its exit code."""
-    from dedup import summary, trash
-    from dedup.lettering import count_of
-    from dedup.outcome import Outcome
+    from dedup.deletion import trash
+    from dedup.deletion.outcome import Outcome
+    from dedup.report import messages
+    from dedup.words import count_of
 
-    run_name = f" (run {summary.shown(outcome.run)})" if outcome.run else ""
+    run_name = f" (run {messages.shown(outcome.run)})" if outcome.run else ""
     counted = f"{count_of(len(outcome.done), 'file')} {done}{run_name}"
     if done == "put back" and outcome.run and outcome == Outcome(run=outcome.run):  # undo has looked for each file
         counted = f"nothing to put back: every file is in its place already{run_name}"
     if done == "destroyed" and not outcome.message and not (outcome.done or outcome.refused):
         counted = f"nothing to destroy: no file in the trash is so old, or of this run{run_name}"
-    say([*summary.refusals(outcome), counted])
+    say([*messages.refusals(outcome), counted])
     if outcome.message:
         fail(outcome.message, outcome.exit_code)
-    say(summary.advice(outcome, done, images_dir, trash.waiting_runs(images_dir), archives))
+    say(messages.advice(outcome, done, images_dir, trash.waiting_runs(images_dir), archives))
     return outcome.exit_code
 
 
@@ -357,7 +366,7 @@ def say(lines: Iterable[str]) -> None:
 
 
 def fail(message: str, code: int) -> int:
-    from dedup.summary import shown
+    from dedup.report.messages import shown
 
     print(f"main.py: {shown(message)}", file=sys.stderr)
     return code

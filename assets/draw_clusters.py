@@ -12,9 +12,9 @@ from PIL import Image
 
 import configs
 from dedup.config import Config
-from dedup.grid import plot_cluster_grid
+from dedup.dataset.samples import write_samples
 from dedup.pipeline import find_duplicates
-from dedup.samples import write_samples
+from dedup.report.grid import plot_cluster_grid
 
 SHOWN = ("chelsea", "astronaut", "coffee")  # has captions, crops and mirrors, a meme that stays
 

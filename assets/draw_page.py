@@ -13,7 +13,7 @@ from PIL import Image
 from playwright.sync_api import sync_playwright
 
 import main
-from dedup.samples import write_samples
+from dedup.dataset.samples import write_samples
 from tests.browser import CHROMIUM
 
 SIZE = {"width": 1280, "height": 1110}

@@ -18,13 +18,15 @@ from scipy.sparse import csr_matrix
 
 import configs
 from benchmarks.peers import Hashes, read_hashes
-from dedup.checkpoints import IMAGENET_EPSILON
-from dedup.clusters import cluster_labels
+from dedup.clustering.clusters import cluster_labels
+from dedup.clustering.result import Result
 from dedup.config import Config
-from dedup.embeddings import Embeddings
-from dedup.evaluation import PairCurve, Truth, grouping_of, pair_curve, score_grouping
-from dedup.pipeline import Result, candidate_graph, find_duplicates
-from dedup.verification import Verifier
+from dedup.encoder.checkpoints import IMAGENET_EPSILON
+from dedup.encoder.embeddings import Embeddings
+from dedup.evaluation.curves import PairCurve, Truth, grouping_of, pair_curve, score_grouping
+from dedup.matching.confirmation import Verifier
+from dedup.matching.neighbors import candidate_graph
+from dedup.pipeline import find_duplicates
 
 PROJECT = Path(__file__).resolve().parent.parent
 CANDIDATE_BITS = 16  # unequal bits of 64: as generous with candidates as the encoder is

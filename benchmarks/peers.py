@@ -13,7 +13,7 @@ import numpy as np
 from scipy.sparse import csr_matrix
 from tqdm import tqdm
 
-from dedup.neighbors import radius_neighbors_graph
+from dedup.matching.neighbors import radius_neighbors_graph
 from dedup.workers import Lost, run_jobs
 
 PDQ_QUALITY = 50  # below it PDQ's authors advise not to use a hash

@@ -20,13 +20,13 @@ CONFIRMING = "choosing pairs to confirm"  # the function that this is left of do
 PHASES = {  # what a phase is called, by the function it is spent in, where that is looked up
     "dedup.pipeline:embed": "reading and encoding",
     "dedup.pipeline:candidate_graph": "neighbours",
-    "dedup.verification:Verifier.verify": CONFIRMING,
-    "dedup.verification:Verifier._read": "reading candidates, keypoints",
-    "dedup.verification:Verifier.match_many": "laying pairs on each other",
-    "dedup.clusters:_choose_keepers": "choosing keepers",
-    "dedup.pairs:Pairs.look_closer": "the last look before a file may go",
-    "dedup.report:write_report": "drawing pages",
-    "dedup.page:write_thumbnails": "thumbnails",
+    "dedup.matching.confirmation:Verifier.verify": CONFIRMING,
+    "dedup.matching.confirmation:Verifier._read": "reading candidates, keypoints",
+    "dedup.matching.confirmation:Verifier.match_many": "laying pairs on each other",
+    "dedup.clustering.clusters:_choose_keepers": "choosing keepers",
+    "dedup.clustering.pairs:Pairs.look_closer": "the last look before a file may go",
+    "dedup.report.tables:write_report": "drawing pages",
+    "dedup.report.page:write_thumbnails": "thumbnails",
 }
 REST = "start, tables, everything else"
 

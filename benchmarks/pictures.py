@@ -13,9 +13,10 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.finding import score_result, settings
-from dedup.evaluation import Truth, grouping_of
-from dedup.members import CONFIRMED
-from dedup.pipeline import Result, find_duplicates
+from dedup.clustering.result import Result
+from dedup.evaluation.curves import Truth, grouping_of
+from dedup.matching.classification import CONFIRMED
+from dedup.pipeline import find_duplicates
 
 LOOKED_AT = Path(__file__).parent / "looked_at.csv"
 SAME_PICTURE = Path(__file__).parent / "same_picture.csv"

@@ -18,13 +18,14 @@ import numpy as np
 import torch  # loaded first, the encoder works in this process
 
 from benchmarks.finding import settings
-from dedup import encoding, resnet
-from dedup.pipeline import Result, find_duplicates
+from dedup.clustering.result import Result
+from dedup.encoder import inference, resnet
+from dedup.pipeline import find_duplicates
 
 PLAIN, OURS = "plain float32", "as in a run"
 ARITHMETIC: dict[str, Callable] = {
     PLAIN: lambda device: nullcontext(),
-    OURS: encoding.half_precision,
+    OURS: inference.half_precision,
     "float16": lambda device: torch.autocast(device.type, torch.float16),
     "bfloat16": lambda device: torch.autocast(device.type, torch.bfloat16),
 }
@@ -32,15 +33,15 @@ ARITHMETIC: dict[str, Callable] = {
 
 def find(folder: Path, name: str) -> Result:
     """Find a folder's duplicates with an encoder that computes in one of ARITHMETIC."""
-    before = encoding.half_precision, resnet.fold_batch_norms, torch.backends.cudnn.allow_tf32
-    encoding.half_precision = ARITHMETIC[name]
+    before = inference.half_precision, resnet.fold_batch_norms, torch.backends.cudnn.allow_tf32
+    inference.half_precision = ARITHMETIC[name]
     if name == PLAIN:
         resnet.fold_batch_norms, torch.backends.cudnn.allow_tf32 = lambda network: None, False
     try:
         with tempfile.TemporaryDirectory() as output:
             return find_duplicates(settings(folder, Path(output), cache=False))
     finally:
-        encoding.half_precision, resnet.fold_batch_norms, torch.backends.cudnn.allow_tf32 = before
+        inference.half_precision, resnet.fold_batch_norms, torch.backends.cudnn.allow_tf32 = before
 
 
 def clusters_of(result: Result) -> list[frozenset[Path]]:

@@ -15,10 +15,10 @@ import numpy as np
 from PIL import Image
 
 import configs
-from dedup.dataset import list_images
-from dedup.embeddings import extract_embeddings
-from dedup.encoding import LocalEncoder
-from dedup.model import choose_device, load_encoder
+from dedup.dataset.images import list_images
+from dedup.encoder.embeddings import extract_embeddings
+from dedup.encoder.inference import LocalEncoder
+from dedup.encoder.model import choose_device, load_encoder
 
 PROCESSES, SIDE, FIRST = 2, 160, 64
 

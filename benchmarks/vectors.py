@@ -12,8 +12,8 @@ import time
 
 import numpy as np
 
-from dedup.clusters import cluster_labels
-from dedup.neighbors import radius_neighbors_graph
+from dedup.clustering.clusters import cluster_labels
+from dedup.matching.neighbors import radius_neighbors_graph
 
 SIZE, EPSILON = 256, 0.45
 FARTHEST = 0.6  # cosine distance of the farthest duplicate: some lie beyond epsilon

@@ -6,70 +6,30 @@ import ctypes
 import os
 import sys
 from contextlib import closing, suppress
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 from scipy.sparse import csr_matrix
 
-from dedup.apart import Pair, keep_apart, recall
-from dedup.cache import NAME, Cache
-from dedup.clusters import Cluster, build_clusters, cluster_labels
+from dedup.clustering.clusters import build_clusters, cluster_labels
+from dedup.clustering.result import Result
 from dedup.config import Config, ConfigError
-from dedup.dataset import list_images
-from dedup.embeddings import Embeddings, Gathering, progress_bar, read_and_encode, remember
-from dedup.encoding import About, EncoderProcess, about_encoder, load_local, own_side
-from dedup.facts import Facts
-from dedup.memory import Memory
-from dedup.neighbors import merge_rows, radius_neighbors_graph
-from dedup.places import NOWHERE, THUMBNAILS, Places, is_thumbnail
-from dedup.records import BadRecord
+from dedup.dataset.folder_rules import NOWHERE, THUMBNAILS, Places, is_thumbnail
+from dedup.dataset.images import list_images
+from dedup.deletion.not_duplicates import Pair, keep_apart, recall
+from dedup.deletion.records import BadRecord
+from dedup.encoder.embeddings import Embeddings, Gathering, progress_bar, read_and_encode, remember
+from dedup.encoder.inference import About, EncoderProcess, about_encoder, encoder_tag, load_local, own_side
+from dedup.matching.neighbors import candidate_graph
+from dedup.store.cache import NAME, Cache
+from dedup.store.facts import Facts
+from dedup.store.memory import Memory
 
 if TYPE_CHECKING:
-    from dedup.verification import Match
+    pass
 
-NEAREST = (
-    64  # candidates for each picture, where each pair is confirmed: in a large folder many more are within epsilon
-)
-PANEL_SHARE = 2 / 3  # of epsilon: a panel cut out is all of a picture, or none of it
-
-
-@dataclass(frozen=True)
-class Result:
-    """What a run found.
-
-    embeddings : of the n files that could be read; the others are in its `failures`
-    graph : (n, n) CSR, cosine distances up to `epsilon`, before any was confirmed; if they are to be, of the nearest
-    labels : (n,) int, -1 = unique
-    matches : by row numbers (i, j), i < j; empty unless config.verify
-    clusters : what frees most bytes first
-    epsilon : the one used, the encoder's own where config has none
-    device : that the encoder ran on; empty if there was nothing to read
-    places : folders whose files were preferred as keepers, or never go
-    """
-
-    config: Config
-    embeddings: Embeddings
-    graph: csr_matrix
-    labels: np.ndarray
-    matches: dict[tuple[int, int], Match]
-    clusters: list[Cluster]
-    epsilon: float
-    device: str
-    places: Places = NOWHERE
-
-    @property
-    def similar(self) -> list[tuple[Path, Path, float]]:
-        """Pairs of like pictures that are no copies and in no cluster together, with the distance, nearest first."""
-        paths, labels = self.embeddings.paths, self.labels
-        is_archived = [self.places.archive_of(path) > 0 for path in paths]
-        pairs = sorted(
-            (match.distance, paths[i], paths[j])
-            for (i, j), match in self.matches.items()
-            if match.kind == "similar" and not labels[i] == labels[j] >= 0 and not (is_archived[i] and is_archived[j])
-        )
-        return [(first, second, distance) for distance, first, second in pairs]
+NEAREST = 64  # candidates of each picture where pairs are confirmed: in a large folder many more are within epsilon
 
 
 def find_duplicates(config: Config, progress: bool = True, ray: str | None = None, places: Places = NOWHERE) -> Result:
@@ -111,7 +71,8 @@ def _find(
     ray: str | None,
     places: Places,
 ) -> Result:
-    memory = Memory(cache, config.images_dir, config.encoder, config.image_resize, config.embedding_size)
+    tag = encoder_tag(config.encoder, config.image_resize, config.embedding_size)
+    memory = Memory(cache, config.images_dir, tag)
     if ray and paths:
         embeddings, about = embed_on_ray(config, paths, ray, progress)
     else:
@@ -150,7 +111,8 @@ def embed(config: Config, paths: list[Path], memory: Memory, progress: bool) -> 
     """
     gathering = Gathering(paths, config.embedding_size)
     remember(gathering, memory)
-    about = memory.about()
+    known_about = memory.about()
+    about = About(*known_about) if known_about else None
     with progress_bar(gathering, progress) as bar:
         for known in (memory.contents_seen() if gathering.missing() else (), ()):  # again if some could not be recalled
             if gathering.missing():
@@ -165,8 +127,8 @@ def embed(config: Config, paths: list[Path], memory: Memory, progress: bool) -> 
 
 def embed_on_ray(config: Config, paths: list[Path], ray: str, progress: bool) -> tuple[Embeddings, About]:
     """The same on a Ray cluster, which has a memory of its own."""
-    from dedup.distributed import embed_folder
-    from dedup.model import load_encoder
+    from dedup.distributed.embed import embed_folder
+    from dedup.encoder.model import load_encoder
 
     encoder = load_encoder(config.encoder, config.embedding_size)
     return embed_folder(encoder, paths, config, ray, progress), about_encoder(encoder, "a Ray cluster")
@@ -180,24 +142,6 @@ def _encoder(config: Config):
         return side, lambda reader: EncoderProcess(reader, config.encoder, config.embedding_size)
     local = load_local(config.encoder, config.embedding_size)
     return config.image_resize or local.about.image_resize, lambda reader: local
-
-
-def candidate_graph(
-    embeddings: Embeddings, epsilon: float, progress: bool = False, most: int | None = None
-) -> csr_matrix:
-    """(n, n) CSR: which files lie within epsilon as a whole, or closer than that by a panel that one of them shows.
-
-    most : neighbours of each picture and panel that come with it; None = all
-    """
-    n, panels = len(embeddings.vectors), embeddings.panels
-    if not len(panels):
-        return radius_neighbors_graph(embeddings.vectors, epsilon, progress=progress, most=most)
-    both = np.concatenate([embeddings.vectors, panels])
-    graph = radius_neighbors_graph(both, epsilon, progress=progress, most=most).tocoo()
-    whole = np.maximum(graph.row, graph.col) < n
-    kept = whole | (graph.data <= PANEL_SHARE * epsilon)
-    graph = csr_matrix((graph.data[kept], (graph.row[kept], graph.col[kept])), shape=graph.shape)
-    return merge_rows(graph, np.r_[np.arange(n), embeddings.panel_rows], n)
 
 
 def _without_archived_pairs(graph: csr_matrix, is_archived: list[bool]) -> csr_matrix:
@@ -239,8 +183,8 @@ def _verifier(embeddings: Embeddings, config: Config, cache: Cache, memory: Memo
     """Who confirms pairs; None where the encoder is trusted."""
     if not config.verify:
         return None
-    from dedup.comparisons import Comparisons
-    from dedup.verification import Verifier
+    from dedup.matching.comparisons import Comparisons
+    from dedup.matching.confirmation import Verifier
 
     contents = embeddings.contents
     known = Comparisons(cache, memory, embeddings.paths, contents) if contents else None

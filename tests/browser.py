@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from dedup.page import render
+from dedup.report.page import render
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 IS_REQUIRED = bool(os.environ.get("DEDUP_REQUIRE_BROWSER"))

@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 from PIL import Image, ImageDraw, ImageEnhance, ImageFilter, ImageFont, ImageOps
 
-from dedup import samples
-from dedup.members import CONFIRMED
-from dedup.pictures import picture_of
-from dedup.thumbnails import read_with_thumbnail
-from dedup.verification import match_pictures
+from dedup.dataset import samples
+from dedup.dataset.thumbnails import read_with_thumbnail
+from dedup.matching.classification import CONFIRMED
+from dedup.matching.confirmation import match_pictures
+from dedup.matching.pictures import picture_of
 
 PHOTOS = "chelsea.png astronaut.png coffee.png china.jpg flower.jpg coins.png".split()
 SIDE = 360

@@ -18,7 +18,7 @@ PROJECT = Path(__file__).resolve().parent.parent
 def samples_dir(tmp_path_factory) -> Path:
     """The sample pictures, written once a session. Read only: a test that changes files copies them first."""
     folder = tmp_path_factory.mktemp("pictures") / "samples"
-    subprocess.run([sys.executable, "-m", "dedup.samples", str(folder)], cwd=PROJECT, check=True)
+    subprocess.run([sys.executable, "-m", "dedup.dataset.samples", str(folder)], cwd=PROJECT, check=True)
     return folder
 
 

@@ -1,4 +1,4 @@
-"""One call of dedup.removal as a process of its own, for tests that kill it: ACTION ROOT PLAN [EVENT].
+"""One call of dedup.deletion.removal as a process of its own, for tests that kill it: ACTION ROOT PLAN [EVENT].
 
 It exits with the outcome's code. A look at /removal-begins marks where start-up ends in a trace of its system calls.
 """
@@ -12,8 +12,8 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from dedup import removal  # noqa: E402
-from dedup.trash import Run  # noqa: E402
+from dedup.deletion import removal  # noqa: E402
+from dedup.deletion.trash import Run  # noqa: E402
 
 
 def decodes(path: Path) -> None:

@@ -7,7 +7,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from dedup import removal
+from dedup.deletion import removal
 
 TRASH = ".dedup-trash"
 

@@ -12,15 +12,15 @@ import pytest
 from PIL import Image, ImageDraw
 
 import configs
-from dedup import removal
-from dedup.clusters import build_clusters
+from dedup.clustering.clusters import build_clusters
 from dedup.config import Config, ConfigError
-from dedup.embeddings import Embeddings
-from dedup.page import page_data
+from dedup.dataset.folder_rules import NOT_ARCHIVED, Places
+from dedup.deletion import removal
+from dedup.deletion.removal import make_plan, purge, undo
+from dedup.encoder.embeddings import Embeddings
+from dedup.matching.confirmation import Verifier
 from dedup.pipeline import find_duplicates, images_to_search
-from dedup.places import NOT_ARCHIVED, Places
-from dedup.removal import make_plan, purge, undo
-from dedup.verification import Verifier
+from dedup.report.page import page_data
 from tests.confirmation_pictures import photo
 from tests.removal_faults import Killed, failing
 from tests.removal_world import World, decodes, no_waiting
@@ -144,7 +144,7 @@ def test_the_page_shows_archive_files_and_its_decisions_are_applied(folder, visi
 
 
 def test_no_decision_lets_go_what_the_archive_does_not_show(folder, capsys):
-    from dedup.applying import apply_decisions
+    from dedup.deletion.applying import apply_decisions
     from tests.test_decisions import content
 
     names = "coffee.png", "coffee again.png"
@@ -216,11 +216,11 @@ def test_what_lies_in_the_archive_alone_is_not_shown(folder):
 
 
 def test_archive_files_are_remembered(folder, monkeypatch):
-    from dedup import embeddings
+    from dedup.encoder import embeddings
 
     for path in [*folder.rglob("*.png"), *folder.rglob("*.jpg")]:
         os.utime(path, ns=(10**18, 10**18))
-    monkeypatch.setattr("dedup.memory.MARGIN", -(10**12))  # also what was made just now
+    monkeypatch.setattr("dedup.store.memory.MARGIN", -(10**12))  # also what was made just now
     assert main("--against", "archive") == 0
     read = []
     reader = embeddings.Reader
@@ -408,7 +408,7 @@ def test_a_keeper_that_is_no_longer_what_it_was_lets_nothing_go(world, how, acti
 
 
 def test_a_keeper_edited_at_the_last_moment_has_the_file_come_back(world, monkeypatch):
-    from dedup.trash import Run
+    from dedup.deletion.trash import Run
 
     intend = Run.intend
 

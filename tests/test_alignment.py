@@ -5,11 +5,12 @@ import numpy as np
 import pytest
 from PIL import Image, ImageOps
 
-from dedup import alignment, frames, samples
-from dedup.alignment import TURNS, keypoint_transforms, whole_transforms
-from dedup.frames import lay, outline, refine, shares
-from dedup.overlay import compare
-from dedup.pictures import GRID, content_box
+from dedup.dataset import samples
+from dedup.matching import registration, warping
+from dedup.matching.pictures import GRID, content_box
+from dedup.matching.registration import TURNS, keypoint_transforms, whole_transforms
+from dedup.matching.similarity import compare
+from dedup.matching.warping import lay, outline, refine, shares
 from tests.confirmation_pictures import read_picture
 
 
@@ -65,7 +66,7 @@ def test_a_plain_picture_is_all_content():
 
 def test_turned_squares_are_numpys():
     square = np.arange(GRID * GRID).reshape(GRID, GRID)
-    turned = [square.ravel()[order].reshape(GRID, GRID) for order in alignment._turned_squares()]
+    turned = [square.ravel()[order].reshape(GRID, GRID) for order in registration._turned_squares()]
     expected = [np.rot90(view, -k) for view in (square, square[:, ::-1]) for k in range(4)]  # clockwise
     assert all((one == other).all() for one, other in zip(turned, expected, strict=True))
 
@@ -74,7 +75,7 @@ def test_turned_squares_are_numpys():
 def test_a_turn_moves_corners_as_it_moves_pixels(turn):
     square = np.zeros((GRID, GRID))
     square[0, 0], square[0, -1] = 1, 2  # at (0, 0) and (1, 0)
-    turned = square.ravel()[alignment._ORDERS[turn]].reshape(GRID, GRID)
+    turned = square.ravel()[registration._ORDERS[turn]].reshape(GRID, GRID)
     for value, corner in ((1, (0, 0, 1)), (2, (1, 0, 1))):
         y, x = np.argwhere(turned == value)[0] / (GRID - 1)
         assert (TURNS[turn] @ corner)[:2] == pytest.approx((x, y))
@@ -180,8 +181,8 @@ def test_refining_takes_back_a_small_shift(picture, shift):
 
 
 def test_no_fine_fit_is_looked_for_where_two_pictures_share_but_their_light_and_dark(picture, monkeypatch):
-    tried, best = [], frames._best_move
-    monkeypatch.setattr(frames, "_best_move", lambda base, *rest: tried.append(len(base)) or best(base, *rest))
+    tried, best = [], warping._best_move
+    monkeypatch.setattr(warping, "_best_move", lambda base, *rest: tried.append(len(base)) or best(base, *rest))
     rng, light = np.random.default_rng(0), np.linspace(40, 200, 240)[:, None, None]
     scenes = [picture((light + rng.normal(0, 20, (240, 240, 3))).clip(0, 255).astype(np.uint8)) for _ in range(2)]
     laid = lay(*scenes, np.eye(3))
@@ -189,7 +190,7 @@ def test_no_fine_fit_is_looked_for_where_two_pictures_share_but_their_light_and_
     tried.clear()
     off = np.array([[1, 0, 0.02], [0, 1, -0.02], [0, 0, 1]])
     laid = lay(*[picture(photo())] * 2, off)
-    assert frames.detail(laid) < frames.HOPELESS and refine(laid) is not laid  # the rough fit finds detail
+    assert warping.detail(laid) < warping.HOPELESS and refine(laid) is not laid  # the rough fit finds detail
     assert tried == [len(laid.base) // 2, len(laid.base)]
 
 

@@ -5,9 +5,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dedup import augmentations
-from dedup.augmentations import DETAIL, GEOMETRY, LAYOUT, MARKS, TONE, make_copy
-from dedup.edits import crop, mirror, quarter_turn, random_colour, resize
+from dedup.dataset import copies
+from dedup.dataset.copies import DETAIL, GEOMETRY, LAYOUT, MARKS, TONE, make_copy
+from dedup.dataset.edits import crop, mirror, quarter_turn, random_colour, resize
 
 EDITS = [*GEOMETRY, *TONE, *MARKS, *LAYOUT, *DETAIL]
 
@@ -127,7 +127,7 @@ def test_at_most_one_layout(monkeypatch):
         (lambda image, other, rng, number=number: laid_out.append(number) or image): share
         for number, share in enumerate(LAYOUT.values())
     }
-    monkeypatch.setattr(augmentations, "LAYOUT", counting)
+    monkeypatch.setattr(copies, "LAYOUT", counting)
     counts = []
     for seed in range(400):
         laid_out.clear()

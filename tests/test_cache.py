@@ -10,8 +10,8 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from dedup import cache as module
-from dedup.cache import Cache
+from dedup.store import cache as module
+from dedup.store.cache import Cache
 
 
 @pytest.fixture

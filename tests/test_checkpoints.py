@@ -7,8 +7,8 @@ import torch
 from torch.nn import functional as F
 from torchvision import models
 
-from dedup import checkpoints
-from dedup.model import EncoderError, load_encoder
+from dedup.encoder import checkpoints
+from dedup.encoder.model import EncoderError, load_encoder
 from tests.test_model import embed, some_images
 
 

@@ -13,14 +13,15 @@ import pytest
 from PIL import Image, ImageDraw, ImageEnhance, ImageFilter, ImageOps
 from scipy.sparse import csr_matrix
 
-from dedup import keepers, samples
-from dedup import pairs as pairs_module
-from dedup.clusters import build_clusters, cluster_labels
-from dedup.criteria import SOURCE, Verdict
-from dedup.embeddings import Embeddings
-from dedup.pairs import Pairs
-from dedup.places import NOWHERE, Places
-from dedup.verification import Verifier as RealVerifier
+from dedup.clustering import keeper
+from dedup.clustering import pairs as pairs_module
+from dedup.clustering.clusters import build_clusters, cluster_labels
+from dedup.clustering.criteria import SOURCE, Verdict
+from dedup.clustering.pairs import Pairs
+from dedup.dataset import samples
+from dedup.dataset.folder_rules import NOWHERE, Places
+from dedup.encoder.embeddings import Embeddings
+from dedup.matching.confirmation import Verifier as RealVerifier
 from tests.test_traces import WHOLE, coloured, photo
 
 
@@ -282,10 +283,10 @@ def test_of_files_that_are_each_better_than_the_next_the_one_that_is_better_than
         two = tuple(sorted(two_and_rows[:2]))
         return Verdict(0, better[two], SOURCE if two == known else "")
 
-    monkeypatch.setattr(keepers, "compare", compare)
-    monkeypatch.setattr(keepers, "_equals", lambda pairs, rows, keeper: iter(row for row in rows if row != keeper))
-    monkeypatch.setattr(keepers, "_shows_all", lambda pairs, row, other: True)
-    search = keepers.better_equal(SimpleNamespace(is_enlarged=lambda *rows: False), range(5), 0)
+    monkeypatch.setattr(keeper, "compare", compare)
+    monkeypatch.setattr(keeper, "_equals", lambda pairs, rows, keeper: iter(row for row in rows if row != keeper))
+    monkeypatch.setattr(keeper, "_shows_all", lambda pairs, row, other: True)
+    search = keeper.better_equal(SimpleNamespace(is_enlarged=lambda *rows: False), range(5), 0)
     with pytest.raises(StopIteration) as end:
         while pair := next(search):
             assert pair

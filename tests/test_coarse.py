@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from PIL import Image, ImageFilter, ImageOps
 
-from dedup.coarse import match_coarse
-from dedup.members import seen_by, what_is_missing
-from dedup.pictures import COARSE
+from dedup.clustering.members import seen_by, what_is_missing
+from dedup.matching.coarse import match_coarse
+from dedup.matching.pictures import COARSE
 from tests.confirmation_pictures import PHOTOS, cut, joined, jpeg, match, photo, read_picture
 
 SMALL = {"tiny": lambda image: tiny(image), "placeholder": lambda image: tiny(image, 14).resize(image.size),

@@ -5,10 +5,10 @@ import numpy as np
 import pytest
 from PIL import Image, ImageDraw, ImageOps
 
-from dedup import samples
-from dedup.frames import Frame
-from dedup.grain import lost_grain
-from dedup.overlay import Overlay
+from dedup.dataset import samples
+from dedup.matching.compression_residual import lost_grain
+from dedup.matching.similarity import Overlay
+from dedup.matching.warping import Frame
 from tests.confirmation_pictures import (
     COPIES,
     PHOTOS,

@@ -10,8 +10,9 @@ import torch
 from PIL import Image
 from torch.utils.data import DataLoader
 
-from dedup import reading, workers
-from dedup.dataset import ImagesDataset, UnreadableImage, list_images, load_image, read_batches
+from dedup import workers
+from dedup.dataset import reading
+from dedup.dataset.images import ImagesDataset, UnreadableImage, list_images, load_image, read_batches
 
 KINDS = ["JPEG", "PNG", "WEBP", "TIFF", "AVIF", "HEIF", "MPO"]
 # The corners of a 48 x 32 px picture, clockwise from the top left.

@@ -12,11 +12,11 @@ import pytest
 from PIL import Image
 from scipy.sparse import csr_matrix
 
-from dedup import apart, applying
-from dedup.apart import keep_apart, recall, remember
-from dedup.decisions import Content, is_decisions, read_decisions
-from dedup.judgement import Match
-from dedup.records import BadRecord
+from dedup.deletion import applying, not_duplicates
+from dedup.deletion.decisions import Content, is_decisions, read_decisions
+from dedup.deletion.not_duplicates import keep_apart, recall, remember
+from dedup.deletion.records import BadRecord
+from dedup.matching.classification import Match
 from tests.confirmation_pictures import photo
 from tests.removal_world import scan
 from tests.test_main import call
@@ -215,7 +215,7 @@ def test_a_file_dropped_twice_or_kept_and_dropped_is_refused(folder, apply):
 
 
 def test_a_file_of_decisions_has_a_largest_size(tmp_path, monkeypatch):
-    monkeypatch.setattr("dedup.decisions.MOST_BYTES", 9)
+    monkeypatch.setattr("dedup.deletion.decisions.MOST_BYTES", 9)
     (tmp_path / "decisions.json").write_bytes(b" " * 10)
     with pytest.raises(BadRecord, match="larger than 9 bytes"):
         read_decisions(tmp_path / "decisions.json")
@@ -252,14 +252,14 @@ def test_pairs_add_up_and_stay_sorted(tmp_path):
     assert recall(tmp_path / "out") == frozenset()
     remember(tmp_path / "out", [(B, C)])
     remember(tmp_path / "out", [(A, B), (B, C)])
-    first = (tmp_path / "out" / apart.NAME).read_bytes()
+    first = (tmp_path / "out" / not_duplicates.NAME).read_bytes()
     remember(tmp_path / "out", [])
     assert recall(tmp_path / "out") == {(A, B), (B, C)}
-    assert (tmp_path / "out" / apart.NAME).read_bytes() == first
+    assert (tmp_path / "out" / not_duplicates.NAME).read_bytes() == first
 
 
 def test_a_broken_memory_says_where_it_lies(tmp_path):
-    (tmp_path / apart.NAME).write_text("{}")
+    (tmp_path / not_duplicates.NAME).write_text("{}")
     with pytest.raises(BadRecord, match="remove the file to forget its pairs"):
         recall(tmp_path)
 

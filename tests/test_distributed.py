@@ -43,8 +43,8 @@ def _has(name: str) -> bool:
 def listing_and_found():
     """Four files: read, read with two panels, unreadable, lost on the way."""
     pytest.importorskip("pyarrow", reason="requirements-ray.txt is not installed")
-    from dedup.embeddings import Embeddings
-    from dedup.parts import make_listing
+    from dedup.distributed.shards import make_listing
+    from dedup.encoder.embeddings import Embeddings
 
     listing = make_listing([b"a", b"b", b"c\xff", b"d"], [1, 2, 3, 4], [5, 6, 7, 8])
     paths = [Path(f"/there/{row}") for row in range(4)]
@@ -56,7 +56,7 @@ def listing_and_found():
 
 
 def test_parts_give_back_what_was_seen(tmp_path, listing_and_found):
-    from dedup.parts import make_part, missing, read_embeddings, write_part
+    from dedup.distributed.shards import make_part, missing, read_embeddings, write_part
 
     listing, paths, found = listing_and_found
     assert missing(listing, tmp_path) == listing
@@ -72,7 +72,7 @@ def test_parts_give_back_what_was_seen(tmp_path, listing_and_found):
 
 
 def test_a_changed_file_is_missing_again(tmp_path, listing_and_found):
-    from dedup.parts import make_listing, make_part, missing, read_embeddings, write_part
+    from dedup.distributed.shards import make_listing, make_part, missing, read_embeddings, write_part
 
     listing, paths, found = listing_and_found
     write_part(make_part(listing, paths, found, {paths[3]: "lost"}), tmp_path)
@@ -83,7 +83,7 @@ def test_a_changed_file_is_missing_again(tmp_path, listing_and_found):
 
 def test_a_bucket_is_listed_and_fetched(tmp_path):
     pytest.importorskip("pyarrow", reason="requirements-ray.txt is not installed")
-    from dedup.bucket import fetch_files, list_bucket
+    from dedup.distributed.bucket import fetch_files, list_bucket
 
     photos = tmp_path / "photos"
     for name in ("b.JPG", "sub/a.jpg", ".hidden/c.jpg", "notes.txt"):
@@ -99,7 +99,7 @@ def test_a_bucket_is_listed_and_fetched(tmp_path):
 
 def test_an_actor_for_each_gpu_or_for_a_few_cores():
     pytest.importorskip("pyarrow", reason="requirements-ray.txt is not installed")
-    from dedup.distributed import share_out
+    from dedup.distributed.embed import share_out
 
     plain, gpu = {"Alive": True, "Resources": {"CPU": 5.0}}, {"Alive": True, "Resources": {"CPU": 16.0, "GPU": 2.0}}
     assert share_out([plain, plain, plain | {"Alive": False}]) == (2, 0, 4)
@@ -111,14 +111,14 @@ def test_an_actor_for_each_gpu_or_for_a_few_cores():
 def here(monkeypatch):
     """Has an actor in this process do what a cluster would."""
     pytest.importorskip("pyarrow", reason="requirements-ray.txt is not installed")
-    from dedup import distributed
+    from dedup.distributed import embed
 
     def run(blocks, address, *settings):
-        actor = distributed._Actor(2, *settings)
+        actor = embed._Actor(2, *settings)
         return (actor(block) for block in blocks)
 
-    monkeypatch.setattr(distributed, "_run", run)
-    return distributed
+    monkeypatch.setattr(embed, "_run", run)
+    return embed
 
 
 @pytest.fixture
@@ -134,10 +134,10 @@ def few(tmp_path, samples_dir):
 
 
 def test_a_file_that_vanishes_is_unreadable_for_the_same_reason_as_without_a_cluster(here, few):
-    from dedup.cache import Cache
-    from dedup.memory import Memory
-    from dedup.model import load_encoder
+    from dedup.encoder.model import load_encoder
     from dedup.pipeline import embed
+    from dedup.store.cache import Cache
+    from dedup.store.memory import Memory
 
     config, paths = few
     paths[1].unlink()
@@ -148,8 +148,8 @@ def test_a_file_that_vanishes_is_unreadable_for_the_same_reason_as_without_a_clu
 
 
 def test_parts_of_other_code_are_not_taken_for_ours(here, few, monkeypatch):
-    from dedup import memory
-    from dedup.model import load_encoder
+    from dedup.encoder.model import load_encoder
+    from dedup.store import memory
 
     (config, paths), encoder = few, load_encoder("copydet")
 
@@ -184,10 +184,10 @@ def cluster():
 def test_a_machine_that_dies_costs_no_picture(cluster, samples_dir, tmp_path):
     import torch
 
-    from dedup.dataset import list_images
-    from dedup.distributed import embed_on_cluster, list_folder
-    from dedup.embeddings import extract_embeddings
-    from dedup.model import load_encoder
+    from dedup.dataset.images import list_images
+    from dedup.distributed.embed import embed_on_cluster, list_folder
+    from dedup.encoder.embeddings import extract_embeddings
+    from dedup.encoder.model import load_encoder
 
     (started, machines), paths = cluster, list_images(samples_dir, (".jpg", ".png", ".webp"))
     encoder, listing = load_encoder("copydet"), list_folder(paths, samples_dir)

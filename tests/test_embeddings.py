@@ -7,10 +7,11 @@ import pytest
 import torch
 from PIL import Image
 
-from dedup import embeddings, reading
-from dedup.embeddings import extract_embeddings
-from dedup.encoding import LocalEncoder, half_precision
-from dedup.model import EncoderCNN, choose_device, copy_detection_encoder
+from dedup.dataset import reading
+from dedup.encoder import embeddings
+from dedup.encoder.embeddings import extract_embeddings
+from dedup.encoder.inference import LocalEncoder, half_precision
+from dedup.encoder.model import EncoderCNN, choose_device, copy_detection_encoder
 
 CPU = torch.device("cpu")
 

@@ -14,10 +14,10 @@ from PIL import Image
 from sklearn.metrics import average_precision_score
 
 import main
-from dedup import calibration
-from dedup.calibration import calibrate_epsilon, describe, expected_precision
-from dedup.distinct import distinct_pairs, nearest_pairs
-from dedup.evaluation import PairCurve, Truth, grouping_of, pair_curve, score_grouping
+from dedup.evaluation import calibration
+from dedup.evaluation.calibration import calibrate_epsilon, describe, expected_precision
+from dedup.evaluation.curves import PairCurve, Truth, grouping_of, pair_curve, score_grouping
+from dedup.evaluation.distinct import distinct_pairs, nearest_pairs
 
 
 def at(*degrees: float) -> np.ndarray:
@@ -292,7 +292,7 @@ def test_too_few_pictures(folder):
 @pytest.fixture
 def told(monkeypatch):
     """Has the command line's calibration give a fixed result, or raise."""
-    from dedup import model
+    from dedup.encoder import model
 
     shares = np.array([0.0, 0.5, 1.0])
     fixed = calibration.Calibration(0.125, shares / 4, 1 - shares / 9, shares, shares / 8, shares / 4, 40)

@@ -10,12 +10,12 @@ from pathlib import Path
 import pytest
 from PIL import Image, ImageOps
 
-from dedup import facts as module
-from dedup import memory
-from dedup.cache import Cache
-from dedup.facts import NOTHING, Facts
-from dedup.memory import Memory
-from dedup.reading import read_into
+from dedup.dataset.reading import read_into
+from dedup.store import facts as module
+from dedup.store import memory
+from dedup.store.cache import Cache
+from dedup.store.facts import NOTHING, Facts
+from dedup.store.memory import Memory
 from dedup.workers import START_METHOD
 from tests.conftest import PROJECT
 
@@ -24,7 +24,7 @@ RUN = """
 import os
 import sys
 import main
-from dedup import memory
+from dedup.store import memory
 
 memory.MARGIN = -(10**12)  # ns; ctime can't be set back
 names = set(os.listdir(sys.argv[1]))

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from dedup.figures import CELL
-from dedup.gallery import plot_pictures
-from dedup.grid import GAP, MARGIN
+from dedup.report.figures import CELL
+from dedup.report.gallery import plot_pictures
+from dedup.report.grid import GAP, MARGIN
 
 RED, BLUE = (200, 30, 30), (20, 40, 220)
 

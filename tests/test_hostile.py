@@ -22,8 +22,8 @@ import pillow_heif
 import pytest
 from PIL import Image
 
-from dedup import decoding
-from dedup.dataset import ImagesDataset, UnreadableImage, list_images, load_image, read_batches
+from dedup.dataset import decoding
+from dedup.dataset.images import ImagesDataset, UnreadableImage, list_images, load_image, read_batches
 from dedup.workers import TIME_LIMIT, TIMED, Lost, run_jobs
 
 MEGABYTE = 2**20
@@ -102,7 +102,7 @@ def make_bombs():
 MEASURE = """
 import json, resource, sys, time
 from pathlib import Path
-from dedup.decoding import UnreadableImage, load_image
+from dedup.dataset.decoding import UnreadableImage, load_image
 unit = 1 if sys.platform == "darwin" else 1024
 peak = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
 try: load_image(Path(sys.argv[1], "good.jpg"), 160)
@@ -335,8 +335,8 @@ def make_mutants(folder, count, seed=0):
 READ = """
 import json, resource, sys, time
 from pathlib import Path
-from dedup.dataset import list_images
-from dedup.reading import Reader
+from dedup.dataset.images import list_images
+from dedup.dataset.reading import Reader
 resident = lambda: int(open("/proc/self/statm").read().split()[1]) * resource.getpagesize()
 if __name__ == "__main__":
     paths = list_images(Path(sys.argv[1]), [""])

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from dedup import folders, removal
+from dedup.deletion import folders, removal
 from tests.removal_world import TRASH, World, cluster, decodes, no_waiting, scan
 
 __all__ = ["no_waiting"]

@@ -5,9 +5,9 @@ import numpy as np
 import pytest
 from PIL import Image, ImageDraw, ImageFont
 
-from dedup import lastlook
-from dedup.lastlook import is_sharper, shows_more, why_they_stay
-from dedup.verification import match_pictures
+from dedup.clustering import full_resolution
+from dedup.clustering.full_resolution import is_sharper, shows_more, why_they_stay
+from dedup.matching.confirmation import match_pictures
 from tests.confirmation_pictures import COPIES, cut, photo, read_picture
 
 SIDE = 640
@@ -118,7 +118,7 @@ def test_the_same_page_may_go(tmp_path):
 
 @pytest.mark.parametrize("num_workers", [0, 2])
 def test_reasons_come_in_order_and_a_file_that_is_gone_stays(tmp_path, monkeypatch, num_workers):
-    monkeypatch.setattr(lastlook, "MANY", 2)
+    monkeypatch.setattr(full_resolution, "MANY", 2)
     image, names = photo("coffee.png", SIDE), ("image", "moved", "missing")
     image.save(tmp_path / "image.png")
     moved(image).save(tmp_path / "moved.png")
@@ -147,8 +147,8 @@ def test_nothing_is_unlike_outside_of_the_part_that_is_looked_at_closely(name, s
     own, kept = (cv2.GaussianBlur(np.float32(picture.convert("L")), (0, 0), 1) for picture in pictures)
     inner = np.zeros(own.shape, np.uint8)
     inner[20:-20, 20:-20] = 1
-    unlike = lastlook._unlike(own, kept) & (inner > 0)
-    around = lastlook._where_unlike(own, kept, inner)
+    unlike = full_resolution._unlike(own, kept) & (inner > 0)
+    around = full_resolution._where_unlike(own, kept, inner)
     assert (around is not None) or not unlike.any()
     if around is not None:
-        assert (lastlook._unlike(own[around], kept[around]) & (inner[around] > 0)).sum() == unlike.sum()
+        assert (full_resolution._unlike(own[around], kept[around]) & (inner[around] > 0)).sum() == unlike.sum()

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from PIL import Image, ImageChops, ImageDraw, ImageOps
 
-from dedup import samples
-from dedup.members import seen_by, what_is_missing
-from dedup.verification import match_pictures
+from dedup.clustering.members import seen_by, what_is_missing
+from dedup.dataset import samples
+from dedup.matching.confirmation import match_pictures
 from tests.confirmation_pictures import (
     COPIES,
     PHOTOS,

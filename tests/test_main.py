@@ -12,10 +12,10 @@ import pytest
 from PIL import Image
 
 import main
-from dedup import summary
 from dedup.config import CHECKS
-from dedup.outcome import Outcome
-from dedup.trash import waiting_runs
+from dedup.deletion.outcome import Outcome
+from dedup.deletion.trash import waiting_runs
+from dedup.report import messages
 from tests.conftest import PROJECT
 
 HEAVY = ("torch", "torchvision", "sklearn", "scipy", "cv2", "matplotlib", "numpy", "PIL")
@@ -56,7 +56,7 @@ def pictures(tmp_path) -> Path:
 def find(monkeypatch, pictures):
     """Has `find_duplicates` give what is asked for, or raise it: b.png is a copy of a.png unless told otherwise."""
     from dedup import pipeline
-    from dedup.clusters import Cluster, Member
+    from dedup.clustering.clusters import Cluster, Member
 
     size = (pictures / "a.png").stat().st_size
     shared = {"width": 256, "height": 256, "bytes": size, "distance": 0.0, "coverage": 1.0, "reason": ""}
@@ -313,7 +313,7 @@ def test_the_last_line_names_what_was_seen_in_the_trash(find, pictures, tmp_path
         code = call(pictures, *arguments)
         return f"{code} {capsys.readouterr().out.splitlines()[-1].strip()}"
 
-    look_again, last_run = summary.command(pictures), lambda: f"--undo --run {waiting_runs(pictures)[-1]}"
+    look_again, last_run = messages.command(pictures), lambda: f"--undo --run {waiting_runs(pictures)[-1]}"
     assert call(pictures, "--output", tmp_path / "out", "--quiet") == 0
     (pictures / "b.png").write_bytes(b"edited since")
     assert last("--apply", plan) == f"1 {look_again}"  # all refused: nothing to put back
@@ -344,7 +344,7 @@ def test_a_plan_edited_by_hand_is_applied_as_it_stands(find, pictures, tmp_path,
 
 
 def test_a_plan_that_can_not_be_written_is_not_replaced_by_an_older_one(find, pictures, tmp_path, capsys, monkeypatch):
-    from dedup import removal
+    from dedup.deletion import removal
 
     find()
     assert call(pictures, "--output", tmp_path / "out", "--quiet") == 0
@@ -362,7 +362,7 @@ def test_a_plan_that_can_not_be_written_is_not_replaced_by_an_older_one(find, pi
 
 
 def test_a_second_run_in_the_folder_is_code_3(find, pictures, tmp_path, capsys, monkeypatch):
-    from dedup import removal
+    from dedup.deletion import removal
 
     monkeypatch.setattr(removal, "undo", lambda *_: Outcome(exit_code=3, message="another run is at work"))
     assert call(pictures, "--undo") == 3
@@ -443,7 +443,7 @@ def test_no_images_and_no_readable_images_are_code_2(find, pictures, tmp_path, c
     ],
 )
 def test_names_are_harmless_on_a_terminal(name, written):
-    assert summary.shown(name) == written
+    assert messages.shown(name) == written
 
 
 @pytest.mark.skipif(os.name == "nt" or not shutil.which("bash"), reason="quotes for a POSIX shell, checked with bash")
@@ -451,14 +451,14 @@ def test_names_are_harmless_on_a_terminal(name, written):
     "name", ["plain", 'it\'s a "name"', "a\nb", "\x1b[31m'\\$HOME`id`", "$(id) \u202e 写", "\udcff*", "~", "-rf"]
 )
 def test_a_command_can_be_pasted(name, tmp_path, monkeypatch):
-    words = summary.command(tmp_path / name, "--apply", Path(name))
+    words = messages.command(tmp_path / name, "--apply", Path(name))
     assert words.isprintable()
     told = subprocess.run(["bash", "-c", f"printf '%s\\0' {words}"], capture_output=True, check=True)
     pasted = [os.fsdecode(word) for word in told.stdout.split(b"\0")[:-1]]
     assert pasted[-3] == str(tmp_path / name)
     assert Path(pasted[-1]) == Path(name) and not pasted[-1].startswith("-")
     monkeypatch.chdir(tmp_path)
-    assert summary.command(tmp_path / "here", "--undo").endswith(" here --undo")
+    assert messages.command(tmp_path / "here", "--undo").endswith(" here --undo")
 
 
 @pytest.fixture(scope="module")

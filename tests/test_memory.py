@@ -16,11 +16,14 @@ from PIL import Image
 from safetensors import safe_open
 
 import configs
-from dedup import memory, model, reading, verification
-from dedup.cache import TABLES, Cache
 from dedup.config import Config
-from dedup.encoding import WEIGHTS_DIR, EncoderError, EncoderProcess, LocalEncoder, own_side
+from dedup.dataset import reading
+from dedup.encoder import model
+from dedup.encoder.inference import WEIGHTS_DIR, EncoderError, EncoderProcess, LocalEncoder, own_side
+from dedup.matching import confirmation
 from dedup.pipeline import find_duplicates
+from dedup.store import memory
+from dedup.store.cache import TABLES, Cache
 from dedup.workers import START_METHOD
 from tests.conftest import PROJECT
 from tests.test_pipeline import Encoder, write_pictures
@@ -62,8 +65,8 @@ def work(monkeypatch):
 
     count(reading, "open_picture", "opened")
     count(LocalEncoder, "encode", "encoded", lambda _, images, at_once: len(images))
-    count(verification, "read_with_thumbnail", "confirming")
-    count(verification, "match_pictures", "compared")
+    count(confirmation, "read_with_thumbnail", "confirming")
+    count(confirmation, "match_pictures", "compared")
     done_since = dict.fromkeys(done, 0)
 
     def since():
@@ -283,9 +286,9 @@ FAILING = """
 import multiprocessing
 import sys
 import main
-from dedup import encoding
+from dedup.encoder import inference
 
-plain, calls = encoding.half_precision, []
+plain, calls = inference.half_precision, []
 
 
 def failing(device):
@@ -297,7 +300,7 @@ def failing(device):
     return plain(device)
 
 
-encoding.half_precision = failing
+inference.half_precision = failing
 if __name__ == "__main__":
     folder, output, workers = sys.argv[1:]
     code = main.main([folder, "--output", output, "--num-workers", workers, "--batch-size", "2", "--quiet"])

@@ -7,9 +7,9 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from torch.nn import functional as F
 
-from dedup import checkpoints
-from dedup.checkpoints import export_encoder
-from dedup.model import EncoderError, GeM, copy_detection_encoder, load_encoder
+from dedup.encoder import checkpoints
+from dedup.encoder.checkpoints import export_encoder
+from dedup.encoder.model import EncoderError, GeM, copy_detection_encoder, load_encoder
 
 METADATA = {"epsilon": 0.25, "image_resize": 48, "network": "slim14"}
 

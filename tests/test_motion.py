@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from dedup import judgement
+from dedup.matching import classification
 from tests.confirmation_pictures import PHOTOS, jpeg, match, noisy, photo
 
 
@@ -27,7 +27,7 @@ def bent(image):
 def test_a_picture_whose_parts_have_moved_is_another_shot(name, monkeypatch):
     shots = photo(name), waved(photo(name), 0.006, waves=2)
     assert match(*shots).kind == "similar"
-    monkeypatch.setattr(judgement, "MOVED", 1)
+    monkeypatch.setattr(classification, "MOVED", 1)
     assert match(*shots).kind == "copy"
 
 

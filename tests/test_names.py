@@ -10,8 +10,8 @@ from dataclasses import replace
 import pytest
 from PIL import Image
 
-from dedup.clusters import Cluster, Member
-from dedup.lettering import unescape
+from dedup.clustering.clusters import Cluster, Member
+from dedup.report.lettering import unescape
 from tests.test_main import call, find, pictures
 
 __all__ = ["find", "pictures"]

@@ -5,8 +5,8 @@ import pytest
 from sklearn.cluster import DBSCAN
 from sklearn.neighbors import radius_neighbors_graph as reference_graph
 
-from dedup import neighbors
-from dedup.neighbors import multiplies_bytes_fast, radius_neighbors_graph
+from dedup.matching import neighbors
+from dedup.matching.neighbors import multiplies_bytes_fast, radius_neighbors_graph
 
 BY_HAND = np.array([[1, 0], [0.6, 0.8], [0, 1], [1, 0], [-1, 0]], np.float32)  # rows 0 and 3 are copies
 

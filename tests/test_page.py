@@ -11,11 +11,11 @@ from PIL import Image
 
 import configs
 import main
-from dedup.clusters import Cluster, Member
+from dedup.clustering.clusters import Cluster, Member
 from dedup.config import Config
-from dedup.judgement import Match
-from dedup.page import page_data, render
-from dedup.places import NOWHERE
+from dedup.dataset.folder_rules import NOWHERE
+from dedup.matching.classification import Match
+from dedup.report.page import page_data, render
 from tests.browser import Visit, made_up, write_made_up
 from tests.conftest import PROJECT
 from tests.page_timing import measure_page, write_large_page

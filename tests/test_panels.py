@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from dedup.panels import main_panel, panels
+from dedup.dataset.panels import main_panel, panels
 
 PHOTO = np.random.default_rng(0).integers(0, 256, (90, 120, 3), np.uint8)
 

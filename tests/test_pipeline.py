@@ -14,18 +14,23 @@ import torch
 from PIL import Image
 
 import configs
-from dedup import embeddings, memory, model, removal, samples, thumbnails, verification
-from dedup.apart import remember
+from dedup.clustering.result import Result
 from dedup.config import Config, ConfigError
-from dedup.decisions import Content
-from dedup.decoding import load_image
-from dedup.embeddings import Embeddings
-from dedup.facts import remembered
-from dedup.page import write_small
-from dedup.pipeline import Result, find_duplicates, images_to_search
-from dedup.reading import Reader
-from dedup.report import write_report
-from dedup.thumbnails import thumbnail_path, write_thumbnails
+from dedup.dataset import samples, thumbnails
+from dedup.dataset.decoding import load_image
+from dedup.dataset.reading import Reader
+from dedup.dataset.thumbnails import thumbnail_path, write_thumbnails
+from dedup.deletion import removal
+from dedup.deletion.decisions import Content
+from dedup.deletion.not_duplicates import remember
+from dedup.encoder import embeddings, model
+from dedup.encoder.embeddings import Embeddings
+from dedup.matching import confirmation
+from dedup.pipeline import find_duplicates, images_to_search
+from dedup.report.page import write_small
+from dedup.report.tables import write_report
+from dedup.store import memory
+from dedup.store.facts import remembered
 from tests.test_safeguards import exif
 
 
@@ -218,7 +223,7 @@ def test_what_confirmation_decodes_is_the_pages_thumbnail(config, monkeypatch):
 
 def test_equal_contents_match_without_being_looked_at(config, monkeypatch):
     (config.images_dir / "deep" / "b.png").unlink()
-    monkeypatch.setattr(verification, "read_with_thumbnail", lambda path, _: pytest.fail(f"{path.name} is read"))
+    monkeypatch.setattr(confirmation, "read_with_thumbnail", lambda path, _: pytest.fail(f"{path.name} is read"))
     (cluster,) = find_duplicates(replace(config, verify=True, epsilon=0.001), progress=False).clusters
     (copy,) = cluster.members
     assert (cluster.keeper.path.name, copy.path.name, copy.kind, copy.removable) == (

@@ -7,13 +7,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from dedup.applying import apply_decisions
-from dedup.clusters import build_clusters
+from dedup.clustering.clusters import build_clusters
 from dedup.config import ConfigError
-from dedup.embeddings import Embeddings
-from dedup.places import NOWHERE, Places
-from dedup.removal import apply_plan, make_plan
-from dedup.verification import Verifier
+from dedup.dataset.folder_rules import NOWHERE, Places
+from dedup.deletion.applying import apply_decisions
+from dedup.deletion.removal import apply_plan, make_plan
+from dedup.encoder.embeddings import Embeddings
+from dedup.matching.confirmation import Verifier
 from tests.test_traces import photo
 
 

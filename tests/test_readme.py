@@ -13,7 +13,7 @@ import pytest
 import configs
 import main
 from dedup.config import CHECKS
-from dedup.report import COLUMNS
+from dedup.report.tables import COLUMNS
 from tests.conftest import PROJECT
 
 README = (PROJECT / "README.md").read_text(encoding="utf-8")

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from dedup import removal
-from dedup.folders import Folder
+from dedup.deletion import removal
+from dedup.deletion.folders import Folder
 from tests.removal_faults import CHANGING, Killed, failing
 from tests.removal_world import TRASH, World, cluster, decodes, no_waiting
 

@@ -8,7 +8,7 @@ from datetime import timedelta
 
 import pytest
 
-from dedup import removal
+from dedup.deletion import removal
 from tests.removal_world import TRASH, World, decodes, no_waiting, scan
 
 __all__ = ["no_waiting"]

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from dedup import removal
+from dedup.deletion import removal
 from tests.removal_world import World
 
 DRIVER = Path(__file__).with_name("removal_driver.py")

@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from dedup import removal
-from dedup.folders import Folder
-from dedup.trash import Run
+from dedup.deletion import removal
+from dedup.deletion.folders import Folder
+from dedup.deletion.trash import Run
 from tests.removal_world import TRASH, World, cluster, decodes, no_waiting
 
 __all__ = ["no_waiting"]

@@ -19,8 +19,8 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
 
-from dedup import removal
-from dedup.folders import Folder
+from dedup.deletion import removal
+from dedup.deletion.folders import Folder
 from tests.removal_faults import Killed, failing
 from tests.removal_world import TRASH, cluster, decodes, no_waiting, scan
 

@@ -16,13 +16,14 @@ from hypothesis import strategies as st
 from PIL import Image
 from scipy.sparse import csr_matrix
 
-from dedup import fonts, glyphs, report
-from dedup.canvas import Canvas
-from dedup.grid import HEADER, HIGHEST, MARGIN, SIDE, layout, plot_cluster_grid
-from dedup.insets import insets
-from dedup.lettering import drawable, escape, format_bytes, relative_path, shorten, text_width, unescape, wrap
-from dedup.plots import nearest_distances, plot_distance_histogram, plot_k_distances
-from dedup.report import clusters_table, describe_report, paginate, write_report
+from dedup.report import fonts, glyphs, tables
+from dedup.report.canvas import Canvas
+from dedup.report.crop_outlines import insets
+from dedup.report.grid import HEADER, HIGHEST, MARGIN, SIDE, layout, plot_cluster_grid
+from dedup.report.lettering import drawable, escape, shorten, text_width, unescape, wrap
+from dedup.report.plots import nearest_distances, plot_distance_histogram, plot_k_distances
+from dedup.report.tables import clusters_table, describe_report, paginate, write_report
+from dedup.words import format_bytes, relative_path
 from dedup.workers import START_METHOD, run_jobs
 
 
@@ -299,9 +300,9 @@ def test_a_page_is_drawn_again_only_if_it_would_show_something_else(tmp_path, mo
     names, drawn = ("a.png", "b.png", "c.png", "d.png"), []
     pages = [cluster_of(names[:2], tmp_path, 1), cluster_of(names[2:], tmp_path, 2)]
     held = {save(tmp_path / name): name.encode() for name in names}
-    plain = report.plot_cluster_grid
-    monkeypatch.setattr(report, "PAGE_PICTURES", 2)
-    monkeypatch.setattr(report, "plot_cluster_grid", lambda page, *a, **k: drawn.append(page) or plain(page, *a, **k))
+    plain = tables.plot_cluster_grid
+    monkeypatch.setattr(tables, "PAGE_PICTURES", 2)
+    monkeypatch.setattr(tables, "plot_cluster_grid", lambda page, *a, **k: drawn.append(page) or plain(page, *a, **k))
 
     def redrawn(clusters, contents):
         drawn.clear()
@@ -324,8 +325,8 @@ def test_pages_are_drawn_by_several_processes_and_one_that_dies_costs_its_page(t
         save(tmp_path / f"{name}.png")
     pairs = ("a.png", "b.png"), ("c.png", "d.png"), ("e.png", "f.png")
     clusters = [cluster_of(names, tmp_path, number) for number, names in enumerate(pairs, start=1)]
-    plain = report.plot_cluster_grid
-    monkeypatch.setattr(report, "PAGE_PICTURES", 2)
+    plain = tables.plot_cluster_grid
+    monkeypatch.setattr(tables, "PAGE_PICTURES", 2)
     alone, several = (
         write_report(clusters, tmp_path, tmp_path / f"by{workers}", progress=False, num_workers=workers)
         for workers in (0, 2)
@@ -335,7 +336,7 @@ def test_pages_are_drawn_by_several_processes_and_one_that_dies_costs_its_page(t
     def crash(page, *arguments, **options):
         return os._exit(1) if page[0].number == 2 else plain(page, *arguments, **options)
 
-    monkeypatch.setattr(report, "plot_cluster_grid", crash)
+    monkeypatch.setattr(tables, "plot_cluster_grid", crash)
     left = write_report(clusters, tmp_path, tmp_path / "by2", progress=False, num_workers=2)
     assert [path.name for path in left] == ["clusters_001.png", "clusters_003.png", "clusters.csv"]
     assert sorted((tmp_path / "by2").glob("*.png")) == left[:2]

@@ -5,7 +5,7 @@ import torch
 from torch import nn
 from torchvision import models
 
-from dedup.resnet import NETWORKS, fold_batch_norms, resnet_trunk
+from dedup.encoder.resnet import NETWORKS, fold_batch_norms, resnet_trunk
 
 
 def images(n=2, side=64):

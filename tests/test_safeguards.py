@@ -12,8 +12,9 @@ import pillow_heif
 import pytest
 from PIL import Image
 
-from dedup import safeguards, workers
-from dedup.safeguards import why_it_stays
+from dedup import workers
+from dedup.clustering import contents
+from dedup.clustering.contents import why_it_stays
 
 pillow_heif.register_heif_opener()
 
@@ -152,7 +153,7 @@ def test_a_palette_with_a_clear_colour_is_transparent(keeper, tmp_path):
 
 def test_transparency_that_is_too_large_to_be_read_makes_it_stay(keeper, tmp_path, monkeypatch):
     Image.new("RGBA", (8, 8)).save(tmp_path / "a.png")
-    monkeypatch.setattr(safeguards, "MAX_BYTES", 255)
+    monkeypatch.setattr(contents, "MAX_BYTES", 255)
     monkeypatch.setattr(workers, "START_METHOD", "none")  # in this process
     assert "transparency is too large" in why_it_stays(tmp_path / "a.png", keeper, tmp_path)
 
@@ -203,7 +204,7 @@ def test_pictures_behind_the_first_of_a_jpeg_make_it_stay(keeper, tmp_path):
 def test_a_page_that_brings_its_decoder_down_costs_no_run(keeper, tmp_path, monkeypatch, harm, said):
     page = Image.new("RGB", (8, 8), "blue")
     picture(tmp_path / "a.tif", save_all=True, append_images=[page])
-    monkeypatch.setattr(safeguards, "_read_frames", lambda path: harm(60 if harm is time.sleep else 0))
+    monkeypatch.setattr(contents, "_read_frames", lambda path: harm(60 if harm is time.sleep else 0))
     monkeypatch.setattr(workers.run_apart, "__defaults__", (0.2,))
     assert said in why_it_stays(tmp_path / "a.tif", keeper, tmp_path)
 
@@ -211,7 +212,7 @@ def test_a_page_that_brings_its_decoder_down_costs_no_run(keeper, tmp_path, monk
 @pytest.mark.parametrize(("limit", "value", "said"), [("_MOST_FRAMES", 1, "2 frames"), ("MAX_BYTES", 255, "too large")])
 def test_frames_without_end_stay(keeper, tmp_path, monkeypatch, limit, value, said):
     member = picture(tmp_path / "a.tif", save_all=True, append_images=[Image.new("RGB", (8, 8), "blue")])
-    monkeypatch.setattr(safeguards, limit, value)
+    monkeypatch.setattr(contents, limit, value)
     monkeypatch.setattr(workers, "START_METHOD", "none")  # in this process
     assert said in why_it_stays(member, keeper, tmp_path)
 
@@ -224,7 +225,7 @@ def test_pages_that_repeat_the_first_may_go(keeper, tmp_path):
 
 def test_each_file_is_read_once_however_many_pairs_ask_and_again_once_it_changed(tmp_path, monkeypatch):
     files, read = [picture(tmp_path / f"{name}.png") for name in "abcd"], []
-    monkeypatch.setattr(safeguards, "digest_of", lambda file: read.append(file.name) or file.read())
+    monkeypatch.setattr(contents, "digest_of", lambda file: read.append(file.name) or file.read())
     for member, keeper in itertools.permutations(files, 2):
         assert why_it_stays(member, keeper, tmp_path) == ""
     assert sorted(map(str, read)) == sorted(map(str, files))

@@ -8,8 +8,8 @@ from collections import Counter, defaultdict
 import numpy as np
 import pytest
 
-from dedup.dataset import list_images, load_image
-from dedup.samples import write_samples
+from dedup.dataset.images import list_images, load_image
+from dedup.dataset.samples import write_samples
 
 EXTENSIONS = [".jpg", ".jpeg", ".png", ".webp", ".tif"]
 
@@ -72,14 +72,14 @@ def test_a_removed_sample_comes_back(folder):
 
 def test_somebody_elses_folder_is_refused(tmp_path):
     (tmp_path / "mine.jpg").write_bytes(b"precious")
-    with pytest.raises(FileExistsError, match="not made by dedup.samples"):
+    with pytest.raises(FileExistsError, match="not made by dedup.dataset.samples"):
         write_samples(tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["mine.jpg"]
 
 
 def test_command(tmp_path):
     def run(folder):
-        return subprocess.run([sys.executable, "-m", "dedup.samples", folder], capture_output=True, text=True)
+        return subprocess.run([sys.executable, "-m", "dedup.dataset.samples", folder], capture_output=True, text=True)
 
     done = run(tmp_path / "new")
     assert done.returncode == 0 and "63 pictures" in done.stdout

@@ -15,8 +15,8 @@ from benchmarks.precision import moved
 from benchmarks.processes import Failed, run
 from benchmarks.rows import ROWS, Bench, Row
 from benchmarks.vectors import EPSILON, make_vectors, share_found
-from dedup.model import choose_device
-from dedup.neighbors import radius_neighbors_graph
+from dedup.encoder.model import choose_device
+from dedup.matching.neighbors import radius_neighbors_graph
 from tests.conftest import PROJECT
 
 CHILD = """import subprocess, sys, time; held = bytearray(60_000_000)

@@ -6,9 +6,9 @@ import shutil
 import pytest
 from PIL import Image
 
-from dedup.decoding import UnreadableImage
-from dedup.pictures import THUMBNAIL as SIDE
-from dedup.thumbnails import read_with_thumbnail, thumbnail_path, write_thumbnails
+from dedup.dataset.decoding import THUMBNAIL as SIDE
+from dedup.dataset.decoding import UnreadableImage
+from dedup.dataset.thumbnails import read_with_thumbnail, thumbnail_path, write_thumbnails
 
 
 @pytest.fixture

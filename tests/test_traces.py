@@ -5,12 +5,12 @@ import numpy as np
 import pytest
 from PIL import Image, ImageFilter, ImageOps
 
-from dedup import traces
-from dedup.cuts import may_be_cut_from
-from dedup.quality import read_details
-from dedup.resaving import MANY_BLOCKS, corner_of, how_they_were_made, saved_from, share_becoming
-from dedup.tones import COLOURFUL, TONED, own_colours
-from dedup.traces import enlarged, how_made, is_laid_alike, read_plane, shows_no_more
+from dedup.clustering import jpeg_forensics
+from dedup.clustering.crop_provenance import may_be_cut_from
+from dedup.clustering.jpeg_forensics import enlarged, how_made, is_laid_alike, read_plane, shows_no_more
+from dedup.clustering.monochrome import COLOURFUL, TONED, own_colours
+from dedup.clustering.quality import read_details
+from dedup.clustering.resaving import MANY_BLOCKS, corner_of, how_they_were_made, saved_from, share_becoming
 
 FILTERS = ("NEAREST", "BILINEAR", "BICUBIC", "LANCZOS")
 WHOLE = (1.0, 0, 0, 0, 1, 0, 0, 0, 1)
@@ -310,15 +310,15 @@ def test_pictures_without_a_whole_block_do_no_harm(save, size):
     files = [save(image, "first", 90), save(image, "second", 60), save(image, "third", None)]
     made = list(how_they_were_made([(files[0], files[1]), (files[2], files[1])], 0))
     assert made == ["", "compressed"]  # the second is what saving the pixels of the third gives
-    assert traces.coefficients(np.zeros((6, 200), np.uint8)).shape == (0, 8, 25, 8)
+    assert jpeg_forensics.coefficients(np.zeros((6, 200), np.uint8)).shape == (0, 8, 25, 8)
 
 
 def test_coefficients_are_those_of_each_block():
     grey = np.asarray(photo(size=(30, 21)).convert("L"))
-    found = traces.coefficients(grey)
+    found = jpeg_forensics.coefficients(grey)
     assert found.shape == (2, 8, 3, 8)
     for row, column in np.ndindex(2, 3):
         block = np.float32(grey[8 * row : 8 * row + 8, 8 * column : 8 * column + 8]) - 128
         assert found[row, :, column] == pytest.approx(cv2.dct(block), abs=1e-3)
-    assert traces.coefficients(grey, 3) == pytest.approx(found[:, :3, :, :3])
-    assert traces._from_coefficients(found) == pytest.approx(grey[:16, :24])
+    assert jpeg_forensics.coefficients(grey, 3) == pytest.approx(found[:, :3, :, :3])
+    assert jpeg_forensics._from_coefficients(found) == pytest.approx(grey[:16, :24])

@@ -11,10 +11,10 @@ import torch
 from PIL import Image
 from torch import nn
 
-from dedup.contrast import CopiesDataset, contrastive_loss, schedule_batches
-from dedup.model import copy_detection_encoder, load_encoder
-from dedup.trainer import Recipe, Trainer, TrainingError, fold_batch_norm
-from dedup.training import SHORT_SIDE, main, read_photos, train
+from dedup.encoder.model import copy_detection_encoder, load_encoder
+from dedup.training.command import SHORT_SIDE, main, read_photos, train
+from dedup.training.loss import CopiesDataset, contrastive_loss, schedule_batches
+from dedup.training.trainer import Recipe, Trainer, TrainingError, fold_batch_norm
 
 TINY = Recipe(embedding_size=8, sizes=((0.0, 32),), epochs=2, batch_size=4, queue=12)  # of 12 photos: 6 steps
 
@@ -321,8 +321,8 @@ def test_calibration_measures_the_epsilon_that_is_stored(photo_paths, tmp_path, 
         asked.update(paths=paths, **options)
         return Measured
 
-    monkeypatch.setattr("dedup.calibration.calibrate_epsilon", measure)
-    from dedup.training import export
+    monkeypatch.setattr("dedup.evaluation.calibration.calibrate_epsilon", measure)
+    from dedup.training.command import export
 
     encoder = copy_detection_encoder(8)
     export(encoder, photo_paths[:9], photo_paths[0].parent, 0.1, tmp_path / "trained.safetensors")

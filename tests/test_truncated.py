@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from dedup.members import seen_by, what_is_missing
-from dedup.truncated import match_truncated
+from dedup.clustering.members import seen_by, what_is_missing
+from dedup.matching.truncated import match_truncated
 from tests.confirmation_pictures import PHOTOS, jpeg, match, photo, read_picture
 
 

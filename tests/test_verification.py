@@ -10,9 +10,10 @@ from PIL import Image, ImageOps
 from scipy.sparse import csr_matrix
 from scipy.sparse.csgraph import connected_components
 
-from dedup import joining, samples, verification
-from dedup.members import CONFIRMED
-from dedup.verification import Verifier
+from dedup.dataset import samples
+from dedup.matching import confirmation, scheduling
+from dedup.matching.classification import CONFIRMED
+from dedup.matching.confirmation import Verifier
 from tests.confirmation_pictures import collage, cut, photo
 
 
@@ -79,8 +80,8 @@ def test_leaving_pairs_out_changes_no_group(album, verified):
     exhaustive = Verifier(album, num_workers=0, progress=False)
     exhaustive.match_many([(i, j, 0.1) for i, j in combinations(range(len(album)), 2)])
     edges = [(*pair, 0.1) for pair, found in exhaustive.matches.items() if found.kind in CONFIRMED]
-    edges = joining.without_bridges(edges, exhaustive.matches, len(album))
-    assert components(joining.edges_graph(edges, len(album))) == components(verified[1])
+    edges = scheduling.without_bridges(edges, exhaustive.matches, len(album))
+    assert components(scheduling.edges_graph(edges, len(album))) == components(verified[1])
     assert len(verified[0].compared) < len(exhaustive.compared)
     for pair, found in verified[0].matches.items():
         assert replace(found, distance=0) == replace(exhaustive.matches[pair], distance=0)
@@ -97,7 +98,7 @@ def test_what_contains_two_pictures_joins_neither(album, verified):
 def lies_in(kind, left, top, right, bottom):
     """The match of a file, the first, that lies in a box of the second."""
     place = (right - left, 0, left, 0, bottom - top, top, 0, 0, 1)
-    return verification.Match(kind, 0.1, second_coverage=(right - left) * (bottom - top), transform=place)
+    return confirmation.Match(kind, 0.1, second_coverage=(right - left) * (bottom - top), transform=place)
 
 
 def around(kind, left, top, right, bottom):
@@ -107,8 +108,8 @@ def around(kind, left, top, right, bottom):
     return replace(inner, first_coverage=inner.second_coverage, second_coverage=1.0, transform=tuple(place.ravel()))
 
 
-COPIES = {(0, 2): verification.Match("crop", 0.1, 0.5, 1.0, (1.4, 0, -0.2, 0, 1.4, -0.2, 0, 0, 1)),
-          (1, 3): verification.Match("crop", 0.1, 0.5, 1.0, (1.4, 0, -0.2, 0, 1.4, -0.2, 0, 0, 1))}  # fmt: skip
+COPIES = {(0, 2): confirmation.Match("crop", 0.1, 0.5, 1.0, (1.4, 0, -0.2, 0, 1.4, -0.2, 0, 0, 1)),
+          (1, 3): confirmation.Match("crop", 0.1, 0.5, 1.0, (1.4, 0, -0.2, 0, 1.4, -0.2, 0, 0, 1))}  # fmt: skip
 
 
 @pytest.mark.parametrize(
@@ -134,13 +135,13 @@ def test_a_collage_joins_no_two_pictures_by_crops_of_them(shown, groups):
     matches = COPIES | {(part, 4): lies_in(*how) for part, how in shown.items() if part < 4}
     matches |= {(4, part): around(*how) for part, how in shown.items() if part > 4}
     edges = [(*pair, found.distance) for pair, found in matches.items() if found.kind in CONFIRMED]
-    kept = joining.without_bridges(edges, matches, 6)
-    assert components(joining.edges_graph(kept, 6)) - {frozenset({5})} == set(map(frozenset, groups))
+    kept = scheduling.without_bridges(edges, matches, 6)
+    assert components(scheduling.edges_graph(kept, 6)) - {frozenset({5})} == set(map(frozenset, groups))
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux compares in forked processes")
 def test_forked_processes_find_the_same(album, verified, monkeypatch):
-    monkeypatch.setattr(verification, "WORTH_FORKING", 1)
+    monkeypatch.setattr(confirmation, "WORTH_FORKING", 1)
     forked = Verifier(album, num_workers=2, progress=False)
     graph = forked.verify(all_pairs(len(album)))
     assert forked.matches == verified[0].matches
@@ -206,7 +207,7 @@ def test_groups_are_tried_with_their_nearest_beyond_the_graph(tmp_path, distance
     graph, vectors = two_groups(4, distance)
     verifier = Verifier(paths, num_workers=0, progress=False)
     confirmed = verifier.verify(graph, vectors)
-    assert len(components(confirmed)) == found, f"reaches {joining.BEYOND} times as far as the graph"
+    assert len(components(confirmed)) == found, f"reaches {scheduling.BEYOND} times as far as the graph"
     assert confirmed.max() == np.float32(0.2), "so that DBSCAN takes what was found beyond"
     assert len(components(verifier.verify(graph))) == 2, "with candidates alone"
 
@@ -228,7 +229,7 @@ def test_a_match_is_asked_for_in_any_order_and_compared_once(twins, monkeypatch)
     verifier = Verifier(twins, num_workers=0, progress=False)
     found = verifier.match(3, 2, 0.25)
     assert (found.kind, found.distance) == ("copy", 0.25) and list(verifier.matches) == [(2, 3)]
-    monkeypatch.setattr(verification, "match_pictures", lambda *_: pytest.fail("compared again"))
+    monkeypatch.setattr(confirmation, "match_pictures", lambda *_: pytest.fail("compared again"))
     assert verifier.match(2, 3, 0.3) is found
     assert verifier.match(2, 2, 0.0) is None
 
@@ -240,15 +241,15 @@ def test_a_file_that_went_missing_matches_nothing(twins):
 
 
 def test_two_groups_that_do_not_join_are_left_after_some_tries(tmp_path, monkeypatch):
-    monkeypatch.setattr(joining, "TRIES", 3)
+    monkeypatch.setattr(scheduling, "TRIES", 3)
     compared = []
 
     def same_letter(first, second, path, other, distance):
         compared.append(path.name + other.name)
-        return verification.Match("copy", distance) if path.name[0] == other.name[0] else None
+        return confirmation.Match("copy", distance) if path.name[0] == other.name[0] else None
 
-    monkeypatch.setattr(verification, "_same_data", same_letter)
-    monkeypatch.setattr(verification, "match_pictures", lambda *_: None)
+    monkeypatch.setattr(confirmation, "_same_data", same_letter)
+    monkeypatch.setattr(confirmation, "match_pictures", lambda *_: None)
     paths = [tmp_path / f"{letter}{number}" for letter in "ab" for number in range(6)]
     for path in paths:
         Image.new("RGB", (8, 8)).save(path, "PNG")
@@ -260,8 +261,8 @@ def test_two_groups_that_do_not_join_are_left_after_some_tries(tmp_path, monkeyp
 
 
 def test_pictures_that_join_nothing_are_compared_with_few_others(tmp_path, monkeypatch):
-    monkeypatch.setattr(joining, "OTHERS", 3)
-    monkeypatch.setattr(verification, "match_pictures", lambda *_: None)
+    monkeypatch.setattr(scheduling, "OTHERS", 3)
+    monkeypatch.setattr(confirmation, "match_pictures", lambda *_: None)
     paths = [tmp_path / f"{number}.png" for number in range(30)]
     for number, path in enumerate(paths):
         Image.new("RGB", (8, 8), (number, 0, 0)).save(path)

@@ -1,0 +1,238 @@
+"""Decoding: the path of a stranger's file in, an upright RGB picture out, or one line that says why not.
+
+path  ->  PIL image, mode RGB, upright
+
+Formats are recognised by content and taken from a short list; what a picture needs in memory is known from its header
+and limited before anything is decoded; a file that ends early is unreadable, never filled up.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import stat
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import BinaryIO
+
+import cv2
+import numpy as np
+from PIL import Image, JpegImagePlugin
+from pillow_heif import HeifImageFile
+
+FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "AVIF", "BMP", "TIFF", "JPEG2000", "PPM", "QOI")  # and HEIF
+NAMED = {".tga": "TGA"}  # has no mark of its own at its start: taken by the file's ending
+MAX_BYTES = 2**29  # of one picture in memory, 4 a pixel (134 megapixels), and of one file
+RARE_BYTES = {"TGA": 2**26, "QOI": 2**24}  # their headers promise what few bytes can't hold; QOI takes 1 s a megapixel
+BYTES_PER_PIXEL = 4  # what Pillow needs for RGB
+NEARLY_WHITE = 240
+STRIP = 512  # rows flattened at a time
+ORIENTATION = 0x0112
+DIGEST = 32  # bytes of BLAKE2b
+THUMBNAIL = 400  # long side in px; a phone's screenshot still shows a small picture with enough keypoints
+UPRIGHT = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+
+
+class UnreadableImage(ValueError):
+    """A file that holds no picture we can or want to read; `str(error)` is the reason, one line."""
+
+
+def load_image(path: Path, short_side: int | None = None) -> Image.Image:
+    """Decode a picture, turn it upright and make it RGB.
+
+    Transparent parts turn white, but black around a picture that is white itself. 16-bit greys are scaled to 8 bits,
+    an animation gives its first frame.
+
+    Parameters
+    ----------
+    path : of the file; read only when it is a regular one
+    short_side : in px; the picture may come smaller than it is, by a power of two, never below this on its short
+        side. Much faster for large JPEGs, which may then have any size. None = full size
+
+    Raises
+    ------
+    UnreadableImage : no regular file, no known format, damaged, cut short, or more than MAX_BYTES once decoded
+    """
+    return load_with_size(path, short_side)[0]
+
+
+def load_with_size(path: Path, short_side: int | None = None) -> tuple[Image.Image, tuple[int, int]]:
+    """`load_image`, and the upright (width, height) in px that the file has at full size."""
+    with open_picture(path) as file:
+        return decode(file, Path(path).suffix.lower(), short_side)
+
+
+@contextmanager
+def open_picture(path: Path) -> Iterator[BinaryIO]:
+    """Open a regular file for `decode`; whatever is raised meanwhile becomes UnreadableImage."""
+    try:
+        with warnings.catch_warnings(), _open_regular(path) as file:
+            warnings.simplefilter("ignore")
+            yield file
+    except UnreadableImage:
+        raise
+    except Exception as error:  # decoders raise nearly everything on broken files
+        raise UnreadableImage(one_line(error)) from error
+
+
+def decode(file: BinaryIO, ending: str, short_side: int | None) -> tuple[Image.Image, tuple[int, int]]:
+    """`load_with_size` of an open file; `ending` is its name's, lower case, with the dot."""
+    image = identify(file, ending)
+    size = image.size
+    if short_side and isinstance(image, JpegImagePlugin.JpegImageFile):
+        image.draft("RGB", (short_side, short_side))
+    _check_size(image, size)
+    image.load()
+    orientation = _orientation(image)
+    image = _to_rgb(image)
+    if short_side and (factor := min(image.size) // short_side) >= 2:
+        image = image.reduce(1 << factor.bit_length() - 1)  # a power of two, as in a JPEG's draft
+    if orientation in UPRIGHT:
+        image = image.transpose(UPRIGHT[orientation])
+    return image, size[::-1] if orientation >= 5 else size
+
+
+def read_small(file: BinaryIO, ending: str) -> tuple[np.ndarray, tuple[int, int]]:
+    """An open file's picture, (height, width, 3) uint8 RGB, long side THUMBNAIL px or less, and the file's own size.
+
+    ending : of its name, lower case, with the dot
+    """
+    image, size = decode(file, ending, THUMBNAIL)
+    return shrink(image, THUMBNAIL), size
+
+
+def shrink(image, side: int) -> np.ndarray:
+    """A picture with a long side of `side` px or less."""
+    image = np.asarray(image)
+    height, width = image.shape[:2]
+    scale = side / max(height, width)
+    if scale >= 1:
+        return image
+    size = max(1, round(width * scale)), max(1, round(height * scale))
+    return cv2.resize(image, size, interpolation=cv2.INTER_AREA)
+
+
+def _open_regular(path: Path) -> BinaryIO:
+    """Open without ever waiting for a pipe or a device."""
+    flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0) | getattr(os, "O_CLOEXEC", 0)
+    if not stat.S_ISREG(os.stat(path).st_mode):  # before opening: to open a device can already do something
+        raise UnreadableImage("not a regular file")
+    descriptor = os.open(path, flags)
+    status = os.fstat(descriptor)
+    reason = None
+    if not stat.S_ISREG(status.st_mode):
+        reason = "not a regular file"
+    elif status.st_size == 0:
+        reason = "empty file"
+    elif status.st_size > MAX_BYTES:
+        reason = f"a file of {status.st_size:,} bytes, the limit is {MAX_BYTES:,}"
+    if reason:
+        os.close(descriptor)
+        raise UnreadableImage(reason)
+    return os.fdopen(descriptor, "rb")
+
+
+def identify(file: BinaryIO, ending: str) -> Image.Image:
+    """What Image.open does, for our formats alone, and without its limit: that one would refuse JPEGs draft shrinks.
+
+    ending : of the file's name, with its dot, in small letters; some formats are known by nothing else
+    """
+    Image.preinit()
+    prefix, failure = file.read(16), UnreadableImage("not a picture in a format we read")
+    for name in (*FORMATS, NAMED.get(ending)):
+        if name is None:
+            continue
+        if name not in Image.OPEN:
+            Image.init()
+        factory, accepts = Image.OPEN[name]
+        if name in FORMATS and accepts(prefix) is not True:
+            continue
+        try:
+            file.seek(0)
+            return factory(file, "")
+        except Exception as error:
+            failure = error
+    if prefix[4:8] == b"ftyp":
+        file.seek(0)
+        return HeifImageFile(file, "")
+    raise failure
+
+
+@contextmanager
+def open_header(path: Path) -> Iterator[Image.Image]:
+    with warnings.catch_warnings(), path.open("rb") as file:
+        warnings.simplefilter("ignore")
+        yield identify(file, path.suffix.lower())
+
+
+def _check_size(image: Image.Image, size: tuple[int, int]) -> None:
+    """Refuse what would take more than MAX_BYTES, from the header alone. size: of the picture before any draft."""
+    pixels, needed = image.width * image.height, image.width * image.height * BYTES_PER_PIXEL
+    if isinstance(image, JpegImagePlugin.JpegImageFile) and "progressive" in image.info:
+        largest = max(h * v for _, h, v, _ in image.layer)  # all coefficients, 2 bytes each, are held at full size
+        needed = max(needed, 2 * size[0] * size[1] * sum(h * v for _, h, v, _ in image.layer) // largest)
+    limit = RARE_BYTES.get(image.format, MAX_BYTES)
+    if needed > limit:
+        text = f"{size[0]} x {size[1]} px need {needed:,} bytes in memory, the limit is {limit:,}"
+        raise UnreadableImage(text)
+    if pixels < 1:
+        raise UnreadableImage(f"{size[0]} x {size[1]} px: no pixels")
+
+
+def _orientation(image: Image.Image) -> int:
+    try:
+        return int(image.getexif().get(ORIENTATION, 1))
+    except Exception:  # broken metadata is no reason to refuse the picture
+        return 1
+
+
+def _to_rgb(image: Image.Image) -> Image.Image:
+    if image.mode[0] in "IF":
+        image = _to_eight_bits(image)
+    if not image.has_transparency_data:
+        return image if image.mode == "RGB" else image.convert("RGB")
+    flat = _flatten(image, "white")
+    if min(low for low, _ in flat.getextrema()) > NEARLY_WHITE:  # white on nothing would show nothing
+        return _flatten(image, "black")
+    return flat
+
+
+def _flatten(image: Image.Image, background: str) -> Image.Image:
+    flat = Image.new("RGB", image.size, background)
+    for top in range(0, image.height, STRIP):
+        strip = image.crop((0, top, image.width, min(top + STRIP, image.height))).convert("RGBA")
+        flat.paste(strip, (0, top), strip)
+    return flat
+
+
+def _to_eight_bits(image: Image.Image) -> Image.Image:
+    """Grey of 16 or 32 bits or floats: its white is the first of 1 (floats), 255, 65535, its maximum not below it."""
+    values = np.asarray(image)  # (height, width)
+    if image.mode.startswith("I;16"):
+        return Image.fromarray((values >> 8).astype(np.uint8))
+    values = np.nan_to_num(values.astype(np.float32), posinf=0, neginf=0)
+    brightest = float(values.max())
+    whites = (1, 255, 65535, brightest) if image.mode == "F" else (255, 65535, brightest)
+    white = next(white for white in whites if brightest <= white)
+    return Image.fromarray((values * (255 / white)).clip(0, 255).astype(np.uint8))
+
+
+def digest_of(file: BinaryIO) -> bytes:
+    """32 bytes of BLAKE2b of an open file, from where it stands: what plans and decisions know a content by."""
+    return hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=DIGEST)).digest()
+
+
+def one_line(error: Exception) -> str:
+    """What an error says, harmless to print."""
+    text = " ".join(str(error).split()) or type(error).__name__
+    return "".join(c if c.isprintable() else "?" for c in text)[:200]

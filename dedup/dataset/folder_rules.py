@@ -1,0 +1,181 @@
+"""Folders that a user treats differently: their paths in, what that means for a file out.
+
+Those in images_dir hold files to prefer or to protect; an archive lies elsewhere, is compared with, and never touched.
+
+A folder is known by what it is, not by how it is written: another spelling, or a link to it, names the same folder.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from functools import cached_property, lru_cache
+from pathlib import Path
+
+from dedup.config import ConfigError
+
+Identity = tuple[int, int]  # device and inode
+TRASH = ".dedup-trash"  # in images_dir
+THUMBNAILS = "thumbnails"  # in output_dir
+THUMBNAIL = re.compile(r"[0-9a-f]{64}\.jpg")  # the blake2b digest of what it is made from
+
+
+@dataclass(frozen=True)
+class Places:
+    """Folders, with all that is below them.
+
+    keep_in : in images_dir; of files that show the same, one in here is kept
+    protect : in images_dir; files in here are compared and kept, and never go
+    against : the archives, resolved. One may lie in images_dir, or images_dir in it: each has its own files. With
+        archives, a file goes only for a keeper that lies in one
+    """
+
+    images_dir: Path = Path()
+    keep_in: frozenset[Identity] = field(default=frozenset())
+    protect: frozenset[Identity] = field(default=frozenset())
+    against: tuple[Path, ...] = ()
+
+    @classmethod
+    def find(
+        cls,
+        images_dir: Path,
+        keep_in: Sequence[Path] = (),
+        protect: Sequence[Path] = (),
+        against: Sequence[Path] = (),
+        output_dir: Path | None = None,
+    ) -> Places:
+        """Look the folders up.
+
+        Raises
+        ------
+        ConfigError : one of them does not exist, is no folder or is images_dir itself; one of keep_in or protect lies
+            outside it; an archive can't be read, lies in a trash folder or in another archive, or holds output_dir
+        """
+        for option, given in (("--keep-in", keep_in), ("--protect", protect), ("--against", against)):
+            if "" in map(os.fspath, given):  # as from a shell variable that is not set; Path("") is where we are
+                raise ConfigError(f"{option} is empty; give a folder")
+        kept = frozenset(_inside(images_dir, Path(path), "--keep-in") for path in keep_in)
+        protected = frozenset(_inside(images_dir, Path(path), "--protect") for path in protect)
+        places = cls(Path(images_dir), kept, protected, tuple(_archive(images_dir, Path(path)) for path in against))
+        for archive in places.against:
+            others = [other for other in places.against if other is not archive]
+            if not (_way_up(archive) | {_identity(archive)}).isdisjoint(map(_identity, others)):
+                raise ConfigError(f"--against {archive} lies in another archive, or is given twice; give the outer one")
+            written = (output_dir, output_dir / THUMBNAILS) if output_dir else ()
+            if any(_owner(folder, images_dir, archive) == archive for folder in written):
+                raise ConfigError(
+                    f"output_dir {output_dir} lies in the archive, which is never written to; choose another"
+                )
+        return places
+
+    def protects(self, path: Path, keeper: Path | None = None) -> str:
+        """Why a file in images_dir never goes, or never for this keeper; empty if it may."""
+        if self._is_in(self.protect, path):
+            return "lies in a protected folder"
+        if self.archive_of(path) or self._is_in(self._archives, path):
+            return "lies in the archive"
+        return NOT_ARCHIVED if self.against and keeper is not None and not self.archive_of(keeper) else ""
+
+    def archive_of(self, path: Path) -> int:
+        """Number of the archive that a file lies in, from 1, its path being below that or below images_dir; else 0."""
+        for number, archive in enumerate(self.against, start=1):
+            inner = path.is_relative_to(self.images_dir) and len(self.images_dir.parts) > len(archive.parts)
+            if path.is_relative_to(archive) and not inner:
+                return 0 if self._home in _identities(path.parent, archive) else number
+        return 0
+
+    def root_of(self, path: Path) -> Path | None:
+        """The archive that a file lies in, if it does."""
+        return (None, *self.against)[self.archive_of(path)]
+
+    def incoming(self, paths: Sequence[Path]) -> list[Path]:
+        """Those of the files below images_dir that lie in no archive."""
+        return [path for path in paths if not self._is_in(self._archives, path)]
+
+    @cached_property
+    def _home(self) -> Identity:
+        return _identity(self.images_dir)
+
+    @cached_property
+    def _archives(self) -> frozenset[Identity]:
+        return frozenset(map(_identity, self.against))
+
+    def prefers(self, path: Path) -> str:
+        """Why a file is kept rather than one that shows the same; empty if there is no such reason."""
+        return self.protects(path) or ("lies in a folder to keep files in" if self._is_in(self.keep_in, path) else "")
+
+    def _is_in(self, folders: frozenset[Identity], path: Path) -> bool:
+        return bool(folders) and not folders.isdisjoint(_identities(path.parent, self.images_dir))
+
+
+def is_thumbnail(path: Path) -> bool:
+    """Whether a file is one of ours, of whatever run: no picture to search, and nothing to keep in place of one."""
+    return path.parent.name == THUMBNAILS and THUMBNAIL.fullmatch(path.name) is not None
+
+
+NOWHERE = Places()
+NOT_ARCHIVED = "not in the archive"
+
+
+@lru_cache(maxsize=4096)
+def _identities(folder: Path, images_dir: Path) -> frozenset[Identity]:
+    """Of a folder and those above it, up to images_dir; of those that are gone, none."""
+    found = set()
+    while folder != images_dir and images_dir in folder.parents:
+        with suppress(OSError):
+            found.add(_identity(folder))
+        folder = folder.parent
+    return frozenset(found)
+
+
+def _identity(folder: Path) -> Identity:
+    status = os.stat(folder)
+    return status.st_dev, status.st_ino
+
+
+def _way_up(folder: Path) -> set[Identity]:
+    """Of a folder's parents."""
+    return {_identity(above) for above in Path(os.path.realpath(folder)).parents}
+
+
+def _owner(folder: Path, images_dir: Path, archive: Path) -> Path | None:
+    """Which of the two a folder, that need not be there yet, belongs to: the nearest above it."""
+    here = Path(os.path.realpath(folder))
+    for each in (here, *here.parents):
+        for root in (images_dir, archive):
+            if each.exists() and _identity(each) == _identity(root):
+                return root
+    return None
+
+
+def _expect_folder(folder: Path, option: str, wanted: str) -> None:
+    if not folder.is_dir():
+        what = "is a file, not a folder" if folder.exists() else "does not exist"
+        raise ConfigError(f"{option} {folder} {what}; give {wanted}")
+
+
+def _archive(images_dir: Path, folder: Path) -> Path:
+    _expect_folder(folder, "--against", "the folder of an archive")
+    if _identity(folder) == _identity(images_dir):
+        raise ConfigError(f"--against {folder} is the searched folder itself; give another one")
+    archive = Path(os.path.realpath(folder))
+    if TRASH in archive.parts:
+        raise ConfigError(f"--against {folder} lies in a trash folder; give another one")
+    try:
+        os.scandir(archive).close()
+    except OSError as error:
+        raise ConfigError(f"--against {folder} can't be read: {error.strerror}") from None
+    return archive
+
+
+def _inside(images_dir: Path, folder: Path, option: str) -> Identity:
+    _expect_folder(folder, option, f"a folder inside {images_dir}")
+    identity, root = _identity(folder), _identity(images_dir)
+    if identity == root:
+        raise ConfigError(f"{option} {folder} is the searched folder itself; give a folder inside it")
+    if root not in _way_up(folder):
+        raise ConfigError(f"{option} {folder} does not lie inside {images_dir}; give a folder that does")
+    return identity

@@ -1,0 +1,141 @@
+"""The pictures of a folder: directory in, batches of square uint8 images out.
+
+images_dir, extensions  ->  paths (n,), sorted  ->  images (batch, 3, S, S) uint8 RGB with indices (batch,)
+
+What can't be read ends in `ImagesDataset.failures` with its reason, never the run.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import closing
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from dedup.dataset.decoding import UnreadableImage, load_image
+from dedup.dataset.folder_rules import TRASH
+from dedup.dataset.panels import MOST
+from dedup.dataset.reading import Outcome, Reader, read_into
+
+if TYPE_CHECKING:
+    import torch
+
+__all__ = ["ImagesDataset", "UnreadableImage", "list_images", "load_image", "read_batches"]
+
+
+def list_images(images_dir: Path, extensions: Sequence[str]) -> list[Path]:
+    """Find the regular files below a folder that have one of the extensions.
+
+    Symbolic links, hidden files and folders (a leading dot), pipes, devices and all that lies in a trash folder of
+    ours are left out; a subfolder that can't be opened is logged and left out.
+
+    Parameters
+    ----------
+    images_dir : searched to any depth
+    extensions : with their dot, compared in any case
+
+    Returns
+    -------
+    images_dir / relative path, sorted. Names that are not UTF-8 keep their bytes (os.fsencode gives them back)
+
+    Raises
+    ------
+    FileNotFoundError, NotADirectoryError, PermissionError : images_dir is not a folder that can be read
+    """
+    endings = tuple(extension.lower() for extension in extensions)
+    if TRASH in Path(images_dir).absolute().parts:
+        return []
+    found, folders = [], [os.fspath(images_dir)]
+    while folders:
+        folder = folders.pop()
+        try:
+            entries = list(os.scandir(folder))
+        except OSError as error:
+            if folder == os.fspath(images_dir):
+                raise
+            logging.getLogger(__name__).warning("left out, can't be opened: %r (%s)", folder, error.strerror)
+            continue
+        for entry in entries:
+            if entry.name.startswith("."):
+                continue
+            if entry.is_dir(follow_symlinks=False):
+                folders.append(entry.path)
+            elif entry.name.lower().endswith(endings) and entry.is_file(follow_symlinks=False):
+                found.append(entry.path)
+    return sorted(Path(path) for path in found)
+
+
+class ImagesDataset:
+    """Pictures as squares, (3, S, S) uint8 RGB, and their index: a map-style dataset, as torch's DataLoader takes it.
+
+    The whole picture is squeezed into the square, so that a copy in other proportions looks the same.
+
+    Attributes
+    ----------
+    paths : list of n Path
+    image_resize : side S in px
+    sizes : (n, 2) int, upright width and height in px of the file's picture, 0 until it has been read
+    failures : reason by path, of what could not be read
+    """
+
+    def __init__(self, paths: Sequence[Path], image_resize: int):
+        if image_resize < 1:
+            raise ValueError(f"image_resize is a side in px, 1 or more, got {image_resize}")
+        self.paths, self.image_resize = list(paths), image_resize
+        self.sizes = np.zeros((len(self.paths), 2), int)
+        self.failures: dict[Path, str] = {}
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def __getitem__(self, index: int) -> tuple[torch.Tensor, int]:
+        """Read one picture: (3, S, S) uint8, index. Raises UnreadableImage, and notes it in `failures`."""
+        import torch
+
+        pixels = np.empty((1, self.image_resize, self.image_resize, 3), np.uint8)
+        outcome = read_into(pixels, self.paths[index])
+        self.note(index, outcome)
+        if outcome.reason:
+            raise UnreadableImage(outcome.reason)
+        return torch.from_numpy(pixels[0]).permute(2, 0, 1), index
+
+    def note(self, index: int, outcome: Outcome) -> None:
+        """Keep what reading a file has told of it."""
+        self.sizes[index] = outcome.size
+        if outcome.reason:
+            self.failures[self.paths[index]] = outcome.reason
+
+
+def read_batches(
+    dataset: ImagesDataset, batch_size: int, num_workers: int, with_panels: bool = False
+) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+    """Read all pictures of a dataset, in order.
+
+    Unreadable files go to `dataset.failures` and are missing from their batch; a batch without any picture is skipped.
+    The batches do not depend on num_workers. With workers, a decoder that crashes or hangs costs its file alone.
+
+    Parameters
+    ----------
+    batch_size : files a batch, 1 or more; fewer where they would take too much memory, as `Reader` says
+    num_workers : processes that decode; 0 = this one
+    with_panels : whether the pictures of a screenshot or collage are cut out too; they follow the whole, with its index
+
+    Yields
+    ------
+    images (batch, 3, S, S) uint8, in channels_last order; indices (batch,) int64
+    """
+    reader = Reader(dataset.paths, dataset.image_resize, batch_size, num_workers, 1 + MOST * with_panels)
+    import torch  # while the first pictures are read
+
+    with closing(iter(reader)) as batches:
+        for first, outcomes, squares in batches:
+            for index, outcome in enumerate(outcomes, first):
+                dataset.note(index, outcome)
+            if len(squares):
+                indices, slots, views = squares.T
+                images = torch.from_numpy(reader.squares[slots, views])  # (batch, S, S, 3)
+                yield images.permute(0, 3, 1, 2), torch.from_numpy(indices.copy())

@@ -1,0 +1,116 @@
+"""Thumbnails: image files in, small JPEGs named by what the files hold out.
+
+paths  ->  folder/<blake2b of the file's bytes>.jpg, 400 px or less, and that digest for each path
+
+Files of equal content share a thumbnail, and what an earlier run made is not made again.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from types import MappingProxyType
+
+import numpy as np
+from PIL import Image
+from tqdm import tqdm
+
+from dedup.dataset.decoding import UnreadableImage, digest_of, open_picture, read_small
+from dedup.dataset.folder_rules import THUMBNAIL
+from dedup.workers import run_jobs
+
+QUALITY = 82  # of the JPEG
+
+
+def write_thumbnails(
+    paths: Sequence[Path],
+    folder: Path,
+    num_workers: int = 0,
+    progress: bool = True,
+    known: Mapping[Path, str] = MappingProxyType({}),
+) -> dict[Path, str]:
+    """Write a thumbnail of each file; those that belong to none of them are removed.
+
+    Parameters
+    ----------
+    paths : image files
+    folder : made if it is missing; files in it that are no thumbnails stay
+    num_workers : processes that read; 0 = this one
+    progress : show a bar on stderr
+    known : digests of files that need not be opened where their thumbnails are there already
+
+    Returns
+    -------
+    dict : by path, 64 hexadecimal digits, the blake2b digest of the content and the `thumbnail_path`'s stem; without
+        the files that can't be read now
+
+    Raises
+    ------
+    OSError : the folder can't be written
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    there = set(os.listdir(folder))
+    found = {path: known[path] for path in paths if path in known and f"{known[path]}.jpg" in there}
+    missing = [path for path in paths if path not in found]
+    jobs = run_jobs(_write_job, [(path, folder) for path in missing], num_workers if missing else 0)
+    bar = tqdm(jobs, total=len(missing), desc="Thumbnails", unit=" images", disable=not (progress and missing))
+    found |= {path: digest for path, digest in zip(missing, bar, strict=True) if isinstance(digest, str)}
+    wanted = {thumbnail_path(folder, digest).name for digest in found.values()}
+    for name in os.listdir(folder):
+        if THUMBNAIL.fullmatch(name) and name not in wanted:
+            (folder / name).unlink()
+    return found
+
+
+def thumbnail_path(folder: Path, digest: str) -> Path:
+    """Where the thumbnail of a content lies."""
+    return folder / f"{digest}.jpg"
+
+
+def _write_job(job: tuple[Path, Path]) -> str | None:
+    path, folder = job
+    try:
+        with open_picture(path) as file:
+            digest = digest_of(file).hex()
+            if (thumbnail := thumbnail_path(folder, digest)).exists():
+                return digest
+            file.seek(0)
+            small, _ = read_small(file, path.suffix.lower())
+    except (OSError, UnreadableImage):  # it was readable a moment ago
+        return None
+    _save(small, thumbnail)
+    return digest
+
+
+def read_with_thumbnail(path: Path, folder: Path | None = None) -> tuple[np.ndarray, tuple[int, int]]:
+    """A file's picture, (height, width, 3) uint8 RGB, long side 400 px or less, and the file's own width and height.
+
+    folder : where its thumbnail is left by the way, if that can be written; it may be missing. None = nowhere
+
+    Raises
+    ------
+    UnreadableImage
+    """
+    with open_picture(path) as file:
+        digest = digest_of(file).hex() if folder else ""  # of these very bytes: the file may be another soon
+        file.seek(0)
+        small, size = read_small(file, path.suffix.lower())
+    if folder:
+        with contextlib.suppress(OSError):  # whoever needs it will try again, and say why it fails
+            if not (thumbnail := thumbnail_path(folder, digest)).exists():
+                folder.mkdir(exist_ok=True)
+                _save(small, thumbnail)
+    return small, size
+
+
+def _save(small: np.ndarray, path: Path) -> None:
+    """Write a thumbnail so that it is there whole or not at all, also when several processes write it."""
+    unfinished = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        Image.fromarray(small).save(unfinished, "JPEG", quality=QUALITY)
+        os.replace(unfinished, path)
+    finally:
+        with contextlib.suppress(FileNotFoundError):
+            unfinished.unlink()

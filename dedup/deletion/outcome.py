@@ -1,0 +1,86 @@
+"""What a removal, undo or purge comes to: each file done with or refused, and the exit code of the whole."""
+
+import errno
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from filelock import Timeout
+
+from dedup.deletion.records import AGAINST, BadRecord
+
+DONE, SOME_REFUSED, BAD_PLAN, LOCKED, STOPPED = range(5)  # exit codes
+OF_ONE_FILE = {  # errors that tell of one file or folder, not of the disk
+    *(errno.ENOENT, errno.EEXIST, errno.ENOTDIR, errno.EISDIR, errno.ELOOP, errno.ENAMETOOLONG, errno.EINVAL),
+    *(errno.EACCES, errno.EPERM, errno.EXDEV, errno.EBUSY, errno.ETXTBSY, errno.ENOTEMPTY),
+}
+
+
+class Refused(Exception):
+    """One file is left as it is; the message is the reason."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a call was seen to do: the files done with, those refused and why (paths relative to the images' folder).
+
+    exit_code: 0 done; 1 done, some refused; 2 bad plan or journal, nothing touched; 3 another run holds the lock;
+    4 an I/O error stopped it, undo is valid. `message` tells what codes 2 to 4 are about.
+    """
+
+    done: tuple[Path, ...] = ()
+    refused: tuple[tuple[Path, str], ...] = ()
+    exit_code: int = DONE
+    run: str | None = None
+    message: str = ""
+
+    @property
+    def lacks_archive(self) -> bool:
+        """Whether `--against`, which was not given, would let more be done."""
+        return any(AGAINST in text for text in (self.message, *(reason for _, reason in self.refused)))
+
+
+class Tally:
+    """An outcome while it grows."""
+
+    def __init__(self):
+        self.done, self.refused, self.exit_code, self.run, self.message = [], [], DONE, None, ""
+        self._place = ""
+
+    @contextmanager
+    def ending(self) -> Iterator[None]:
+        """Turn what ends a call early into its exit code."""
+        try:
+            yield
+        except BadRecord as error:
+            self.exit_code, self.message = BAD_PLAN, str(error)
+        except Timeout:
+            self.exit_code, self.message = LOCKED, "another run is at work in this folder"
+        except OSError as error:
+            self.exit_code, self.message = STOPPED, f"stopped{self._place}: {told(error)}"
+
+    @contextmanager
+    def settling(self, path: Path) -> Iterator[None]:
+        """Count `path` as done, or as refused when the block says so or fails for a reason of this file alone."""
+        try:
+            yield
+        except Refused as error:
+            self.refused.append((path, str(error)))
+        except OSError as error:
+            if error.errno not in OF_ONE_FILE:
+                self._place = f" at {ascii(str(path))}"
+                raise
+            self.refused.append((path, told(error)))
+        else:
+            self.done.append(path)
+
+    def outcome(self) -> Outcome:
+        exit_code = self.exit_code or (SOME_REFUSED if self.refused else DONE)
+        return Outcome(tuple(self.done), tuple(self.refused), exit_code, self.run, self.message)
+
+
+def told(error: OSError) -> str:
+    """An I/O error in words, with the name it is about."""
+    reason = error.strerror or type(error).__name__
+    return reason if error.filename is None else f"{reason}: {ascii(error.filename)}"

@@ -1,0 +1,149 @@
+"""What plans, journals and decisions are made of: parsed JSON in, checked files and items out, or BadRecord.
+
+Nothing that stands in such a file is trusted: it may be edited by hand, or a stranger's.
+"""
+
+import json
+import os
+import re
+import unicodedata
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+from dedup.dataset.folder_rules import TRASH
+from dedup.deletion.folders import Snapshot
+
+AGAINST = "--against DIR"  # what a user has to add
+NO_ARCHIVE = f"its keeper lies in an archive: say which with {AGAINST}"
+KINDS = ("identical", "same_pixels", "copy", "crop", "near")  # of a match that allows a removal
+_FIELDS = {"path": str, "device": int, "inode": int, "size": int, "mtime_ns": int, "blake2b": str}
+_WINDOWS_PART = re.compile(r'[\\:*?"<>|]|[ .]$|^\.?dedup-~\d', re.IGNORECASE)
+
+
+class BadRecord(ValueError):
+    """A plan or journal that must not be acted on; the message names the line and what is wrong with it."""
+
+
+@dataclass(frozen=True)
+class File:
+    """A file of a plan: `parts`, the components of its path below the images' folder, and what it was.
+
+    archive : number of the archive, from 1, whose folder it is instead; 0 = none
+    """
+
+    parts: tuple[str, ...]
+    snapshot: Snapshot
+    archive: int = 0
+
+    @property
+    def path(self) -> Path:
+        return Path(*self.parts)
+
+
+@dataclass(frozen=True)
+class Item:
+    """One removal: `drop` may go because `keep` shows everything it shows; `sequence` numbers it within its run."""
+
+    keep: File
+    drop: File
+    kind: str
+    sequence: int = 0
+
+
+def split_path(path: str) -> tuple[str, ...]:
+    """Split a relative path; BadRecord unless it names something below the folder, not in the trash."""
+    parts = tuple(path.split("/"))
+    if not path or "\0" in path or any(part in ("", ".", "..") for part in parts) or os.path.isabs(path):
+        raise BadRecord(f"the path must be relative and stay below the folder, got {ascii(path)}")
+    if os.name == "nt" and any(_WINDOWS_PART.search(part) for part in parts):
+        raise BadRecord(f"the path is none that Windows can hold, got {ascii(path)}")
+    if any(_plain(part) == TRASH for part in parts):
+        raise BadRecord(f"the path leads into a trash folder, got {ascii(path)}")
+    try:
+        os.fsencode(path)
+    except UnicodeEncodeError:
+        raise BadRecord(f"the path is none that this system can hold, got {ascii(path)}") from None
+    return parts
+
+
+def _plain(part: str) -> str:
+    """A name as file systems that ignore case, composition and invisible characters compare it."""
+    folded = unicodedata.normalize("NFKC", part).casefold()
+    return "".join(character for character in folded if unicodedata.category(character) != "Cf")
+
+
+def item_record(item: Item) -> dict:
+    """The part of a line that plans and journals share."""
+    files = {"keep": item.keep, "drop": item.drop}
+    record = {
+        role: {"path": "/".join(file.parts), **asdict(file.snapshot)}
+        | ({"archive": file.archive} if file.archive else {})
+        for role, file in files.items()
+    }
+    return record | {"kind": item.kind}
+
+
+def parse_object(line: bytes) -> dict:
+    """The JSON object that stands in `line`; BadRecord if anything else does, or a name stands twice in it."""
+    try:
+        record = json.loads(line.decode("utf-8"), object_pairs_hook=_unique)
+    except (ValueError, RecursionError) as error:
+        raise error if isinstance(error, BadRecord) else BadRecord("not a line of JSON") from None
+    if not isinstance(record, dict):
+        raise BadRecord("not a JSON object")
+    return record
+
+
+def _unique(pairs: Iterable[tuple[str, object]]) -> dict:
+    """A dict of `pairs`; a key that stands twice reads one way here and another way elsewhere."""
+    pairs = list(pairs)
+    if len(dict(pairs)) < len(pairs):
+        raise BadRecord("a name stands twice in one object")
+    return dict(pairs)
+
+
+def read_item(record: dict, archives: int | None = None) -> Item:
+    """An item of a plan made against so many archives, or of a journal, which does not tell of how many."""
+    if set(record) != {"keep", "drop", "kind"}:
+        raise BadRecord(f"expected keep, drop and kind, got {ascii(sorted(record))}")
+    if record["kind"] not in KINDS:
+        raise BadRecord(f"kind must be one of {', '.join(KINDS)}, got {ascii(record['kind'])}")
+    keep, archive = split_archive(record["keep"], archives)
+    return Item(replace(_file(keep), archive=archive), _file(record["drop"]), record["kind"])
+
+
+def split_archive(record: object, archives: int | None = None) -> tuple[object, int]:
+    """A keeper's record without its archive, and the number of that, 0 if it has none.
+
+    Raises
+    ------
+    BadRecord : it is no number of an archive, from 1, at most `archives` unless that is None; it is 0 though there are
+    """
+    if not isinstance(record, dict) or "archive" not in record:
+        number = 0
+    elif not is_of(number := record["archive"], int) or number < 1:
+        raise BadRecord(f"archive must be a number from 1, got {ascii(number)[:200]}")
+    if archives is not None and number > archives:
+        raise BadRecord(NO_ARCHIVE)
+    if archives and not number:
+        raise BadRecord("its keeper does not lie in the archive")
+    return ({key: record[key] for key in record if key != "archive"} if number else record), number
+
+
+def _file(record: object) -> File:
+    if not isinstance(record, dict) or set(record) != set(_FIELDS):
+        raise BadRecord(f"a file needs {', '.join(_FIELDS)}, got {ascii(record)}")
+    for key, kind in _FIELDS.items():
+        if not is_of(record[key], kind):
+            raise BadRecord(f"{key} must be of type {kind.__name__}, got {ascii(record[key])}")
+    if not re.fullmatch("[0-9a-f]{64}", record["blake2b"]):
+        raise BadRecord(f"blake2b must be 64 hexadecimal digits, got {ascii(record['blake2b'])}")
+    if record["size"] < 1:
+        raise BadRecord(f"size must be at least 1 byte, got {record['size']}")
+    return File(split_path(record["path"]), Snapshot(**{key: record[key] for key in list(_FIELDS)[1:]}))
+
+
+def is_of(value: object, kind: type) -> bool:
+    """Whether a value of JSON has a type; true and false are no numbers."""
+    return isinstance(value, kind) and not isinstance(value, bool)

@@ -1,0 +1,216 @@
+"""The embedding step on a Ray cluster: files that every machine can read in, Embeddings out.
+
+source, a folder or a bucket  ->  listing  ->  Ray Data: actors that hold the encoder, a batch of files each
+                              ->  parts, a Parquet file a batch, in a folder here  ->  Embeddings
+
+A machine that dies costs the batches it was at: others do them again. A run that was stopped goes on from its parts.
+"""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import os
+import tempfile
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+from tqdm import tqdm
+
+import dedup
+from dedup.clustering.clusters import cluster_labels
+from dedup.config import Config, ConfigError
+from dedup.dataset.decoding import one_line
+from dedup.distributed.bucket import fetch_files, list_bucket
+from dedup.distributed.shards import make_listing, make_part, missing, read_embeddings, write_part
+from dedup.encoder.embeddings import Embeddings
+from dedup.encoder.model import EncoderCNN, load_encoder
+from dedup.matching.neighbors import candidate_graph
+from dedup.report.messages import shown
+from dedup.store.memory import encoding_code
+
+BATCH = 1024  # files an actor takes at a time; their bytes, where they come from a bucket, lie on its disk meanwhile
+PARTS = "embeddings"  # folder in output_dir
+CORES = 2  # of an actor without GPU: one reads, one encodes
+
+
+def list_folder(paths: Sequence[Path], folder: Path) -> pa.Table:
+    """A listing of files in a folder that every machine sees at the same place.
+
+    A file that can't be looked at, as one that has vanished, has -1 bytes: who comes to read it will say why.
+    """
+    names, facts = [os.fsencode(path.relative_to(folder)) for path in paths], [_facts(path) for path in paths]
+    return make_listing(names, [size for size, _ in facts], [changed for _, changed in facts])
+
+
+def _facts(path: Path) -> tuple[int, int]:
+    """Size in bytes and mtime in ns."""
+    try:
+        status = os.stat(path)
+    except OSError:
+        return -1, 0
+    return status.st_size, status.st_mtime_ns
+
+
+def embed_on_cluster(
+    encoder: EncoderCNN,
+    source: str | Path,
+    listing: pa.Table,
+    parts: Path,
+    address: str,
+    image_resize: int | None = None,
+    batch_size: int = 32,
+    progress: bool = True,
+    batch: int = BATCH,
+) -> Embeddings:
+    """Read and embed the files of a listing on a Ray cluster.
+
+    Parameters
+    ----------
+    encoder : sent to every actor
+    source : the folder or URI that the listing's paths are relative to
+    parts : folder for Parquet files; what lies there of the same encoder and the same files is not computed again
+    address : of the cluster, as `ray.init` takes it: auto, ray://host:10001, local
+    image_resize, batch_size : as in `extract_embeddings`
+    batch : files an actor takes at a time
+
+    Returns
+    -------
+    Embeddings in the listing's order; `paths` are relative to the source
+
+    Raises
+    ------
+    ConfigError : there is no cluster at that address
+    """
+    parts = parts / _digest(encoder, image_resize)
+    parts.mkdir(parents=True, exist_ok=True)
+    todo = missing(listing, parts)
+    blocks = [todo.slice(start, batch) for start in range(0, len(todo), batch)]
+    bar = tqdm(total=len(listing), initial=len(listing) - len(todo), desc="Embedding", unit=" images")
+    bar.disable = not progress
+    with bar:
+        for part in _run(blocks, address, encoder.cpu(), str(source), image_resize, batch_size) if blocks else ():
+            write_part(part, parts)
+            bar.update(len(part))
+    return read_embeddings(listing, parts, encoder.embedding_size)
+
+
+def embed_folder(
+    encoder: EncoderCNN, paths: Sequence[Path], config: Config, address: str, progress: bool = True
+) -> Embeddings:
+    """`extract_embeddings` on a Ray cluster, all of whose machines see config.images_dir at the same place."""
+    folder = Path(os.path.abspath(config.images_dir))
+    listing = list_folder([folder / path.relative_to(config.images_dir) for path in paths], folder)
+    parts, settings = config.output_dir / PARTS, (config.image_resize, config.batch_size, progress)
+    found = embed_on_cluster(encoder, folder, listing, parts, address, *settings)
+    failures = {config.images_dir / path: reason for path, reason in found.failures.items()}
+    return replace(found, paths=[config.images_dir / path for path in found.paths], failures=failures)
+
+
+def cluster_bucket(source: str, config: Config, address: str, progress: bool = True) -> tuple[Embeddings, np.ndarray]:
+    """Cluster the files under a URI by the encoder alone, and write clusters.csv: path, cluster, distance to its first.
+
+    Parameters
+    ----------
+    config : its images_dir and verify are not read
+
+    Returns
+    -------
+    Embeddings of n files; labels (n,), -1 = unique
+
+    Raises
+    ------
+    ConfigError : the source can't be listed, or there is no cluster
+    """
+    try:
+        listing = list_bucket(source, config.extensions)
+    except (OSError, pa.ArrowException) as error:
+        raise ConfigError(f"{source} can't be listed: {' '.join(str(error).split())[:200]}") from error
+    encoder = load_encoder(config.encoder, config.embedding_size)
+    epsilon = encoder.strict_epsilon if config.epsilon is None else config.epsilon
+    parts, settings = config.output_dir / PARTS, (config.image_resize, config.batch_size, progress)
+    embeddings = embed_on_cluster(encoder, source, listing, parts, address, *settings)
+    labels = cluster_labels(candidate_graph(embeddings, epsilon, progress), epsilon)
+    _write_clusters(embeddings, labels, config.output_dir / "clusters.csv")
+    return embeddings, labels
+
+
+def _write_clusters(embeddings: Embeddings, labels: np.ndarray, path: Path) -> None:
+    rows = np.flatnonzero(labels >= 0)
+    rows = rows[np.argsort(labels[rows], kind="stable")]
+    first = rows[np.searchsorted(labels[rows], labels[rows])]  # of each row's cluster
+    with open(path, "w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(["path", "cluster", "distance"])
+        for row, other in zip(rows.tolist(), first.tolist(), strict=True):
+            distance = max(0.0, 1 - float(embeddings.vectors[row] @ embeddings.vectors[other]))
+            writer.writerow([shown(embeddings.paths[row].as_posix()), labels[row] + 1, f"{distance:.4f}"])
+
+
+def _run(blocks: list[pa.Table], address: str, *settings):
+    """Parts of the blocks, as they get done."""
+    import ray
+
+    packages = [str(Path(dedup.__file__).parent)]
+    try:
+        ray.init(address, runtime_env={"py_modules": packages}, ignore_reinit_error=True, log_to_driver=False)
+    except (ConnectionError, ValueError) as error:  # the latter for what is no address
+        raise ConfigError(f"no Ray cluster at {address}: {one_line(error)}") from error
+    ray.data.DataContext.get_current().enable_progress_bars = False
+    cores, gpus, actors = share_out(ray.nodes())
+    done = ray.data.from_arrow(blocks).map_batches(
+        _Actor,
+        fn_constructor_args=(cores, *settings),
+        batch_size=None,  # a block
+        batch_format="pyarrow",
+        num_cpus=cores,
+        num_gpus=gpus,
+        compute=ray.data.ActorPoolStrategy(min_size=1, max_size=min(actors, len(blocks))),
+    )
+    return done.iter_batches(batch_size=None, batch_format="pyarrow")
+
+
+def share_out(nodes: Sequence[dict]) -> tuple[int, int, int]:
+    """Cores and GPUs of an actor, and how many there are: one for each GPU, or for a few cores where there is none."""
+    machines = [node["Resources"] for node in nodes if node["Alive"]]
+    gpus = [machine for machine in machines if machine.get("GPU")]
+    if gpus:
+        cores = max(1, int(min(machine["CPU"] / machine["GPU"] for machine in gpus)))
+        return cores, 1, sum(int(machine["GPU"]) for machine in gpus)
+    return CORES, 0, max(1, sum(int(machine.get("CPU", 0)) // CORES for machine in machines))
+
+
+class _Actor:
+    """Holds the encoder on one machine: a block of a listing in, a part out."""
+
+    def __init__(self, cores: int, encoder: EncoderCNN, source: str, image_resize: int | None, batch_size: int):
+        from dedup.encoder.model import choose_device
+
+        self.encoder, self.source, self.device = encoder, source, choose_device()
+        self.settings = image_resize, batch_size, max(1, cores - 1)
+
+    def __call__(self, block: pa.Table) -> pa.Table:
+        from dedup.encoder.embeddings import extract_embeddings
+
+        names = [os.fsdecode(name) for name in block["path"].to_pylist()]
+        with ExitStack() as stack:
+            if "://" in self.source:
+                folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+                paths = [folder / f"{row}{Path(name).suffix}" for row, name in enumerate(names)]
+                lost = fetch_files(self.source, names, paths)
+            else:
+                paths, lost = [Path(self.source, name) for name in names], {}
+            found = extract_embeddings(self.encoder, paths, *self.settings, self.device, progress=False)
+        return make_part(block, paths, found, lost)
+
+
+def _digest(encoder: EncoderCNN, image_resize: int | None) -> str:
+    """A name for what makes vectors comparable: weights, settings and all the code on the way."""
+    digest = hashlib.sha256(repr((image_resize, encoder.image_resize)).encode() + encoding_code())
+    for name, numbers in sorted(encoder.state_dict().items()):
+        digest.update(name.encode() + numbers.cpu().numpy().tobytes())
+    return digest.hexdigest()[:16]

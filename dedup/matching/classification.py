@@ -1,0 +1,243 @@
+"""What two pictures are to each other, once one has been laid on the other: Overlay and Frame in, Match out."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+
+from dedup.matching.compression_residual import lost_grain
+from dedup.matching.motion import explained_by_motion
+from dedup.matching.pictures import Picture
+from dedup.matching.similarity import Overlay, detail_by_block
+from dedup.matching.warping import SIDE, Frame, chroma, lay, outline, refine, stretch
+
+LEAST_DETAIL = 0.8  # correlation of fine detail, on the whole or usually, without which nothing is confirmed
+LEAST_BLOCKS = 12  # textured blocks of 225; with fewer a picture is blank to us
+GRAPHIC = 0.3  # share of one grey level from which a picture is a drawing, text or a cut-out, not a photo
+LITTLE_TEXTURE, TURNED_TEXTURE = 0.42, 0.6  # share of textured blocks; of a part that is turned as well
+FEW_COLOURS = 0.95  # share of the commonest grey levels from which it is one as well
+DRAWN = 0.8  # share of the commonest grey levels from which one word or digit may make another picture
+CLOSER = 384  # side of the frame in px in which drawings and pages are told apart
+SAME_WORDS, UNEVEN = 0.65, 25  # correlation of details there; how far it may drop, as a multiple of the usual loss
+TINY = 48  # px, long side below which a picture shows too little to be let off anything
+OUTLIERS = 3  # blocks that compression may spoil
+UNTOUCHED, SAME_DIGIT = 0.98, 0.8  # usual correlation where nothing was compressed, and the lowest then of any block
+DIFFERENT, MOVED = 0.95, 0.38  # correlation of fine detail below which motion is looked for; share that it explains
+COVERS = 0.945  # share of a picture with which the other shows all of it, but for an edge cut or a frame added
+WHOLE = (1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0)  # the transform of all of a picture to all of its like
+
+TWINS = ("identical", "same_pixels")  # kinds of match of files that show the very same, to the pixel
+# Kinds that join files; a screenshot joins nothing to its picture. And `near`, without geometry.
+CONFIRMED = (*TWINS, "copy", "crop")
+
+
+@dataclass(frozen=True)
+class Match:
+    """A confirmed pair, or one that is near but not a copy (`similar`).
+
+    kind : identical, same_pixels, copy, crop, contains or similar
+    distance : cosine distance of the embeddings
+    first_coverage, second_coverage : share of each picture that the other shows
+    transform : homography, row by row, from unit coordinates of the first to those of the second; None if not known
+    first_resolution, second_resolution : px of one for each px of the other where both show the same, the lower axis
+    first_extra, second_extra : share of the overlap where one shows something over the other's picture
+    first_chroma, second_chroma : mean chroma (CIELAB) of each in the overlap; near 0 is grey
+    """
+
+    kind: str
+    distance: float
+    first_coverage: float = 1.0
+    second_coverage: float = 1.0
+    transform: tuple[float, ...] | None = None
+    first_resolution: float = 1.0
+    second_resolution: float = 1.0
+    first_extra: float = 0.0
+    second_extra: float = 0.0
+    first_chroma: float = 0.0
+    second_chroma: float = 0.0
+
+
+def confirmed(overlay: Overlay, graphic: bool, edge: float, breaks: float, turn: float) -> bool:
+    """Whether what overlaps is one picture.
+
+    edge, breaks : share of the inner picture's boundary that lies on the outer's edge, or where the outer breaks off
+    turn : angle in degrees by which one is turned from the nearest quarter turn
+    """
+    o, whole_frame = overlay, edge + breaks >= 0.9
+    even = o.agreement >= 0.85 and o.detail_blocks >= 0.97
+    if graphic:  # one template with other words or another logo is another picture
+        return even and o.detail >= 0.93
+    # One thing before one wall, photographed twice, fits nearly as well as a copy does.
+    steady = whole_frame or turn < 1
+    if o.texture < (LITTLE_TEXTURE if steady else TURNED_TEXTURE):
+        least = 0.99 if not whole_frame else 0.98 if turn > 1 else 0.95
+        return even and steady and o.detail >= least
+    # Evenly changed, by blur, compression, tone: all blocks agree to some degree.
+    if even and o.detail >= 0.86:
+        return True
+    # Crudely changed, to few colours or under a veil of marks, but the whole frame with texture all over it.
+    if whole_frame and turn < 1 and o.texture >= 0.6:
+        veiled = o.agreement >= 0.75 and o.detail_blocks >= 0.85 and o.detail >= 0.85
+        if veiled or (o.agreement >= 0.95 and o.detail_blocks >= 0.9 and o.detail >= 0.8):
+            return True
+    # Shown smaller inside a frame of its own: screenshots, collages.
+    if whole_frame and breaks >= 0.2 and o.agreement >= 0.85 and o.detail_blocks >= 0.9 and o.detail >= 0.8:
+        return True
+    # Changed in places, by captions, stickers, something laid over: what is untouched agrees in every detail.
+    usual, least = (0.95, 0.6) if whole_frame else (0.975, 0.8)
+    return o.detail_usual >= usual and o.agreement >= least and o.detail_blocks >= least
+
+
+def framed(picture: Picture, polygon: np.ndarray) -> tuple[float, float]:
+    """How a polygon's boundary lies in a picture: share on the picture's own edge, share along which the picture breaks
+    off, as around a pasted picture.
+
+    polygon : (4, 2) in unit coordinates
+    """
+    height, width = picture.grey.shape
+    image = cv2.GaussianBlur(picture.grey, (0, 0), 0.7).astype(np.float32)
+    points = polygon * np.float32([width, height]) - 0.5
+    left, top, right, bottom = np.multiply(picture.box, (width, height, width, height))
+    margin = 0.03 * max(height, width)
+    total = edge = breaks = 0.0
+    for start, end in zip(points, np.roll(points, -1, axis=0), strict=True):
+        length = float(np.linalg.norm(end - start))
+        total += length
+        middle = (start + end) / 2
+        along = (end - start) / max(length, 1e-6)
+        normal = np.float32([-along[1], along[0]])
+        if np.dot(normal, points.mean(axis=0) - start) > 0:
+            normal = -normal  # outwards
+        x, y = middle
+        if (min(x - left, right - x) < margin and abs(normal[0]) > 0.9) or (
+            min(y - top, bottom - y) < margin and abs(normal[1]) > 0.9
+        ):
+            edge += length
+        elif length >= 12 and _breaks_off(image, start + 3 * along, along, normal, length - 6):
+            breaks += length
+    return edge / max(total, 1e-6), breaks / max(total, 1e-6)
+
+
+def _breaks_off(image: np.ndarray, start: np.ndarray, along: np.ndarray, normal: np.ndarray, length: float) -> bool:
+    """Whether brightness jumps along a line more than beside it."""
+    steps, across = np.arange(0, length, dtype=np.float32), np.arange(-9, 10, dtype=np.float32)
+    places = (start + steps[:, None] * along)[:, None] + across[None, :, None] * normal  # (steps, 19, 2)
+    strip = cv2.remap(image, places.astype(np.float32), None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+    jumps = np.abs(np.diff(strip, axis=1)).mean(axis=0)  # (18,)
+    near, beside = jumps[6:12].max(), np.median(np.r_[jumps[:6], jumps[12:]])
+    return bool(near > 6 and near > 2.2 * beside)
+
+
+def other_hue(first: np.ndarray, second: np.ndarray, most: float) -> bool:
+    """Whether colours turn from one picture to the other, apart from grey, sepia, saturation and small casts.
+
+    first, second : (k,) complex a + ib (CIELAB) at the same places
+    most : angle in degrees that still counts as a cast
+    """
+    strengths = [float(np.abs(colours).mean()) if len(colours) else 0.0 for colours in (first, second)]
+    if min(strengths) < 5:
+        return False
+    for colours, strength in zip((first, second), strengths, strict=True):
+        one_hue = abs(colours.sum()) / np.abs(colours).sum() > 0.85
+        pale = strength < 35 and np.percentile(np.abs(colours), 95) < 50  # an orange drawing on white is not sepia
+        sepia = pale and 35 < np.degrees(np.angle(colours.sum())) < 100
+        if one_hue and sepia:
+            return False
+    product = np.vdot(first, second)
+    together = abs(product) / (np.linalg.norm(first) * np.linalg.norm(second))
+    return bool(together < 0.5 or abs(np.degrees(np.angle(product))) > most)
+
+
+def repainted(first: np.ndarray, second: np.ndarray, frame: Frame) -> bool:
+    """Whether only one drawing has colours, and is lighter or darker than the other: more than made grey.
+
+    first, second : (k,) complex a + ib (CIELAB) at the same places
+    """
+    strengths = sorted(float(np.abs(colours).mean()) if len(colours) else 0.0 for colours in (first, second))
+    if strengths[1] < 12 or strengths[0] > strengths[1] / 4:
+        return False
+    apart = cv2.absdiff(frame.base, frame.other)[frame.mask]
+    return bool(apart.mean() > 24)
+
+
+def resolution_ratios(first: Picture, second: Picture, transform: np.ndarray) -> tuple[float, float]:
+    """px of the first for each px of the second, and the other way round; of the first's two sides the lower ratio."""
+    corners = outline(transform) * np.float32([second.width, second.height])
+    sides = np.linalg.norm(np.roll(corners, -1, axis=0) - corners, axis=1)
+    ratios = np.array([first.width, first.height]) / np.maximum([sides[[0, 2]].mean(), sides[[1, 3]].mean()], 1e-6)
+    return float(ratios.min()), float((1 / ratios).min())
+
+
+def _turn(base: Picture, other: Picture, transform: np.ndarray) -> float:
+    """Angle by which the base is turned in the other from the nearest quarter turn, 0 to 45 degrees."""
+    across, _ = (stretch(transform, other.grey) / np.array(base.grey.shape[::-1])).T
+    angle = np.degrees(np.arctan2(across[1], across[0])) % 90
+    return float(min(angle, 90 - angle))
+
+
+def _same_words(first: Picture, second: Picture, frame: Frame) -> bool:
+    """Whether drawings or pages agree everywhere when looked at more closely: one word or digit tells them apart.
+
+    Compression and lost resolution weaken details all over; another word does so where it stands.
+    """
+    there = min(max(first.grey.shape), max(second.grey.shape))  # px; more would show nothing more
+    closer = lay(first, second, frame.first_to_second, min(max(there, SIDE), CLOSER))
+    return _agrees_everywhere(closer) or _agrees_everywhere(refine(closer))
+
+
+def _agrees_everywhere(closer: Frame) -> bool:
+    likeness = detail_by_block(closer)
+    if not len(likeness):
+        return False
+    usual, worst = float(np.median(likeness)), likeness[min(OUTLIERS, len(likeness) - 1)]
+    if usual >= UNTOUCHED and likeness[0] < SAME_DIGIT:
+        return False
+    return bool(worst >= SAME_WORDS or (usual >= 0.8 and 1 - worst <= UNEVEN * (1 - usual)))
+
+
+def judge(first: Picture, second: Picture, frame: Frame, overlay: Overlay, distance: float) -> Match | None:
+    """The match of two pictures laid on each other; None where they are not one picture."""
+    if overlay.blocks < LEAST_BLOCKS or max(overlay.detail, overlay.detail_usual) < LEAST_DETAIL:
+        return None
+    base, other = (first, second) if frame.base_is_first else (second, first)
+    edge, breaks = framed(other, outline(frame.transform))
+    turn = _turn(base, other, frame.transform)
+    is_drawn = min(first.drawn, second.drawn) >= DRAWN
+    graphic = min(first.plain, second.plain) >= GRAPHIC or min(first.drawn, second.drawn) >= FEW_COLOURS
+    graphic |= min(max(first.grey.shape), max(second.grey.shape)) < TINY
+    if not confirmed(overlay, graphic, edge, breaks, turn) and (graphic or not lost_grain(overlay, frame)):
+        return None
+    colours = chroma(first, second, frame, overlay.apart)
+    shares = overlay.first_share, overlay.second_share
+    inner, outer = shares if frame.base_is_first else shares[::-1]
+    # Cut differently from one picture; turned, no two shots of one scene would fit so well.
+    one_source = overlay.detail >= 0.98 if turn < 1 else turn > 5 and overlay.detail >= 0.97 <= overlay.detail_usual
+    two_crops = min(shares) >= 0.7 and one_source
+    # A blurred or compressed copy lies still; of two shots, each part has moved its own way.
+    is_different = max(overlay.detail, overlay.detail_usual) < DIFFERENT
+    other_shot = is_different and explained_by_motion(frame) > MOVED
+    other_words = graphic and is_drawn and not _same_words(first, second, frame)
+    other_colours = other_hue(*colours, most=25 if graphic else 45) or (graphic and repainted(*colours, frame))
+    if other_shot or other_words or other_colours or not (inner >= 0.9 or two_crops):
+        kind = "similar"
+    elif outer >= COVERS or (outer >= 0.88 and edge >= 0.9):
+        kind = "copy"
+    else:
+        kind = "contains" if inner >= 0.9 and breaks > 0.3 * (1 - edge) else "crop"
+    transform = frame.first_to_second
+    resolution = resolution_ratios(first, second, transform)
+    return Match(
+        kind,
+        distance,
+        first_coverage=shares[0] * (1 - overlay.first_extra),
+        second_coverage=shares[1] * (1 - overlay.second_extra),
+        transform=tuple(float(value) for value in (transform / transform[2, 2]).ravel()),
+        first_resolution=resolution[0],
+        second_resolution=resolution[1],
+        first_extra=overlay.first_extra,
+        second_extra=overlay.second_extra,
+        first_chroma=float(np.abs(colours[0]).mean()) if len(colours[0]) else 0.0,
+        second_chroma=float(np.abs(colours[1]).mean()) if len(colours[1]) else 0.0,
+    )

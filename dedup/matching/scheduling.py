@@ -1,0 +1,196 @@
+"""Which pairs are worth comparing: candidates in, the edges that join files showing one picture out.
+
+candidates [(i, j, distance)], nearest first  ->  edges [(i, j, distance)] that were confirmed
+
+A pair whose files are joined already through others is not compared, nor one between two groups of files of which TRIES
+pairs did not join them, nor one between two groups that were both compared with OTHERS nearer ones: the groups come
+out the same, with far fewer pairs, and with n files their number grows as n does.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING
+
+import cv2
+import numpy as np
+from scipy.sparse import csr_matrix
+from scipy.sparse.csgraph import connected_components
+from tqdm import tqdm
+
+from dedup.matching.classification import CONFIRMED
+from dedup.matching.warping import outline
+
+if TYPE_CHECKING:
+    from dedup.matching.classification import Match
+    from dedup.matching.confirmation import Verifier
+
+TRIES = 20  # pairs compared between two groups, none of which joined them, after which the rest is left
+FEW = 8  # files of a group that may have lost its way to a larger one
+LARGE = 4  # what a failed pair counts between two groups of more than FEW, which had many ways to find each other
+OTHERS = 8  # groups that a group is compared with, the nearest; beyond these only if the other one has had fewer
+AT_ONCE = 4  # pairs of two groups that are compared in one round, after two rounds of one
+HUBS, BEYOND = 2, 1.6  # nearest groups tried at the end, and how far beyond the farthest candidate they may lie
+
+Edge = tuple[int, int, float]  # rows i < j, cosine distance
+
+
+def join(verifier: Verifier, candidates: Sequence[Edge], vectors: np.ndarray | None) -> list[Edge]:
+    """Compare candidates, nearest first, in rounds, as far as that can change the groups.
+
+    vectors : (n, d) float32, unit norm; None = compare candidates alone
+    """
+    waiting, rounds, n = list(candidates), 0, len(verifier.paths)
+    edges: list[Edge] = []
+    with tqdm(total=len(waiting), desc="2/3 Confirming", unit=" pairs", disable=not verifier.progress) as bar:
+        while waiting:
+            rounds += 1
+            now, later = _choose(verifier, waiting, _groups(edges, n), at_once=1 if rounds <= 2 else AT_ONCE)
+            edges += _confirmed(verifier, now)
+            bar.update(len(waiting) - len(later))
+            waiting = later
+    edges += _confirmed(verifier, _through_hubs(verifier, edges, candidates, vectors))
+    return without_bridges(edges, verifier.matches, n)
+
+
+def edges_graph(edges: Sequence[Edge], n: int) -> csr_matrix:
+    """Edges as (n, n) CSR, symmetric, with explicit zeros and the diagonal."""
+    rows, columns = np.array([edge[:2] for edge in edges], int).reshape(-1, 2).T
+    distances, diagonal = np.array([edge[2] for edge in edges], np.float32), np.arange(n)
+    values = np.r_[distances, distances, np.zeros(n, np.float32)]
+    graph = csr_matrix((values, (np.r_[rows, columns, diagonal], np.r_[columns, rows, diagonal])), shape=(n, n))
+    graph.sort_indices()
+    return graph
+
+
+def _confirmed(verifier: Verifier, pairs: list[Edge]) -> list[Edge]:
+    verifier.match_many(pairs)
+    return [pair for pair in pairs if (match := verifier.matches.get(pair[:2])) and match.kind in CONFIRMED]
+
+
+def without_bridges(edges: list[Edge], matches: Mapping[tuple[int, int], Match], n: int) -> list[Edge]:
+    """Have no file that contains others join two of them, as a collage would that shows a crop of each.
+
+    A part of it counts where the largest of what it contains lies; elsewhere only if it is joined with nothing else.
+    If a container has no copies of its own, and all its parts are joined with that largest one already, none counts:
+    it comes with them as what contains them.
+    """
+    largest: dict[int, tuple[float, int, np.ndarray]] = {}  # what a file contains: its share, row and place
+    for pair, match in sorted(matches.items(), key=lambda found: (found[1].distance, found[0])):
+        if match.kind == "contains":
+            outer, inner, place = _placed(pair, match)
+            share = min(match.first_coverage, match.second_coverage)
+            if share > largest.get(outer, (0.0,))[0]:
+                largest[outer] = share, inner, place
+    kept, parts, beside = [], defaultdict(list), defaultdict(list)
+    for edge in edges:
+        match = matches[edge[:2]]
+        outer, part, place = _placed(edge[:2], match) if match.kind == "crop" else (None, None, None)
+        if outer not in largest:
+            kept.append(edge)
+        else:
+            is_beside = cv2.pointPolygonTest(largest[outer][2], place.mean(axis=0).tolist(), measureDist=False) < 0
+            (beside if is_beside else parts)[outer].append((edge, part))
+    groups = _groups(kept, n)
+    sizes = np.bincount(groups)
+    for outer, found in parts.items():
+        home = groups[largest[outer][1]]
+        if sizes[groups[outer]] > 1 or any(groups[part] != home for _, part in found):
+            kept += [edge for edge, _ in found]
+    for found in beside.values():
+        kept += [edge for edge, part in found if len(found) == 1 and sizes[groups[part]] == 1]
+    return kept
+
+
+def _placed(pair: tuple[int, int], match: Match) -> tuple[int, int, np.ndarray]:
+    """Of two files the one that shows the other, that other, and where it lies in the first: (4, 2) corners."""
+    to_second = np.reshape(match.transform, (3, 3))
+    if match.first_coverage < match.second_coverage:
+        return *pair, outline(np.linalg.inv(to_second))
+    return *pair[::-1], outline(to_second)
+
+
+def _groups(edges: Sequence[Edge], n: int) -> np.ndarray:
+    """(n,) int, equal for files that edges join."""
+    return connected_components(edges_graph(edges, n) if edges else csr_matrix((n, n)))[1]
+
+
+def _ordered(a: int, b: int) -> tuple[int, int]:
+    return (a, b) if a < b else (b, a)
+
+
+def _choose(verifier: Verifier, waiting: list[Edge], groups: np.ndarray, at_once: int) -> tuple[list, list]:
+    """The pairs to compare next, and those to look at again afterwards.
+
+    Pairs are chosen as if each would join its groups, so that n files of one picture cost little more than n pairs;
+    of two groups that did not join at first, `at_once` pairs, so that there are few rounds.
+    """
+    from scipy.cluster.hierarchy import DisjointSet  # here, as it takes long to import
+
+    tries: Counter = Counter()
+    others: defaultdict[int, set[int]] = defaultdict(set)  # that a group was compared with
+    sizes, groups = np.bincount(groups).tolist(), groups.tolist()
+    for i, j in verifier.compared:
+        both, fewer = _ordered(groups[i], groups[j]), min(sizes[groups[i]], sizes[groups[j]])
+        contained = (match := verifier.matches.get((i, j))) is not None and match.kind == "contains"
+        settled = contained and fewer == 1  # it comes with the other's cluster
+        tries[both] += TRIES if settled else LARGE if fewer > FEW else 1
+        if both[0] != both[1]:
+            others[both[0]].add(both[1])
+            others[both[1]].add(both[0])
+    hopeful, chosen = DisjointSet(set(groups)), Counter()
+    now, later = [], []
+    for i, j, distance in waiting:
+        both = _ordered(groups[i], groups[j])
+        if both[0] == both[1] or tries[both] + chosen[both] >= TRIES:
+            continue
+        if both not in tries and all(len(others[group]) >= OTHERS for group in both):
+            continue
+        take = hopeful.merge(*both) or 0 < chosen[both] < at_once
+        chosen[both] += take
+        (now if take else later).append((i, j, distance))
+    return now, later
+
+
+def _through_hubs(
+    verifier: Verifier, edges: Sequence[Edge], candidates: Sequence[Edge], vectors: np.ndarray | None
+) -> list[Edge]:
+    """Pairs of best connected files, the hubs: of two groups, and of a group and a file that was left in few.
+
+    A hard copy may be near only to other hard copies of a picture, and show its original all the same.
+    """
+    groups, degrees = _groups(edges, len(verifier.paths)), Counter(k for edge in edges for k in edge[:2])
+    sizes, groups = np.bincount(groups).tolist(), groups.tolist()
+    hubs: dict[int, int] = {}
+    for k in sorted(degrees, key=lambda k: (-degrees[k], k)):
+        hubs.setdefault(groups[k], k)
+    settled = {(k, groups[m - k]) for pair in verifier.matches if (m := sum(pair)) for k in pair}
+    wanted: dict[tuple[int, int], float] = {}
+    for i, j, distance in candidates:
+        a, b = groups[i], groups[j]
+        if a != b and a in hubs and b in hubs:
+            wanted.setdefault(_ordered(hubs[a], hubs[b]), distance)
+        for k, near in ((i, b), (j, a)):
+            if sizes[groups[k]] <= FEW and sizes[groups[k]] < sizes[near] and (k, near) not in settled:
+                wanted.setdefault(_ordered(k, hubs[near]), distance)
+    if vectors is not None and hubs:
+        farthest = candidates[-1][2]
+        lost = [k for k in sorted({k for edge in candidates for k in edge[:2]}) if sizes[groups[k]] <= FEW]
+        tried = np.union1d(lost, list(hubs.values())).astype(int)
+        for k, hub, _ in _nearest(vectors, tried, np.array(list(hubs.values())), BEYOND * farthest):
+            if groups[k] != groups[hub] and (k, groups[hub]) not in settled:
+                wanted.setdefault(_ordered(k, hub), farthest)
+    return [(*pair, distance) for pair, distance in wanted.items()]
+
+
+def _nearest(vectors: np.ndarray, rows: np.ndarray, hubs: np.ndarray, limit: float) -> Iterator[Edge]:
+    """The HUBS hubs nearest to each of some rows, those within a cosine distance."""
+    targets = vectors[hubs]
+    for start in range(0, len(rows), 1024):
+        block = rows[start : start + 1024]
+        distances = 1 - vectors[block] @ targets.T  # (<= 1024, len(hubs))
+        distances[block[:, None] == hubs[None]] = np.inf  # itself
+        order = np.argsort(distances, axis=1, kind="stable")[:, :HUBS]
+        for k, columns, near in zip(block, order, np.take_along_axis(distances, order, axis=1), strict=True):
+            yield from ((int(k), int(hubs[c]), float(d)) for c, d in zip(columns, near, strict=True) if d <= limit)

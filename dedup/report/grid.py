@@ -1,0 +1,190 @@
+"""Clusters to look at: clusters in, a page with a row of pictures for each out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+from types import MappingProxyType
+from typing import TYPE_CHECKING, NamedTuple
+
+from PIL import Image
+
+from dedup.dataset.decoding import UnreadableImage, load_image
+from dedup.report.canvas import BLUE, CELL, GREY, INK, LIGHT, PAGE, VERMILION, Canvas
+from dedup.report.crop_outlines import insets
+from dedup.report.lettering import drawable, shorten, text_width, wrap
+from dedup.words import count_of, format_bytes, relative_path
+
+if TYPE_CHECKING:
+    from dedup.clustering.clusters import Cluster, Member
+
+SIDE, GAP, MARGIN, HEADER = 184, 16, 24, 40  # pixels, as all lengths below
+COLUMNS, FEWEST_COLUMNS, HIGHEST = 8, 4, 60_000
+LINE, CAPTION, SMALL = 17, 12.5, 11
+
+
+class Strip(NamedTuple):
+    """One drawn row: some members of a cluster, side by side."""
+
+    cluster: Cluster
+    members: tuple[Member, ...]
+    captions: list[list[tuple]]
+    is_first: bool
+    left_out: int
+    height: int
+
+
+def plot_cluster_grid(
+    clusters: Sequence[Cluster],
+    images_dir: Path,
+    max_members: int = 40,
+    note: str = "",
+    thumbnails: Mapping[Path, Path] = MappingProxyType({}),
+) -> Canvas:
+    """Draw the clusters below each other, each as a row of pictures that wraps after eight.
+
+    Every picture is fitted into a square of the same size. The keeper comes first, in a blue frame; a thin red frame on
+    it shows what a crop shows of it, and one on a picture that contains the keeper where that is. Under a picture
+    stand its name and folder, its size in pixels and bytes, what becomes of it, the kind of its match with the keeper,
+    the cosine distance to it, the share of the picture that the keeper shows where that is not all, and why it stays;
+    under the keeper, why it is kept.
+
+    Parameters
+    ----------
+    clusters : what `build_clusters` returns, or some of it
+    images_dir : the folder that names are relative to
+    max_members : pictures drawn of one cluster, at least 1; its heading says how many more there are
+    note : a line at the foot
+    thumbnails : smaller copies, by path, of files that need not be read for that
+
+    Returns
+    -------
+    Canvas : its width follows the largest cluster, 4 to 8 pictures. A file that can't be read has a placeholder.
+
+    Raises
+    ------
+    ValueError : max_members below 1, or more clusters than fit into one picture
+    """
+    if max_members < 1:
+        raise ValueError(f"max_members is the number of pictures drawn of a cluster, at least 1, got {max_members}")
+    strips = [strip for cluster in clusters for strip in layout(cluster, images_dir, max_members)]
+    columns = max([FEWEST_COLUMNS, *(len(strip.members) for strip in strips)])
+    width = 2 * MARGIN + columns * (SIDE + GAP) - GAP
+    height = max(sum(strip.height for strip in strips), HEADER) + MARGIN + (LINE + GAP if note else 0)
+    if height > HIGHEST:
+        raise ValueError(f"{count_of(len(clusters), 'cluster')} do not fit into one picture; draw a part of them")
+    page = Canvas(width, height, PAGE)
+    top = 0
+    for strip in strips:
+        _draw_strip(page, strip, top, thumbnails)
+        top += strip.height
+    if note or not strips:
+        page.write(MARGIN, height - GAP, note or "No clusters", SMALL, GREY)
+    return page
+
+
+def layout(cluster: Cluster, images_dir: Path, max_members: int = 40) -> list[Strip]:
+    """The rows that a cluster is drawn in."""
+    everyone = (cluster.keeper, *cluster.members)
+    drawn = everyone[:max_members]
+    with_folder = any(len(relative_path(member.path, images_dir).parts) > 1 for member in drawn)
+    strips = []
+    for start in range(0, len(drawn), COLUMNS):
+        row = drawn[start : start + COLUMNS]
+        captions = [_caption(member, images_dir, with_folder, cluster.why) for member in row]
+        height = HEADER * (not start) + SIDE + 8 + LINE * max(map(len, captions)) + GAP
+        strips.append(Strip(cluster, row, captions, not start, len(everyone) - len(drawn), height))
+    return strips
+
+
+def _draw_strip(page: Canvas, strip: Strip, top: int, thumbnails: Mapping[Path, Path]) -> None:
+    if strip.is_first:
+        _draw_heading(page, strip, top)
+        top += HEADER
+    for column, member in enumerate(strip.members):
+        left = MARGIN + column * (SIDE + GAP)
+        box = _draw_picture(page, member, left, top, thumbnails.get(member.path))
+        _draw_frames(page, strip.cluster, member, box)
+        if member is strip.cluster.keeper:
+            page.frame(left, top, SIDE, SIDE, BLUE, 4)
+        for row, (text, size, color, pill) in enumerate(strip.captions[column]):
+            _draw_line(page, left, top + SIDE + 20 + row * LINE, text, size, color, pill)
+
+
+def _draw_heading(page: Canvas, strip: Strip, top: int) -> None:
+    members = strip.cluster.members
+    going = [member.bytes for member in members if member.removable]
+    parts = [count_of(len(members) + 1, "file")]
+    parts += [f"{len(going)} can go, {format_bytes(sum(going))} freed" if going else "all stay"]
+    parts += [f"{strip.left_out} more not shown"] if strip.left_out else []
+    title = f"Cluster {strip.cluster.number}"
+    if top:
+        page.fill(MARGIN, top + 3, page.image.width - 2 * MARGIN, 1, LIGHT)
+    page.write(MARGIN, top + HEADER - 11, title, 14, INK, bold=True)
+    page.write(MARGIN + 1.12 * text_width(title, 14) + 10, top + HEADER - 11, "   ".join(parts), CAPTION, GREY)
+
+
+def _caption(member: Member, images_dir: Path, with_folder: bool, why: str) -> list[tuple]:
+    """The lines under a picture: (text, size, color, pill), where a pill is (word, color, filled) or None."""
+    path = relative_path(member.path, images_dir)
+    lines = [(shorten(drawable(path.name), CAPTION, SIDE), CAPTION, INK, None)]
+    if with_folder:
+        lines.append((shorten(drawable(path.parent.as_posix()) + "/", SMALL, SIDE), SMALL, GREY, None))
+    lines.append((f"{member.width} × {member.height}   {format_bytes(member.bytes)}", SMALL, INK, None))
+    if member.kind == "keeper":
+        lines.append(("", SMALL, INK, ("keeper", BLUE, True)))
+        return lines + [(line, SMALL, GREY, None) for line in wrap(drawable(why), SMALL, SIDE, 2)]
+    pill = ("goes", VERMILION, True) if member.removable else ("stays", BLUE, False)
+    lines.append((member.kind.replace("_", " "), SMALL, INK, pill))
+    shown = f"   {100 * member.coverage:.0f} % shown" if member.coverage < 0.995 else ""
+    lines.append((f"distance {member.distance:.3f}{shown}", SMALL, GREY, None))
+    return lines + [(line, SMALL, GREY, None) for line in wrap(drawable(member.reason), SMALL, SIDE, 2)]
+
+
+def _draw_line(
+    page: Canvas, left: float, baseline: int, text: str, size: float, color: str, pill: tuple | None
+) -> None:
+    if pill:
+        word, pill_color, is_filled = pill
+        width = round(text_width(word, SMALL)) + 16
+        page.pill(left, baseline - 12, width, 16, pill_color, is_filled)
+        page.write(left + width / 2, baseline, word, SMALL, "white" if is_filled else pill_color, centred=True)
+        left += width + 7
+    page.write(left, baseline, text, size, color)
+
+
+def _draw_frames(page: Canvas, cluster: Cluster, member: Member, box: tuple[int, ...] | None) -> None:
+    """On the keeper, a frame around what each crop shows; on a picture that contains the keeper, one around that."""
+    if box is None:
+        return
+    left, top, width, height = box
+    for corners in insets(cluster, member):
+        for color, thickness in (("white", 4.2), (VERMILION, 2)):  # seen on any picture
+            page.outline(corners * (width, height) + (left, top), color, thickness)
+
+
+def _draw_picture(page: Canvas, member: Member, left: int, top: int, thumbnail: Path | None) -> tuple[int, ...] | None:
+    """Put the picture into the middle of its square of the page, or a placeholder; where it is, if there is one."""
+    page.fill(left, top, SIDE, SIDE, CELL)
+    picture = _fitted(member, thumbnail)
+    if picture is None:
+        text = "can't be read" if member.path.exists() else "no longer there"
+        page.write(left + SIDE / 2, top + SIDE / 2 + 4, text, SMALL, GREY, centred=True)
+        return None
+    x, y = left + (SIDE - picture.width) // 2, top + (SIDE - picture.height) // 2
+    page.image.paste(picture, (x, y))
+    return x, y, picture.width, picture.height
+
+
+def _fitted(member: Member, thumbnail: Path | None) -> Image.Image | None:
+    """The picture with its long side at SIDE, or None where it can't be read any more."""
+    short, long = sorted((member.width, member.height))
+    short_side = -(-SIDE * short // long) if short else SIDE
+    for path in filter(None, (thumbnail, member.path)):
+        with suppress(UnreadableImage, OSError):
+            picture = load_image(path, short_side)
+            scale = SIDE / max(picture.size)
+            size = tuple(max(1, round(scale * side)) for side in picture.size)
+            return picture.resize(size, Image.Resampling.LANCZOS, reducing_gap=3)
+    return None

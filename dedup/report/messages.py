@@ -1,0 +1,168 @@
+"""What the command line says: results in, lines out that are safe on a terminal, and commands that can be pasted.
+
+Result, Outcome  ->  list of lines; failures  ->  unreadable.csv
+"""
+
+from __future__ import annotations
+
+import csv
+import os
+import shlex
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from dedup.deletion.outcome import BAD_PLAN, DONE, LOCKED, SOME_REFUSED
+from dedup.deletion.records import AGAINST
+from dedup.report.lettering import escape
+from dedup.words import count_of, format_bytes, relative_path
+
+if TYPE_CHECKING:
+    from dedup.clustering.clusters import Cluster
+    from dedup.deletion.removal import Outcome
+
+SHOWN = 10  # unreadable files that the terminal names
+
+
+def shown(text: object) -> str:
+    r"""`text` on one line, without what a terminal would obey or hide: control, format and broken characters as \x.."""
+    return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in str(text))
+
+
+def near(path: Path) -> Path:
+    """`path` as seen from the current folder, where it lies below that."""
+    path = Path(path)
+    return path.relative_to(Path.cwd()) if path.is_absolute() and path.is_relative_to(Path.cwd()) else path
+
+
+def quote(argument: str) -> str:
+    """One argument for the shell: bash's $'..' where it holds what a terminal should not be sent."""
+    if os.name == "nt":
+        return subprocess.list2cmdline([argument])
+    if argument.isprintable():
+        return shlex.quote(argument)
+    written = (
+        chr(byte) if 32 <= byte < 127 and byte not in b"'\\" else f"\\x{byte:02x}"
+        for byte in argument.encode(sys.getfilesystemencoding(), "surrogateescape")
+    )
+    return f"$'{''.join(written)}'"
+
+
+def command(images_dir: Path, *arguments: str | Path) -> str:
+    """The command that runs main.py on a folder, as this process was started; a Path is never read as an option."""
+    python = Path(sys.executable)
+    usual = next((name for name in ("python", "python3") if shutil.which(name) == str(python)), near(python))
+    words = (usual, near(Path(sys.argv[0])), Path(images_dir), *arguments)
+    return " ".join(quote(_path_word(near(word)) if isinstance(word, Path) else word) for word in words)
+
+
+def _path_word(path: Path) -> str:
+    return f".{os.sep}{path}" if os.fspath(path).startswith("-") else os.fspath(path)
+
+
+def write_unreadable(failures: dict[Path, str], images_dir: Path, path: Path) -> None:
+    """The files that could not be read, as CSV: path, reason; names written as in clusters.csv."""
+    with open(path, "w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(("path", "reason"))
+        for failed, reason in failures.items():
+            writer.writerow((escape(relative_path(failed, images_dir).as_posix()), escape(reason)))
+
+
+def reading(
+    read: int, failures: dict[Path, str], images_dir: Path, table: Path, archived: int | None = None
+) -> Iterator[str]:
+    """How many files were read, and which were not; `table` has those that are too many to name.
+
+    archived : how many of the files lie in archives; None = there are none
+    """
+    of_them = "" if archived is None else f"; {archived:,} of them in the archive, {read - archived:,} incoming"
+    yield f"{count_of(read, 'image')} read, {len(failures):,} unreadable{of_them}"
+    for path, reason in list(failures.items())[:SHOWN]:
+        yield f"  {shown(relative_path(path, images_dir))}: {shown(reason)}"
+    if len(failures) > SHOWN:
+        yield f"  and {len(failures) - SHOWN:,} more, in {shown(near(table))}"
+
+
+def finding(
+    clusters: Sequence[Cluster], epsilon: float, planned: Outcome, images_dir: Path, is_archived: bool = False
+) -> Iterator[str]:
+    """How much was found, how much of it could go. is_archived : for keepers in an archive"""
+    if not clusters:
+        yield f"no duplicates at epsilon {epsilon:.4g}"
+        return
+    going = set(planned.done)
+    sizes = [member.bytes for _, member in drops(clusters) if relative_path(member.path, images_dir) in going]
+    files = sum(1 + len(cluster.members) for cluster in clusters)
+    yield f"{count_of(len(clusters), 'cluster')} of {count_of(files, 'file')} at epsilon {epsilon:.4g}"
+    why = f"{'is' if len(sizes) == 1 else 'are'} in the archive and " if is_archived else ""
+    yield f"{count_of(len(sizes), 'file')} {why}could go: {format_bytes(sum(sizes))}"
+
+
+def leaving(similar: Sequence[tuple], table: Path) -> Iterator[str]:
+    """How many pairs are alike and no copies, and where they are listed."""
+    if similar:
+        yield f"{count_of(len(similar), 'pair')} alike but not confirmed, listed in {shown(near(table))}"
+
+
+def planning(clusters: Sequence[Cluster], planned: Outcome, images_dir: Path) -> Iterator[str]:
+    """Every file that would go, with the one that stays for it."""
+    going = set(planned.done)
+    for keeper, member in drops(clusters):
+        path = relative_path(member.path, images_dir)
+        if path in going:
+            yield f"  {shown(path)} ({member.kind}) for {shown(relative_path(keeper.path, images_dir))}"
+
+
+def drops(clusters: Sequence[Cluster]) -> Iterator[tuple]:
+    """Keeper and member, for each member that may go."""
+    for cluster in clusters:
+        yield from ((cluster.keeper, member) for member in cluster.members if member.removable)
+
+
+def pronoun(files: Sequence) -> str:
+    """How a sentence speaks of files that it has counted."""
+    return "it" if len(files) == 1 else "them"
+
+
+def refusals(outcome: Outcome) -> Iterator[str]:
+    """Every file that was left as it is, with the reason."""
+    for path, reason in outcome.refused:
+        yield f"  refused: {shown(path)}: {shown(reason)}"
+
+
+def against(archives: Sequence[str | Path]) -> list[str | Path]:
+    """The words of a command that name archives."""
+    return [word for archive in archives for word in ("--against", Path(archive))]
+
+
+def advice(
+    outcome: Outcome, done: str, images_dir: Path, waiting: Sequence[str], archives: Sequence[str | Path] = ()
+) -> Iterator[str]:
+    """What to run next, after a removal call that is `done`: "moved to the trash", "put back" or "destroyed".
+
+    waiting : the runs that were seen to have files in the trash after it, the latest last
+    archives : that were compared with
+    """
+    compared = against(archives)
+    if outcome.lacks_archive:
+        yield f"run the same command again, with {AGAINST} for each archive that was compared with"
+    elif outcome.exit_code == LOCKED:
+        yield "when the other run has ended, run the same command again"
+    elif outcome.exit_code == BAD_PLAN and done == "moved to the trash":
+        if waiting:
+            yield f"to put back what is in the trash:\n  {command(images_dir, '--undo', '--run', waiting[-1])}"
+        yield f"to write a new plan:\n  {command(images_dir, '--dry-run', *compared)}"
+    elif not waiting or (done == "put back" and outcome.exit_code == DONE):
+        yield f"to look for duplicates again:\n  {command(images_dir, *compared)}"
+    elif done == "moved to the trash" and outcome.exit_code <= SOME_REFUSED and outcome.run in waiting:
+        purge = command(images_dir, "--purge", "--older-than", "30d", *compared)
+        them = pronoun(outcome.done)
+        yield f"to destroy {them}, 30 days from now:\n  {purge}"
+        yield f"to put {them} back:\n  {command(images_dir, '--undo')}"
+    else:
+        mended = ", once the cause is mended" if done == "put back" and outcome.run == waiting[-1] else ""
+        yield f"to put back what is in the trash{mended}:\n  {command(images_dir, '--undo', '--run', waiting[-1])}"

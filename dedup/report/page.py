@@ -1,0 +1,242 @@
+"""The review page: what a run found in, one HTML file to look at it and to decide out.
+
+Result  ->  output_dir/report.html, output_dir/thumbnails/
+
+The page holds its data, style and program, and shows files from this disk alone.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from base64 import b64encode
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+from urllib.parse import quote
+
+from dedup.clustering.contents import why_it_stays
+from dedup.clustering.full_resolution import is_looked_at
+from dedup.clustering.members import seen_by, way_back, what_is_missing
+from dedup.dataset.decoding import DIGEST
+from dedup.dataset.folder_rules import THUMBNAILS
+from dedup.dataset.thumbnails import thumbnail_path, write_thumbnails
+from dedup.report.tables import replace_file
+from dedup.store.facts import NOTHING, Facts
+from dedup.words import relative_path
+
+if TYPE_CHECKING:
+    from dedup.clustering.clusters import Cluster, Member
+    from dedup.clustering.result import Result
+    from dedup.config import Config
+    from dedup.dataset.folder_rules import Places
+    from dedup.matching.confirmation import Match
+
+NAME, DECISIONS = "report.html", "decisions.json"
+MOST_CLUSTERS, MOST_UNREADABLE = 20_000, 1_000  # shown on the page
+_TEMPLATES = Path(__file__).parent / "templates"
+_STYLE, _SCRIPTS = "report.css", ("state.js", "cards.js", "compare.js", "report.js")
+
+
+def write_small(config: Config, result: Result, progress: bool = True, facts: Facts = NOTHING) -> dict[Path, str]:
+    """Write the thumbnails of the review page into config.output_dir; see `write_thumbnails`.
+
+    progress : show a bar on stderr; facts : what is remembered of the files' contents
+    """
+    shown = result.clusters[:MOST_CLUSTERS]
+    paths = [member.path for cluster in shown for member in (cluster.keeper, *cluster.members)]
+    known = {path: content[:DIGEST].hex() for path in paths if (content := facts.content(path))}
+    return write_thumbnails(paths, config.output_dir / THUMBNAILS, config.num_workers, progress, known)
+
+
+def small_files(config: Config, digests: Mapping[Path, str]) -> dict[Path, Path]:
+    """By path, where the thumbnails lie that `write_small` has written."""
+    return {path: thumbnail_path(config.output_dir / THUMBNAILS, digest) for path, digest in digests.items()}
+
+
+def write_page(
+    config: Config, result: Result, digests: Mapping[Path, str], command: str = "", facts: Facts = NOTHING
+) -> Path:
+    """Write the review page into config.output_dir, beside its thumbnails; the same result gives the same bytes.
+
+    Parameters
+    ----------
+    digests : what `write_small` returned
+    command : what applies the saved decisions, as it is to be typed
+    facts : what is remembered of the files' contents
+
+    Raises
+    ------
+    OSError : output_dir can't be written
+    """
+    page = config.output_dir / NAME
+    replace_file(page, render(page_data(config, result, digests, command, facts)).encode())
+    return page
+
+
+def page_data(
+    config: Config, result: Result, digests: Mapping[Path, str], command: str = "", facts: Facts = NOTHING
+) -> dict:
+    """What the page shows, as plain values.
+
+    Parameters
+    ----------
+    digests : blake2b of the files' contents, by path; files without one can be looked at, not decided upon
+    facts : what is remembered of the files' contents
+    """
+    shown, failures = result.clusters[:MOST_CLUSTERS], result.embeddings.failures
+    pairs = _pairs(shown, result, config.images_dir, facts)
+    settings = {name: _plain(value) for name, value in asdict(config).items()} | {"epsilon": round(result.epsilon, 6)}
+    data = {
+        "read": len(result.embeddings.paths),
+        "unreadable": len(failures),
+        "failures": [
+            [relative_path(path, config.images_dir).as_posix(), reason]
+            for path, reason in list(failures.items())[:MOST_UNREADABLE]
+        ],
+        "settings": settings,
+        "command": command,
+        "clusters_found": len(result.clusters),
+        "images": _url(_way(config.images_dir, config.output_dir)) + "/",
+        "thumbnails": THUMBNAILS + "/",
+        "clusters": [
+            {
+                "files": [
+                    _file(member, config, result.places, digests.get(member.path))
+                    for member in (cluster.keeper, *cluster.members)
+                ],
+                "pairs": known,
+                "why": cluster.why,
+            }
+            for cluster, known in zip(shown, pairs, strict=True)
+        ],
+    }
+    if result.places.against:
+        data["against"] = True
+    return data | {"id": hashlib.blake2b(json.dumps(data).encode(), digest_size=8).hexdigest()}
+
+
+def render(data: dict) -> str:
+    """The page as HTML: nothing in it runs or loads but its own style and program, known by their digests."""
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+    environment = Environment(
+        loader=FileSystemLoader(_TEMPLATES), autoescape=True, undefined=StrictUndefined, trim_blocks=True
+    )
+    style = (_TEMPLATES / _STYLE).read_text(encoding="utf-8")
+    script = "".join((_TEMPLATES / name).read_text(encoding="utf-8") for name in _SCRIPTS)
+    script = f'"use strict";\n(() => {{\n{script}}})();\n'
+    return environment.get_template("report.html").render(
+        data=data, style=style, script=script, style_digest=_csp_digest(style), script_digest=_csp_digest(script)
+    )
+
+
+def _csp_digest(text: str) -> str:
+    return f"'sha256-{b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"
+
+
+def _file(member: Member, config: Config, places: Places, digest: str | None) -> dict:
+    path = relative_path(member.path, config.images_dir).as_posix()
+    url, archived = path, {}
+    if archive := places.archive_of(member.path):
+        url = _way(member.path, config.output_dir)
+        below = member.path.relative_to(places.root_of(member.path)).as_posix()
+        archived = {"archive": {"archive": archive, "path": below}}
+    return archived | {
+        "path": path,
+        "url": _url(url),
+        "blake2b": digest,
+        "width": member.width,
+        "height": member.height,
+        "bytes": member.bytes,
+        "date": _date(member.path),
+    }
+
+
+def _date(path: Path) -> str:
+    """Day of the last change; empty once the file is gone."""
+    try:
+        return datetime.fromtimestamp(path.stat().st_mtime).date().isoformat()
+    except (OSError, ValueError, OverflowError):
+        return ""
+
+
+def _pairs(clusters: Sequence[Cluster], result: Result, images_dir: Path, facts: Facts) -> list[list[list]]:
+    """For each cluster what is known of its pairs: those of its keeper first, then all others that were matched.
+
+    A pair is [i, j, kind, distance, share of i that j shows, share of j that i shows, why i can't go for j, why j can't
+    go for i, transform from i to j]: places in the cluster, the keeper's is 0; what isn't known is None, "" means it
+    may go, which of a copy or a part is known only for the keeper's members: no other was looked at closely.
+    """
+    rows = {path: row for row, path in enumerate(result.embeddings.paths)}
+    places = {
+        rows[member.path]: (number, place)
+        for number, cluster in enumerate(clusters)
+        for place, member in enumerate((cluster.keeper, *cluster.members))
+    }
+    found: list[dict[tuple[int, int], list]] = [{} for _ in clusters]
+    for (first, second), match in result.matches.items():
+        if first in places and second in places and places[first][0] == places[second][0]:
+            number, i = places[first]
+            j = places[second][1]
+            files = result.embeddings.paths[first], result.embeddings.paths[second]
+            found[number][i, j] = _known(i, j, match, *files, images_dir, result.places, facts)
+    for cluster, known in zip(clusters, found, strict=True):
+        for place, member in enumerate(cluster.members, start=1):
+            pair = known.pop((0, place), None)
+            pair = _turned(pair) if pair else known.pop((place, 0), [place, 0, *[None] * 7])
+            known[place, 0] = [place, 0, member.kind, _round(member.distance), _round(member.coverage), pair[5],
+                               member.reason, pair[7], pair[8]]  # fmt: skip
+    return [sorted(known.values(), key=lambda pair: (pair[1] != 0, pair[:2])) for known in found]
+
+
+def _known(
+    i: int, j: int, match: Match, first: Path, second: Path, images_dir: Path, places: Places, facts: Facts
+) -> list:
+    seen = seen_by(match, is_first=True), seen_by(match, is_first=False)
+    reasons = tuple(
+        places.protects(*files)
+        or what_is_missing(view)
+        or why_it_stays(*files, images_dir, places.root_of(files[1]), facts)
+        for files, view in zip(((first, second), (second, first)), seen, strict=True)
+    )
+    if is_looked_at(match):  # that was left for the members of a keeper
+        reasons = tuple(reason or None for reason in reasons)
+    transform = match.transform and [_round(value) for value in match.transform]
+    return [i, j, match.kind, _round(match.distance), _round(seen[0].coverage), _round(seen[1].coverage), *reasons,
+            transform]  # fmt: skip
+
+
+def _turned(pair: list) -> list:
+    """What is known of a pair, seen from its other file."""
+    i, j, kind, distance, first, second, why_first, why_second, transform = pair
+    if transform:
+        transform = [_round(value) for value in way_back(transform)]
+    return [j, i, kind, distance, second, first, why_second, why_first, transform]
+
+
+def _round(value: float) -> float:
+    return float(f"{value:.6g}")
+
+
+def _plain(value: object) -> object:
+    """A setting as JSON can hold it."""
+    if isinstance(value, tuple | list):
+        return ", ".join(map(str, value))
+    return value if value is None or isinstance(value, bool | int | float) else str(value)
+
+
+def _way(folder: Path, start: Path) -> str:
+    """The way from one folder to another; on Windows from disk to disk the whole path."""
+    try:
+        return Path(os.path.relpath(folder, start)).as_posix()
+    except ValueError:
+        return "file:///" + Path(os.path.abspath(folder)).as_posix()
+
+
+def _url(path: str) -> str:
+    """A path as it stands in an address; bytes that are no UTF-8 as they are."""
+    return quote(os.fsencode(path), safe="/:" if path.startswith("file:///") else "/")

@@ -1,0 +1,173 @@
+"""Distances and measurements to look at: nearest neighbours, copies and other pictures, precision, recall by edit."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+from matplotlib.figure import Figure
+from scipy.sparse import csr_matrix, issparse
+
+from dedup.report.figures import BLUE, GREY, INK, LIGHT, VERMILION, DrawnFigure
+
+if TYPE_CHECKING:
+    from dedup.evaluation.calibration import Calibration
+
+SHADES = (BLUE, "#e69f00", "#009e73", "#cc79a7", "#999999", "#56b4e9", "#b0a000")  # after Okabe and Ito
+
+
+def nearest_distances(neighbors: np.ndarray | csr_matrix, block: int = 2048) -> np.ndarray:
+    """The cosine distance of each picture to its nearest neighbour.
+
+    Parameters
+    ----------
+    neighbors : (n, d) unit vectors, or an (n, n) sparse graph of distances as `radius_neighbors_graph` makes it
+    block : rows of vectors compared at a time; memory is block x n
+
+    Returns
+    -------
+    (n,) float, in [0, 2]. inf where there is no neighbour: one picture alone, or none within the graph's radius
+    """
+    nearest = np.full(neighbors.shape[0], np.inf)
+    if issparse(neighbors):
+        graph = neighbors.tocoo()
+        others = graph.row != graph.col  # explicit zeros are exact copies, and count
+        np.minimum.at(nearest, graph.row[others], graph.data[others])
+        return nearest
+    for start in range(0, len(neighbors), block):
+        distances = 1 - neighbors[start : start + block] @ neighbors.T  # (block, n)
+        rows = np.arange(len(distances))
+        distances[rows, start + rows] = np.inf
+        nearest[start : start + block] = np.clip(distances.min(axis=1), 0, None)
+    return nearest
+
+
+def plot_k_distances(neighbors: np.ndarray | csr_matrix, epsilon: float) -> Figure:
+    """Draw the sorted distances to the nearest neighbour, and epsilon as a line (Ester et al., 1996, section 4.2).
+
+    What lies under the line gets into a cluster; epsilon is well placed on a steep part, where few distances are.
+    `neighbors` as in `nearest_distances`.
+    """
+    nearest = np.sort(nearest_distances(neighbors))
+    found = nearest[np.isfinite(nearest)]
+    inside = int((nearest <= epsilon).sum())
+    figure, axes = _axes("pictures, by distance", "cosine distance to the nearest neighbour")
+    positions = np.arange(1, len(found) + 1)
+    axes.plot(positions, found, color=BLUE, lw=2, zorder=3)
+    axes.fill_between(positions[:inside], found[:inside], color=BLUE, alpha=0.15, lw=0)
+    axes.axhline(epsilon, color=VERMILION, lw=1.5, ls=(0, (5, 2)))
+    axes.set_xlim(0, max(len(nearest), 1))
+    axes.set_ylim(0, 1.15 * max(epsilon, found.max(initial=0.0)) or 1)
+    text = f"{inside:,} of {len(nearest):,} pictures have a neighbour within epsilon {epsilon:.3g}"
+    axes.set_title(text, loc="left", color=VERMILION, fontsize=10)
+    if len(found) < len(nearest):
+        alone = f"{len(nearest) - len(found):,} have none in reach"
+        axes.text(0.99, 0.04, alone, color=GREY, ha="right", transform=axes.transAxes)
+    return figure
+
+
+def plot_distance_histogram(copies: np.ndarray, others: np.ndarray, epsilon: float | None = None) -> Figure:
+    """Draw how far copies are apart, and how far different pictures are, each as a share of its pairs.
+
+    Parameters
+    ----------
+    copies, others : cosine distances of pairs of copies, and of pairs of different pictures; any length
+    epsilon : drawn as a line, with the share of both that lies within
+
+    Raises
+    ------
+    ValueError : there is no pair at all
+    """
+    groups = [("copies", np.asarray(copies, float), BLUE), ("different pictures", np.asarray(others, float), VERMILION)]
+    groups = [group for group in groups if len(group[1])]
+    if not groups:
+        raise ValueError("there is no pair to draw: copies and others are both empty")
+    edges = np.linspace(0, max(distances.max() for _, distances, _ in groups) or 1, 51)
+    figure, axes = _axes("cosine distance", "share of the pairs")
+    for name, distances, color in groups:
+        share = np.histogram(distances, edges)[0] / len(distances)
+        axes.stairs(share, edges, color=color, alpha=0.25, fill=True)
+        axes.stairs(share, edges, color=color, lw=1.6, label=f"{len(distances):,} pairs of {name}")
+    axes.yaxis.set_major_formatter(lambda share, _: f"{100 * share:.0f} %")
+    axes.set_xlim(edges[0], edges[-1])
+    axes.margins(y=0.15)
+    if epsilon is not None:
+        within = ",\n".join(f"{100 * (distances <= epsilon).mean():.3g} % of {name}" for name, distances, _ in groups)
+        axes.axvline(epsilon, color=INK, lw=1.5, ls=(0, (5, 2)))
+        text = f"within epsilon {epsilon:.3g}:\n{within}"
+        side = {"xytext": (6, 0)} if epsilon < edges[-1] / 2 else {"xytext": (-6, 0), "ha": "right"}
+        place = {"xycoords": ("data", "axes fraction"), "textcoords": "offset points", "va": "top", **side}
+        axes.annotate(text, (epsilon, 0.97), color=INK, bbox={"fc": "white", "ec": "none", "pad": 1}, **place)
+    axes.legend(frameon=False, labelcolor=INK, loc="lower center", bbox_to_anchor=(0.5, 1), ncols=2)
+    return figure
+
+
+def plot_calibration(calibration: Calibration) -> Figure:
+    """Draw the precision and recall that a calibration expects within each distance, and its epsilon as a line."""
+    figure, axes = _axes("cosine distance", "share, before confirmation")
+    for name, share, color in (
+        ("precision of the pairs within", calibration.precision, BLUE),
+        ("recall of the made copies", calibration.recall, VERMILION),
+    ):
+        axes.plot(calibration.thresholds, share, color=color, lw=2, label=name)
+    axes.axvline(calibration.epsilon, color=INK, lw=1.5, ls=(0, (5, 2)))
+    place = {"xytext": (6, 0), "textcoords": "offset points", "xycoords": ("data", "axes fraction"), "va": "bottom"}
+    axes.annotate(f"epsilon {calibration.epsilon:.3g}", (calibration.epsilon, 0.02), color=INK, **place)
+    axes.set_xlim(0, calibration.thresholds[-1])
+    axes.set_ylim(0, 1.02)
+    axes.yaxis.set_major_formatter(lambda share, _: f"{100 * share:.0f} %")
+    axes.legend(frameon=False, labelcolor=INK, loc="lower center", bbox_to_anchor=(0.5, 1), ncols=2)
+    return figure
+
+
+def plot_pair_curves(
+    curves: Mapping[str, Sequence[Sequence[float]]], points: Mapping[str, Sequence[float]] | None = None
+) -> Figure:
+    """Draw precision over recall of all pairs.
+
+    Parameters
+    ----------
+    curves : by name, (recall, precision) of rising distances; the first is drawn strongest
+    points : by name, recall and precision of groupings that have no curve
+    """
+    figure, axes = _axes("recall of the pairs of copies", "precision")
+    for rank, (name, (recall, precision)) in enumerate(curves.items()):
+        color, width = (BLUE, 2.4) if rank == 0 else (SHADES[rank % len(SHADES)], 1.4)
+        axes.plot(recall, precision, color=color, lw=width, label=name, zorder=4 if rank == 0 else 3)
+    for name, (recall, precision) in (points or {}).items():
+        axes.plot(recall, precision, "o", color=VERMILION, ms=7, label=name, zorder=5, clip_on=False)
+    for axis in (axes.xaxis, axes.yaxis):
+        axis.set_major_formatter(lambda share, _: f"{100 * share:.0f} %")
+    axes.set_xlim(0, 1)
+    axes.set_ylim(0, 1.02)
+    axes.legend(frameon=False, labelcolor=INK, loc="center left", bbox_to_anchor=(1, 0.5))
+    return figure
+
+
+def plot_recall_by_edit(recalls: Mapping[str, Mapping[str, float]]) -> Figure:
+    """Draw which share of the copies of each edit was found, by name of the finder; the first is drawn strongest."""
+    edits = sorted(next(iter(recalls.values())), key=lambda edit: [-found.get(edit, 0) for found in recalls.values()])
+    figure, axes = _axes("", "copies grouped with their original", width=1000)
+    for rank, (name, found) in enumerate(recalls.items()):
+        style = {"color": BLUE, "ms": 11} if rank == 0 else {"color": SHADES[rank % len(SHADES)], "ms": 5}
+        axes.plot(range(len(edits)), [found.get(edit, 0) for edit in edits], "o", label=name, clip_on=False, **style)
+    axes.set_xticks(range(len(edits)), [edit.replace("_", " ") for edit in edits], rotation=60, ha="right")
+    axes.yaxis.set_major_formatter(lambda share, _: f"{100 * share:.0f} %")
+    axes.set_ylim(0, 1.02)
+    axes.legend(frameon=False, labelcolor=INK, loc="lower center", bbox_to_anchor=(0.5, 1), ncols=4)
+    return figure
+
+
+def _axes(x_label: str, y_label: str, width: int = 800):
+    """A figure with one quiet pair of axes."""
+    figure = DrawnFigure(width, 400, facecolor="white", layout="constrained")
+    axes = figure.add_subplot(xlabel=x_label, ylabel=y_label)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.spines[["left", "bottom"]].set_color(LIGHT)
+    axes.tick_params(colors=GREY, length=0)
+    axes.xaxis.label.set_color(INK)
+    axes.yaxis.label.set_color(INK)
+    axes.grid(axis="y", color=LIGHT, lw=0.6)
+    axes.set_axisbelow(True)
+    return figure, axes

@@ -1,0 +1,200 @@
+"""Report: clusters in, pages of pictures and a table out.
+
+clusters  ->  output_dir/clusters_001.png, ..., output_dir/clusters.csv; pairs that are no copies  ->  similar.csv
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import os
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from types import MappingProxyType
+from typing import TYPE_CHECKING
+
+from tqdm import tqdm
+
+from dedup.report.canvas import read_mark
+from dedup.report.fonts import font_families
+from dedup.report.grid import layout, plot_cluster_grid
+from dedup.report.lettering import escape, unescape
+from dedup.store.memory import code_tag
+from dedup.words import count_of, format_bytes, relative_path
+from dedup.workers import Lost, run_jobs
+
+if TYPE_CHECKING:
+    from dedup.clustering.clusters import Cluster, Member
+
+__all__ = [
+    "clusters_table",
+    "describe_report",
+    "escape",
+    "format_bytes",
+    "paginate",
+    "plot_cluster_grid",
+    "unescape",
+    "write_report",
+    "write_similar",
+]
+
+COLUMNS = ("path", "cluster", "keep", "kind", "distance", "coverage", "width", "height", "bytes", "reason", "why")
+PAGE_HEIGHT, PAGE_PICTURES = 2200, 32  # keeps a page of photos under 2 MB
+MAX_PAGES = 20  # the page to look at in a browser has all clusters
+DRAWN_BY = ("dataset", "report")  # rooms whose source decides how a page looks
+PAGE_TIME = 120.0  # seconds of computing for a page of large pictures
+_PAGE_NAME = re.compile(r"clusters_\d{3,}\.png")
+
+
+def write_report(
+    clusters: Sequence[Cluster],
+    images_dir: Path,
+    output_dir: Path,
+    progress: bool = True,
+    max_pages: int = MAX_PAGES,
+    contents: Mapping[Path, bytes] | None = None,
+    num_workers: int = 0,
+    thumbnails: Mapping[Path, Path] = MappingProxyType({}),
+) -> list[Path]:
+    """Write the clusters as pages of pictures and as a table; the same clusters give the same bytes.
+
+    Parameters
+    ----------
+    clusters : what `build_clusters` returns
+    images_dir : the folder that names are relative to
+    output_dir : made if it is missing. Pages of an earlier run are removed, other files stay
+    progress : whether to show a bar
+    max_pages : pages drawn at most; the last says how many clusters they leave out, the table has them all
+    contents : digests of files; a page that shows what it showed in an earlier run is left as it is
+    num_workers : processes that draw; 0 = this one. A page that takes one down is left out
+    thumbnails : smaller copies, by path, of files that need not be read to be drawn
+
+    Returns
+    -------
+    list of Path : the pages in order, then clusters.csv. `describe_report` puts it into words
+
+    Raises
+    ------
+    OSError : output_dir can't be written. Files are replaced whole: none is left half written
+    """
+    images_dir, output_dir = Path(images_dir), Path(output_dir)
+    output_dir.mkdir(parents=True, exist_ok=True)
+    pages = list(paginate(clusters, images_dir))
+    drawn = pages[:max_pages]
+    jobs, written = [], [output_dir / f"clusters_{number:03d}.png" for number in range(1, len(drawn) + 1)]
+    for number, (page, path) in enumerate(zip(drawn, written, strict=True), start=1):
+        is_cut = number == len(drawn) < len(pages)
+        note = _left_out(sum(map(len, drawn)), len(clusters)) if is_cut else ""
+        paths = [member.path for cluster in page for member in (cluster.keeper, *cluster.members)]
+        small = {each: thumbnails[each] for each in paths if each in thumbnails}
+        held = [((contents or {}).get(each), each in small) for each in paths]
+        shows = _what_is_shown(page, images_dir, note, held)
+        if not shows or read_mark(path) != shows:
+            jobs.append((page, images_dir, note, shows, path, small))
+    done = run_jobs(_draw_page, jobs, num_workers if len(jobs) > 1 else 0, time_limit=PAGE_TIME)
+    bar = tqdm(jobs, desc="3/3 Drawing", unit="page", disable=not progress)
+    lost = [job[4] for job, found in zip(bar, done, strict=True) if isinstance(found, Lost)]
+    written = [path for path in written if path not in lost]
+    written.append(output_dir / "clusters.csv")
+    replace_file(written[-1], clusters_table(clusters, images_dir).encode())
+    for old in output_dir.iterdir():
+        if _PAGE_NAME.fullmatch(old.name) and old not in written and old.is_file():
+            old.unlink()
+    return written
+
+
+def _draw_page(job: tuple[Sequence[Cluster], Path, str, str, Path, Mapping[Path, Path]]) -> None:
+    page, images_dir, note, shows, path, thumbnails = job
+    replace_file(path, plot_cluster_grid(page, images_dir, note=note, thumbnails=thumbnails).png(shows))
+
+
+def _what_is_shown(
+    page: Sequence[Cluster], images_dir: Path, note: str, held: Sequence[tuple[bytes | None, bool]]
+) -> str:
+    """Digest of all that a page is drawn from; empty if the content of a file is not known.
+
+    held : of each file the content, and whether it is drawn from its thumbnail
+    """
+    packages = "matplotlib", "numpy", "opencv-python", "pillow", "pillow-heif"
+    fonts = font_families("".join(sorted(set(str(page)))))  # all that is written stands in there
+    is_known = all(content for content, _ in held)
+    return code_tag(DRAWN_BY, packages, page, str(images_dir), note, held, fonts).hex() if is_known else ""
+
+
+def write_similar(pairs: Iterable[tuple[Path, Path, float]], images_dir: Path, path: Path) -> None:
+    """Write pairs of like pictures that are no copies as CSV: both paths, and their cosine distance."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(("path", "other", "distance"))
+    for first, second, distance in pairs:
+        names = [escape(relative_path(each, images_dir).as_posix()) for each in (first, second)]
+        writer.writerow((*names, f"{distance:.4f}"))
+    replace_file(path, text.getvalue().encode())
+
+
+def describe_report(clusters: Sequence[Cluster], images_dir: Path, written: Sequence[Path]) -> str:
+    """One or two lines for people on what `write_report` wrote."""
+    pages = list(paginate(clusters, images_dir))
+    drawn = pages[: len(written) - 1]
+    text = f"{count_of(len(drawn), 'page')} of pictures and clusters.csv in {written[-1].parent}"
+    return f"{text}\n{_left_out(sum(map(len, drawn)), len(clusters))}" if len(drawn) < len(pages) else text
+
+
+def paginate(clusters: Sequence[Cluster], images_dir: Path) -> Iterator[list[Cluster]]:
+    """Split the clusters into pages: as many as fit in height and in number of pictures, at least one."""
+    page: list[Cluster] = []
+    height = pictures = 0
+    for cluster in clusters:
+        strips = layout(cluster, images_dir)
+        needed, shown = sum(strip.height for strip in strips), sum(len(strip.members) for strip in strips)
+        if page and (height + needed > PAGE_HEIGHT or pictures + shown > PAGE_PICTURES):
+            yield page
+            page, height, pictures = [], 0, 0
+        page.append(cluster)
+        height, pictures = height + needed, pictures + shown
+    if page:
+        yield page
+
+
+def clusters_table(clusters: Sequence[Cluster], images_dir: Path) -> str:
+    """All clusters as CSV: a row a file, the keeper first in its cluster; `keep` is 1 for what stays, 0 for what goes.
+
+    `escape` says how odd names are written, and `unescape` gives them back.
+    """
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(COLUMNS)
+    for cluster in clusters:
+        writer.writerows(_row(cluster, member, images_dir) for member in (cluster.keeper, *cluster.members))
+    return text.getvalue()
+
+
+def _row(cluster: Cluster, member: Member, images_dir: Path) -> tuple:
+    return (
+        escape(relative_path(member.path, images_dir).as_posix()),
+        cluster.number,
+        int(not member.removable),
+        member.kind,
+        f"{max(member.distance, 0.0):.4f}",
+        f"{member.coverage:.3f}",
+        member.width,
+        member.height,
+        member.bytes,
+        escape(member.reason),
+        escape(cluster.why) if member is cluster.keeper else "",
+    )
+
+
+def _left_out(drawn: int, clusters: int) -> str:
+    return f"The first {drawn:,} of {count_of(clusters, 'cluster')} are drawn; clusters.csv lists them all."
+
+
+def replace_file(path: Path, content: bytes) -> None:
+    """Write a file so that it is there whole or not at all."""
+    unfinished = path.with_name(f".{path.name}.tmp")
+    try:
+        unfinished.write_bytes(content)
+        os.replace(unfinished, path)
+    finally:
+        unfinished.unlink(missing_ok=True)
