@@ -60,7 +60,7 @@ def build_parser() -> argparse.ArgumentParser:
     add("images_dir", nargs="?", help="folder to search, with everything below it")
     add("--output", dest="output_dir", metavar="DIR", help="folder for grids, clusters.csv and plan.jsonl")
     add("--epsilon", type=float, metavar="E", help="largest cosine distance between duplicates, 0 to 2")
-    add("--encoder", metavar="NAME", help="copydet, resnet18, resnet50 or a checkpoint's path")
+    add("--encoder", metavar="NAME", help="copydet, imagenet, resnet18, resnet50 or a checkpoint's path")
     add("--extensions", type=lambda text: text.split(","), metavar="A,B", help="endings of the image files: jpg,png")
     add("--batch-size", type=int, metavar="N", help="images encoded at a time")
     add("--embedding-size", type=int, metavar="N", help="numbers in an image's vector")
@@ -278,15 +278,14 @@ def said_again(options: argparse.Namespace) -> list[str | Path]:
 def calibrate(config: Config, options: argparse.Namespace) -> int:
     """Find the epsilon of a wanted precision for this folder, and draw how it was found."""
     make_output(config)
-    from dedup.encoder.inference import EncoderError
-    from dedup.encoder.model import load_encoder
+    from dedup.encoder.inference import EncoderError, open_encoder
     from dedup.evaluation import calibration
     from dedup.pipeline import images_to_search
     from dedup.report import messages, plots
 
     settings = {name: getattr(config, name) for name in ("image_resize", "batch_size", "num_workers")}
     try:
-        encoder, paths = load_encoder(config.encoder, config.embedding_size), images_to_search(config)
+        encoder, paths = open_encoder(config.encoder, config.embedding_size), images_to_search(config)
         found = calibration.calibrate_epsilon(encoder, paths, options.calibrate, **settings, progress=not options.quiet)
     except (EncoderError, calibration.CalibrationError) as error:
         raise ConfigError(str(error)) from error

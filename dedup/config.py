@@ -128,7 +128,7 @@ def check_bool(name: str, value: Any) -> bool:
 
 def check_encoder(name: str, value: Any) -> str:
     if not isinstance(value, str) or not value.strip() or "\0" in value:
-        raise ConfigError(f"{name} is copydet, resnet18, resnet50 or the path of a checkpoint, got {value!r}")
+        raise ConfigError(f"{name} is copydet, imagenet, resnet18, resnet50 or the path of a checkpoint, got {value!r}")
     return value
 
 

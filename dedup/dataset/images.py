@@ -9,21 +9,22 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Iterator, Sequence
-from contextlib import closing
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 
 from dedup.dataset.decoding import UnreadableImage, load_image
 from dedup.dataset.folder_rules import TRASH
 from dedup.dataset.panels import MOST
-from dedup.dataset.reading import Outcome, Reader, read_into
+from dedup.dataset.reading import Outcome, read_picture, read_squares
 
 if TYPE_CHECKING:
     import torch
 
+Item = TypeVar("Item")
 __all__ = ["ImagesDataset", "UnreadableImage", "list_images", "load_image", "read_batches"]
 
 
@@ -96,12 +97,11 @@ class ImagesDataset:
         """Read one picture: (3, S, S) uint8, index. Raises UnreadableImage, and notes it in `failures`."""
         import torch
 
-        pixels = np.empty((1, self.image_resize, self.image_resize, 3), np.uint8)
-        outcome = read_into(pixels, self.paths[index])
+        outcome = read_picture(self.paths[index], self.image_resize)
         self.note(index, outcome)
         if outcome.reason:
             raise UnreadableImage(outcome.reason)
-        return torch.from_numpy(pixels[0]).permute(2, 0, 1), index
+        return torch.from_numpy(outcome.squares[0]).permute(2, 0, 1), index
 
     def note(self, index: int, outcome: Outcome) -> None:
         """Keep what reading a file has told of it."""
@@ -120,7 +120,7 @@ def read_batches(
 
     Parameters
     ----------
-    batch_size : files a batch, 1 or more; fewer where they would take too much memory, as `Reader` says
+    batch_size : files a batch, 1 or more
     num_workers : processes that decode; 0 = this one
     with_panels : whether the pictures of a screenshot or collage are cut out too; they follow the whole, with its index
 
@@ -128,14 +128,22 @@ def read_batches(
     ------
     images (batch, 3, S, S) uint8, in channels_last order; indices (batch,) int64
     """
-    reader = Reader(dataset.paths, dataset.image_resize, batch_size, num_workers, 1 + MOST * with_panels)
-    import torch  # while the first pictures are read
+    import torch
 
-    with closing(iter(reader)) as batches:
-        for first, outcomes, squares in batches:
-            for index, outcome in enumerate(outcomes, first):
-                dataset.note(index, outcome)
-            if len(squares):
-                indices, slots, views = squares.T
-                images = torch.from_numpy(reader.squares[slots, views])  # (batch, S, S, 3)
-                yield images.permute(0, 3, 1, 2), torch.from_numpy(indices.copy())
+    found = read_squares(dataset.paths, dataset.image_resize, num_workers, 1 + MOST * with_panels)
+    for batch in in_batches(enumerate(found), batch_size):
+        for index, outcome in batch:
+            dataset.note(index, outcome)
+        if readable := [(index, outcome.squares) for index, outcome in batch if len(outcome.squares)]:
+            images = torch.from_numpy(np.concatenate([squares for _, squares in readable]))  # (batch, S, S, 3)
+            indices = [index for index, squares in readable for _ in squares]
+            yield images.permute(0, 3, 1, 2), torch.tensor(indices)
+
+
+def in_batches(items: Iterable[Item], batch_size: int) -> Iterator[list[Item]]:
+    """Lists of so many consecutive items, the last of which may be shorter."""
+    if batch_size < 1:
+        raise ValueError(f"batch_size is 1 or more, got {batch_size}")
+    items = iter(items)
+    while batch := list(islice(items, batch_size)):
+        yield batch

@@ -139,7 +139,7 @@ class Memory:
 
 def encoding_code() -> bytes:
     """Digest of all the code, ours and others', on the way from a file to its vectors."""
-    return code_tag(ENCODED_BY, (*PACKAGES, "torch", "torchvision"))
+    return code_tag(ENCODED_BY, (*PACKAGES, "onnxruntime", "torch", "torchvision"))
 
 
 def reading_code() -> bytes:
