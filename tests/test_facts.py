@@ -115,7 +115,7 @@ class World:
         for path, color in zip(self.paths, ("red", "blue"), strict=True):
             Image.new("RGB", (40, 30), color).save(path)
         self.cache = Cache(folder / "cache.sqlite")
-        self.memory = Memory(self.cache, folder, "copydet", None, None)
+        self.memory = Memory(self.cache, folder)
         import numpy as np
 
         stamps = [read_into(np.empty((1, 8, 8, 3), np.uint8), path).stamp for path in self.paths]

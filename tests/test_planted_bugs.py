@@ -149,7 +149,7 @@ BUGS = {
     "links in a plan are let pass": ("deletion/checks", "            if is_link(status):\n", "            if False:\n"),
     "a file that changes while it is read": (
         *(
-            "folders",
+            "deletion/folders",
             "if size != after.st_size or (opened.st_size, opened.st_mtime_ns) != (after.st_size, after.st_mtime_ns):",
         ),
         FALSE,
@@ -235,7 +235,7 @@ BUGS = {
     # undo, purge, runs
     "undo replaces what is there": (
         *(
-            "trash",
+            "deletion/trash",
             '        else:\n            raise Refused("something else is there now; move it away and undo again")',
         ),
         "        else:\n            box.rename(stored, home, name)",
@@ -304,7 +304,7 @@ BUGS = {
     ),
     "a folder's error is one file's": (
         *(
-            "folders",
+            "deletion/folders",
             'raise OSError(errno.EIO, f"a folder could not be synced: {error.strerror}", str(self.path)) from None',
         ),
         "raise",

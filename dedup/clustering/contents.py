@@ -13,7 +13,8 @@ from pathlib import Path
 
 from PIL import Image
 
-from dedup.dataset.decoding import BYTES_PER_PIXEL, DIGEST, MAX_BYTES, digest_of, one_line, open_header
+from dedup.dataset.decoding import BYTES_PER_PIXEL, MAX_BYTES, digest_of, one_line, open_header
+from dedup.dataset.folder_rules import DIGEST
 from dedup.store.facts import NOTHING, Facts
 from dedup.workers import Lost, run_apart
 

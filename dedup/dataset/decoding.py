@@ -22,6 +22,8 @@ import numpy as np
 from PIL import Image, JpegImagePlugin
 from pillow_heif import HeifImageFile
 
+from dedup.dataset.folder_rules import DIGEST
+
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "AVIF", "BMP", "TIFF", "JPEG2000", "PPM", "QOI")  # and HEIF
 NAMED = {".tga": "TGA"}  # has no mark of its own at its start: taken by the file's ending
 MAX_BYTES = 2**29  # of one picture in memory, 4 a pixel (134 megapixels), and of one file
@@ -30,7 +32,6 @@ BYTES_PER_PIXEL = 4  # what Pillow needs for RGB
 NEARLY_WHITE = 240
 STRIP = 512  # rows flattened at a time
 ORIENTATION = 0x0112
-DIGEST = 32  # bytes of BLAKE2b
 THUMBNAIL = 400  # long side in px; a phone's screenshot still shows a small picture with enough keypoints
 UPRIGHT = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
