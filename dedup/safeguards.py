@@ -15,7 +15,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from dedup.decoding import BYTES_PER_PIXEL, MAX_BYTES, digest_of, identify, one_line
+from dedup.decoding import BYTES_PER_PIXEL, MAX_BYTES, digest_of, exif_of, identify, one_line
 from dedup.facts import NOTHING, Facts
 from dedup.folders import DIGEST
 from dedup.workers import Lost, run_apart
@@ -166,10 +166,9 @@ def open_header(path: Path) -> Iterator[Image.Image]:
 def besides(image: Image.Image) -> set[str]:
     """What else a header tells: capture time, place, a short film behind the picture, finer steps than 8 bits have."""
     found = {"16 bits a channel"} if _is_deep(image) else set()  # first: Pillow forgets a PNG's bits with the next line
-    exif = image.getexif()
-    captured, place = exif.get_ifd(_EXIF), exif.get_ifd(_GPS)
+    captured, place = exif_of(image, _EXIF), exif_of(image, _GPS)
     xmp = image.info.get("xmp") or image.info.get("XML:com.adobe.xmp") or b""
-    xmp = xmp.encode("utf-8", "replace") if isinstance(xmp, str) else bytes(xmp)
+    xmp = xmp.encode("utf-8", "replace") if isinstance(xmp, str) else xmp if isinstance(xmp, bytes) else b""
     if any(re.search("[1-9]", str(captured.get(tag, ""))) for tag in _CAPTURED) or b"DateTimeOriginal" in xmp:
         found.add("capture time")
     if place.get(_LATITUDE) or b"GPSLatitude" in xmp:

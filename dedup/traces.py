@@ -15,7 +15,7 @@ import numpy as np
 from PIL import Image
 from PIL.JpegImagePlugin import get_sampling
 
-from dedup.decoding import ORIENTATION, load_image
+from dedup.decoding import load_image, orientation_of
 from dedup.quality import ZIGZAG, luminance_table
 from dedup.safeguards import open_header
 
@@ -71,7 +71,7 @@ def _read_plane(path: Path, mtime_ns: int, even_turned: bool) -> Plane | None:
     """The same; `mtime_ns`, the file's, makes a change be seen."""
     try:
         with open_header(path) as image:
-            if not even_turned and image.getexif().get(ORIENTATION, 1) != 1:
+            if not even_turned and orientation_of(image) != 1:
                 return None
             table, tables = luminance_table(image), getattr(image, "quantization", None) or {}
             sampling, mode = (get_sampling(image), image.mode) if tables else (-1, "RGB")
