@@ -11,6 +11,7 @@ from PIL import Image
 
 from dedup.decoding import exif_of
 from dedup.safeguards import besides, open_header
+from dedup.workers import job
 
 LOSSLESS = ("PNG", "BMP", "TIFF", "PPM", "TGA", "QOI", "GIF")
 LOW = 15  # places of a quantisation table, in zigzag order, that hold most of a picture
@@ -45,8 +46,10 @@ def read_details(path: Path) -> Details:
         return Details()
 
 
-def told(details: Details) -> list | None:
-    """Details as JSON can hold them; None if the header could not be read."""
+@job
+def told_details(path: Path) -> list | None:
+    """A file's details as JSON can hold them; None if the header could not be read."""
+    details = read_details(path)
     return [*details[:-1], sorted(details.metadata)] if details.bits else None
 
 

@@ -18,7 +18,7 @@ from PIL import Image
 from dedup.decoding import BYTES_PER_PIXEL, MAX_BYTES, digest_of, exif_of, identify, one_line
 from dedup.facts import NOTHING, Facts
 from dedup.folders import DIGEST
-from dedup.workers import Lost, run_apart
+from dedup.workers import Lost, job, run_apart
 
 RAW = {
     *(".3fr", ".arw", ".cr2", ".cr3", ".crw", ".dcr", ".dng", ".erf", ".iiq", ".kdc", ".mef", ".mos", ".mrw", ".nef"),
@@ -114,7 +114,10 @@ def _more_inside(member_path: Path, keeper_path: Path, facts: Facts) -> str:
 
 
 def _told(facts: Facts, find: Callable, path: Path, size: int, mtime_ns: int):
-    return facts.of(find.__name__, partial(find, path, size, mtime_ns), path)
+    found = facts.of(find.__name__, partial(find, path, size, mtime_ns), path)
+    if isinstance(found, Lost):
+        raise ValueError(found.reason)
+    return found
 
 
 def _status(path: Path) -> tuple[int, int]:
@@ -124,6 +127,7 @@ def _status(path: Path) -> tuple[int, int]:
 
 
 # A keeper comes again with each of its members, and on the page each with each.
+@job
 @lru_cache(maxsize=1 << 14)
 def _header(path: Path, size: int, mtime_ns: int) -> tuple[list[str], int]:
     """What else a file tells, and its number of frames or pages."""
@@ -131,18 +135,20 @@ def _header(path: Path, size: int, mtime_ns: int) -> tuple[list[str], int]:
         return sorted(besides(image)), getattr(image, "n_frames", 1)
 
 
+@job
 @lru_cache(maxsize=1 << 14)
 def _is_transparent(path: Path, size: int, mtime_ns: int) -> bool:
     """Tell whether something shines through the picture; an alpha channel that is opaque throughout is none."""
     with open_header(path) as image:
         if not image.has_transparency_data:
             return False
-    found = run_apart(_read_alpha, path, memory_limit=4 * MAX_BYTES)
+    found = run_apart(_read_alpha, path)
     if isinstance(found, Lost):
         raise ValueError(found.reason)
     return found
 
 
+@job
 def _read_alpha(path: Path) -> bool:
     with open_header(path) as image:
         if image.width * image.height * BYTES_PER_PIXEL > MAX_BYTES:
@@ -189,15 +195,17 @@ def _is_deep(image: Image.Image) -> bool:
     return image.format == "PPM" and any(tile[3][1] > 255 for tile in image.tile if tile[0].startswith("ppm"))
 
 
+@job
 @lru_cache(maxsize=1 << 10)
 def _frames(path: Path, size: int, mtime_ns: int) -> tuple[int, bool, str]:
     """Number of frames or pages, whether they differ, and a digest of all their pixels."""
-    found = run_apart(_read_frames, path, memory_limit=4 * MAX_BYTES)
+    found = run_apart(_read_frames, path)
     if isinstance(found, Lost):
         raise ValueError(found.reason)
     return found
 
 
+@job
 def _read_frames(path: Path) -> tuple[int, bool, str]:
     with open_header(path) as image:
         count, digests = getattr(image, "n_frames", 1), []

@@ -23,7 +23,7 @@ from dedup.insets import insets
 from dedup.lettering import drawable, escape, format_bytes, relative_path, shorten, text_width, unescape, wrap
 from dedup.plots import nearest_distances, plot_distance_histogram, plot_k_distances
 from dedup.report import clusters_table, describe_report, paginate, write_report
-from dedup.workers import START_METHOD, run_jobs
+from dedup.workers import START_METHOD, job, run_jobs
 
 
 @dataclass(frozen=True)
@@ -341,6 +341,7 @@ def test_pages_are_drawn_by_several_processes_and_one_that_dies_costs_its_page(t
     assert sorted((tmp_path / "by2").glob("*.png")) == left[:2]
 
 
+@job
 def widths_of_letters(first):
     return [text_width(chr(code), 10) for code in range(0x100 + first, 0x900, 7)]
 
