@@ -16,6 +16,7 @@ MODULES = {
     "axe_playwright_python": "axe-playwright-python",
     "cv2": "opencv-python",
     "faiss": "faiss-cpu",
+    "lazy_loader": "lazy-loader",
     "PIL": "pillow",
     "pillow_heif": "pillow-heif",
     "sklearn": "scikit-learn",

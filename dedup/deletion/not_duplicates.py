@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 NAME = "not_duplicates.json"
 
 
-def recall(output_dir: Path) -> frozenset[Pair]:
+def read_not_duplicates(output_dir: Path) -> frozenset[Pair]:
     """The pairs that are remembered there.
 
     Raises
@@ -50,7 +50,7 @@ def recall(output_dir: Path) -> frozenset[Pair]:
 
 def remember(output_dir: Path, pairs: Iterable[Pair]) -> None:
     """Add pairs to those remembered; the same pairs give the same file."""
-    together = recall(output_dir) | frozenset(pairs)
+    together = read_not_duplicates(output_dir) | frozenset(pairs)
     listed = [[content._asdict() for content in pair] for pair in sorted(together)]
     output_dir.mkdir(parents=True, exist_ok=True)
     unfinished = output_dir / f".{NAME}.tmp"
