@@ -79,7 +79,7 @@ def test_what_benchmarks_import_is_required():
 def test_environment_yml_installs_requirements_txt():
     environment = yaml.safe_load((PROJECT / "environment.yml").read_text(encoding="utf-8"))
     *conda, by_pip = environment["dependencies"]
-    assert by_pip == {"pip": ["-r requirements.txt"]}
+    assert by_pip == {"pip": ["-r requirements.txt", "--editable ."]}
     assert conda == ["python=3.11", "pip"]
     development = (PROJECT / "requirements-dev.txt").read_text(encoding="utf-8")
     assert development.startswith("-r requirements.txt\n")
