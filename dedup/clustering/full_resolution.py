@@ -19,6 +19,7 @@ import numpy as np
 from threadpoolctl import threadpool_limits
 
 from dedup.dataset.decoding import load_with_size, one_line
+from dedup.matching.kinds import MatchKind
 from dedup.matching.pictures import COLOURS, Picture, shrink
 from dedup.matching.warping import Frame, lay, refine
 from dedup.workers import START_METHOD, Lost, run_jobs
@@ -29,7 +30,8 @@ if TYPE_CHECKING:
 # member, keeper, the match's transform, whether the member is its first
 Job = tuple[Path, Path, tuple[float, ...], bool]
 
-LOOKED_AT = ("copy", "crop")  # kinds of matches that are looked at before a file may go
+# Kinds of matches that are looked at before a file may go.
+LOOKED_AT = (MatchKind.RESAVED, MatchKind.EDITED, MatchKind.CROP)
 SIDE, DRAWN_SIDE = 800, 1600  # longest side looked at in px, of photos and of drawings or pages
 DRAWN = 0.3  # share of one grey level from which a picture is a drawing or a page
 WINDOW = 20  # px, of the places that are compared

@@ -216,7 +216,7 @@ class Pairs(Files):
 
     def _lost_in_tone(self, view: View, row: int, keeper: int) -> str:
         """Why a file with colours stays where its keeper has but a tone, as of sepia; empty if that is not so."""
-        if view.kind not in ("copy", "crop") or min(view.chroma, view.kept_chroma) <= COLOURED:
+        if view.kind not in ("edited", "resaved", "crop") or min(view.chroma, view.kept_chroma) <= COLOURED:
             return ""
         return LACKS_COLOURS if self.is_toned(keeper) and self.own_colours(row) >= COLOURFUL else ""
 

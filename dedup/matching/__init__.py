@@ -15,7 +15,7 @@ One pair:
     registration.py  transforms to try: whole on whole, turned, mirrored, by keypoints
     warping.py       one picture laid on the other
     similarity.py    where the two agree
-    classification.py  the kind of match
+    classification.py  the kind of match; kinds.py: MatchKind
 Special pictures:
     coarse.py        blurred or tiny ones
     truncated.py     files that were cut off half way
@@ -31,5 +31,6 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "neighbors": ["radius_neighbors_graph"],
         "confirmation": ["Verifier", "match_pictures"],
         "classification": ["Match"],
+        "kinds": ["MatchKind"],
     },
 )

@@ -11,7 +11,8 @@ from dataclasses import replace
 import cv2
 import numpy as np
 
-from dedup.matching.classification import Match, resolution_ratios
+from dedup.matching.classification import Match, is_resaved, resolution_ratios
+from dedup.matching.kinds import MatchKind
 from dedup.matching.pictures import COARSE, Picture
 from dedup.matching.registration import whole_transforms
 from dedup.matching.warping import outline
@@ -32,7 +33,8 @@ def match_coarse(first: Picture, second: Picture, distance: float) -> Match | No
             if _agree(own, other) if first.coarse else _agree(other, own):
                 sizes = resolution_ratios(_as_seen(first), _as_seen(second), transform)
                 place = tuple(map(float, transform.ravel()))
-                return Match("copy", distance, transform=place, first_resolution=sizes[0], second_resolution=sizes[1])
+                kind = MatchKind.RESAVED if is_resaved(first, second, transform) else MatchKind.EDITED
+                return Match(kind, distance, transform=place, first_resolution=sizes[0], second_resolution=sizes[1])
     return None
 
 

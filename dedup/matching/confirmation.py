@@ -26,6 +26,7 @@ from dedup.dataset.images import load_image
 from dedup.dataset.thumbnails import read_with_thumbnail
 from dedup.matching.classification import WHOLE, Match, judge
 from dedup.matching.coarse import match_coarse
+from dedup.matching.kinds import MatchKind
 from dedup.matching.pictures import Picture, picture_of
 from dedup.matching.registration import keypoint_transforms, whole_transforms
 from dedup.matching.scheduling import edges_graph, join
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
     from dedup.matching.comparisons import Comparisons
 
 FORKS = sys.platform == "linux"  # a forked process has the pictures already; elsewhere they would have to be sent
+SETTLED = (MatchKind.RESAVED, MatchKind.EDITED)
 WORTH_FORKING = 48  # pairs
 AGREEING = 0.5  # share of blocks that must agree before a closer look
 
@@ -171,9 +173,9 @@ def _same_data(first: Picture, second: Picture, path: Path, other: Path, distanc
         return None
     try:
         if filecmp.cmp(path, other, shallow=False):
-            return Match("identical", distance, transform=WHOLE)
+            return Match(MatchKind.IDENTICAL, distance, transform=WHOLE)
         if np.array_equal(np.asarray(load_image(path)), np.asarray(load_image(other))):
-            return Match("same_pixels", distance, transform=WHOLE)
+            return Match(MatchKind.SAME_PIXELS, distance, transform=WHOLE)
     except (ValueError, OSError):
         pass
     return None
@@ -194,7 +196,7 @@ def match_pictures(first: Picture, second: Picture, distance: float = 0.0) -> Ma
         score = overlay.detail + overlay.agreement
         if score > best_score and (match := judge(first, second, frame, overlay, distance)):
             best, best_score = match, score
-        if best and (best.kind == "copy" or best_score > 1.9):  # nothing better can follow
+        if best and (best.kind in SETTLED or best_score > 1.9):  # nothing better can follow
             break
     return best or match_coarse(first, second, distance) or match_truncated(first, second, distance)
 

@@ -17,6 +17,7 @@ from dedup.deletion.decisions import Content, is_decisions, read_decisions
 from dedup.deletion.not_duplicates import keep_apart, read_not_duplicates, remember
 from dedup.deletion.records import BadRecord
 from dedup.matching.classification import Match
+from dedup.matching.kinds import MatchKind
 from tests.confirmation_pictures import photo
 from tests.removal_world import scan
 from tests.test_main import call
@@ -279,7 +280,7 @@ def cut(tmp_path, edges, different, contains=()):
         distances[[i, j], [j, i]] = distance
     np.fill_diagonal(graph, True)
     rows, columns = np.nonzero(graph)
-    matches = {(i, j): Match("copy", distance) for i, j, distance in edges}
+    matches = {(i, j): Match(MatchKind.RESAVED, distance) for i, j, distance in edges}
     matches |= {(i, j): Match("contains", distance) for i, j, distance in contains}
     pairs = [tuple(sorted(Content(**content(paths[row])) for row in pair)) for pair in different]
     sparse = csr_matrix((distances[rows, columns], (rows, columns)), shape=(6, 6))
