@@ -339,7 +339,7 @@ def apply_decisions(config: Config, options: argparse.Namespace) -> int:
         Path(options.apply), config.images_dir, config.output_dir, config.num_workers, not options.quiet, options.places
     )
     if remembered:
-        store = messages.shown(messages.near(config.output_dir / not_duplicates.NAME))
+        store = messages.shown(messages.near(config.output_dir / not_duplicates.NOT_DUPLICATES))
         say([f"{count_of(remembered, 'pair')} remembered as no duplicates, in {store}"])
     return conclude(outcome, "moved to the trash", config.images_dir, options.against)
 

@@ -26,7 +26,7 @@ from dedup.store.facts import NOTHING, Facts
 if TYPE_CHECKING:
     from dedup.matching.classification import Match
 
-NAME = "not_duplicates.json"
+NOT_DUPLICATES = "not_duplicates.json"
 
 
 def read_not_duplicates(output_dir: Path) -> frozenset[Pair]:
@@ -36,7 +36,7 @@ def read_not_duplicates(output_dir: Path) -> frozenset[Pair]:
     ------
     BadRecord : the file is there and holds something else
     """
-    path = output_dir / NAME
+    path = output_dir / NOT_DUPLICATES
     try:
         if not path.exists():
             return frozenset()
@@ -53,9 +53,9 @@ def remember(output_dir: Path, pairs: Iterable[Pair]) -> None:
     together = read_not_duplicates(output_dir) | frozenset(pairs)
     listed = [[content._asdict() for content in pair] for pair in sorted(together)]
     output_dir.mkdir(parents=True, exist_ok=True)
-    unfinished = output_dir / f".{NAME}.tmp"
+    unfinished = output_dir / f".{NOT_DUPLICATES}.tmp"
     unfinished.write_text(json.dumps({"not_duplicates": 1, "pairs": listed}, indent=1) + "\n", encoding="ascii")
-    os.replace(unfinished, output_dir / NAME)
+    os.replace(unfinished, output_dir / NOT_DUPLICATES)
 
 
 def keep_apart(

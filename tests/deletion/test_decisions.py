@@ -253,14 +253,14 @@ def test_pairs_add_up_and_stay_sorted(tmp_path):
     assert read_not_duplicates(tmp_path / "out") == frozenset()
     remember(tmp_path / "out", [(B, C)])
     remember(tmp_path / "out", [(A, B), (B, C)])
-    first = (tmp_path / "out" / not_duplicates.NAME).read_bytes()
+    first = (tmp_path / "out" / not_duplicates.NOT_DUPLICATES).read_bytes()
     remember(tmp_path / "out", [])
     assert read_not_duplicates(tmp_path / "out") == {(A, B), (B, C)}
-    assert (tmp_path / "out" / not_duplicates.NAME).read_bytes() == first
+    assert (tmp_path / "out" / not_duplicates.NOT_DUPLICATES).read_bytes() == first
 
 
 def test_a_broken_memory_says_where_it_lies(tmp_path):
-    (tmp_path / not_duplicates.NAME).write_text("{}")
+    (tmp_path / not_duplicates.NOT_DUPLICATES).write_text("{}")
     with pytest.raises(BadRecord, match="remove the file to forget its pairs"):
         read_not_duplicates(tmp_path)
 
