@@ -1,6 +1,6 @@
 """The command line: find duplicate images, look at the clusters, move what is not needed to a trash folder, undo.
 
-configs.py + command line  ->  tables.html, grids, tables and plan.jsonl in output_dir; a summary; an exit code
+configs.py + command line  ->  report.html, grids, tables and plan.jsonl in output_dir; a summary; an exit code
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from datetime import timedelta
 from pathlib import Path
 
 import configs
-from dedup.config import CHECKS, Config, ConfigError
+from dedup.config import SETTINGS, Config, ConfigError, Setting
 
 BAD_USAGE, STOPPED, FAULT, INTERRUPTED, UNHEARD = 2, 4, 70, 130, 141  # 70: EX_SOFTWARE of sysexits.h
 REMOVALS = ("delete_files", "dry_run", "apply", "undo", "purge")
@@ -31,7 +31,7 @@ examples:
   python main.py photos --calibrate 0.99          say at which epsilon 99 of 100 candidates are right
   python main.py photos --delete                  move what can go to a trash folder inside photos
   python main.py photos --apply plan.jsonl        do what a plan says, after you have looked at it or edited it
-  python main.py photos --apply decisions.json    do what you decided on the page tables.html
+  python main.py photos --apply decisions.json    do what you decided on the page report.html
   python main.py photos --undo                    put the last run's files back
   python main.py photos --purge --older-than 30d  destroy what went to the trash 30 days ago or earlier
 
@@ -57,18 +57,10 @@ def build_parser() -> argparse.ArgumentParser:
         argument_default=argparse.SUPPRESS,
         allow_abbrev=False,
     )
+    for name, setting in SETTINGS.items():
+        if name != "delete_files":
+            add_setting(parser, name, setting)
     add = parser.add_argument
-    add("images_dir", nargs="?", help="folder to search, with everything below it")
-    add("--output", dest="output_dir", metavar="DIR", help="folder for grids, clusters.csv and plan.jsonl")
-    add("--epsilon", type=float, metavar="E", help="largest cosine distance between duplicates, 0 to 2")
-    add("--encoder", metavar="NAME", help="copydet, resnet18, resnet50 or a checkpoint's path")
-    add("--extensions", type=lambda text: text.split(","), metavar="A,B", help="endings of the image files: jpg,png")
-    add("--batch-size", type=int, metavar="N", help="images encoded at a time")
-    add("--embedding-size", type=int, metavar="N", help="numbers in an image's vector")
-    add("--image-resize", type=int, metavar="PX", help="side of the encoder's square input")
-    add("--num-workers", type=int, metavar="N", help="processes that read images")
-    add("--no-verify", dest="verify", action="store_false", help="trust the encoder: no check by geometry")
-    add("--no-cache", dest="cache", action="store_false", help="neither use nor keep what earlier runs found out")
     add("--keep-in", metavar="DIR", action="append", default=[], help="of files that show the same, keep one in here")
     add("--protect", metavar="DIR", action="append", default=[], help="compare what is in here, and never move it")
     add(
@@ -84,7 +76,7 @@ def build_parser() -> argparse.ArgumentParser:
     add("--quiet", action="store_true", default=False, help="no progress bars")
     group = parser.add_argument_group("removal", "one of --delete, --dry-run, --apply, --undo, --purge")
     one = group.add_mutually_exclusive_group()
-    one.add_argument("--delete", dest="delete_files", action="store_true", help="move what can go to the trash folder")
+    add_setting(one, "delete_files", SETTINGS["delete_files"])
     one.add_argument("--dry-run", action="store_true", default=False, help="list what --delete would move")
     one.add_argument("--apply", metavar="FILE", default=None, help="do what this plan.jsonl or decisions.json says")
     one.add_argument(
@@ -94,6 +86,19 @@ def build_parser() -> argparse.ArgumentParser:
     group.add_argument("--run", metavar="NAME", default=None, help="with --undo or --purge: only this run")
     group.add_argument("--older-than", type=age, metavar="30d", default=None, help="with --purge: only older runs")
     return parser
+
+
+def add_setting(parser, name: str, setting: Setting) -> None:
+    """An argument that overrides a setting of configs.py."""
+    option, _, value = setting.option.partition(" ")
+    if not option.startswith("--"):
+        parser.add_argument(name, metavar=option, nargs="?", help=setting.help)
+    elif value:
+        parser.add_argument(option, dest=name, type=setting.parse, metavar=value, help=setting.help)
+    elif option.startswith("--no-"):
+        parser.add_argument(option, dest=name, action="store_false", help=f"do not {setting.help}")
+    else:
+        parser.add_argument(option, dest=name, action="store_true", help=setting.help)
 
 
 def age(text: str) -> timedelta:
@@ -181,7 +186,7 @@ def run(options: argparse.Namespace) -> int:
         raise ConfigError("--against compares folders on this machine: it goes without --ray and buckets")
     if "://" in source:
         del options.images_dir
-    config = Config.load(configs, **{name: value for name, value in vars(options).items() if name in CHECKS})
+    config = Config.load(configs, **{name: value for name, value in vars(options).items() if name in SETTINGS})
     if "://" in source:
         return search_bucket(source, config, options)
     if not config.images_dir.is_dir():
@@ -371,7 +376,7 @@ def apply_decisions(config: Config, options: argparse.Namespace) -> int:
         Path(options.apply), config.images_dir, config.output_dir, config.num_workers, not options.quiet, options.places
     )
     if remembered:
-        store = messages.shown(messages.near(config.output_dir / not_duplicates.NAME))
+        store = messages.shown(messages.near(config.output_dir / not_duplicates.NOT_DUPLICATES))
         say([f"{count_of(remembered, 'pair')} remembered as no duplicates, in {store}"])
     return conclude(outcome, "moved to the trash", config.images_dir, options.against)
 

@@ -19,7 +19,7 @@ from dedup.clustering.result import Result
 from dedup.config import Config, ConfigError
 from dedup.dataset.folder_rules import NOWHERE, THUMBNAILS, Places, is_thumbnail
 from dedup.dataset.images import list_images
-from dedup.deletion.not_duplicates import Pair, keep_apart, recall
+from dedup.deletion.not_duplicates import Pair, keep_apart, read_not_duplicates
 from dedup.deletion.records import BadRecord
 from dedup.encoder.embeddings import Embeddings, Gathering, progress_bar, read_and_encode, remember
 from dedup.encoder.inference import About, EncoderProcess, about_encoder, encoder_tag, load_local, own_side
@@ -184,7 +184,7 @@ def images_to_search(config: Config, places: Places = NOWHERE, others: Counter[s
 def _different(config: Config) -> frozenset[Pair]:
     """Pairs of contents that somebody said are no duplicates."""
     try:
-        return recall(config.output_dir)
+        return read_not_duplicates(config.output_dir)
     except BadRecord as error:
         raise ConfigError(str(error)) from None
 

@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 
 import main
-from dedup.config import CHECKS
+from dedup.config import SETTINGS
 from dedup.deletion.outcome import Outcome
 from dedup.deletion.trash import waiting_runs
 from dedup.report import messages
@@ -105,7 +105,7 @@ def test_undo_needs_nothing_that_reads_pictures(tmp_path):
 
 
 def test_every_setting_has_an_option():
-    assert {action.dest for action in main.build_parser()._actions} >= set(CHECKS)
+    assert {action.dest for action in main.build_parser()._actions} >= set(SETTINGS)
 
 
 @pytest.mark.parametrize(

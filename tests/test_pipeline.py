@@ -31,7 +31,7 @@ from dedup.report.page import write_small
 from dedup.report.tables import write_report
 from dedup.store import memory
 from dedup.store.facts import remembered
-from tests.test_safeguards import exif
+from tests.deletion.test_contents import exif
 
 
 class Encoder(torch.nn.Module):

@@ -32,14 +32,14 @@ Job = tuple[Path, Path, tuple[float, ...], bool]
 
 # Kinds of matches that are looked at before a file may go.
 LOOKED_AT = (MatchKind.RESAVED, MatchKind.EDITED, MatchKind.CROP)
-SIDE, DRAWN_SIDE = 800, 1600  # longest side looked at in px, of photos and of drawings or pages
-DRAWN = 0.3  # share of one grey level from which a picture is a drawing or a page
+LOOK_SIDE, DRAWN_SIDE = 800, 1600  # longest side looked at in px, of photos and of drawings or pages
+DRAWN_SHARE = 0.3  # share of one grey level from which a picture is a drawing or a page
 WINDOW = 20  # px, of the places that are compared
 NOISE = 36.0  # variance in squared grey levels that tells nothing
 UNLIKE = 0.5  # correlation below which a place shows something else
 SLACK = 0.1  # by how much less unlike a px may be to be looked around, and the share by which less may vary there
 FAINT = 0.25  # variance there, as a share of the keeper's, below which it shows nothing: burnt out, painted over
-MANY = 48  # pairs that are worth processes of their own
+WORTH_PROCESSES = 48  # pairs that are worth processes of their own
 BANDS = 0.7, 1.4, 2.8, 5.6  # px, sigma, between which detail is taken apart
 MIDDLE = 320  # px, side of the part that tells how sharp a picture is
 WEAKER = 1.17  # gain of fine detail, as a multiple of that of coarse detail, from which one picture is softer
@@ -56,7 +56,7 @@ def why_they_stay(jobs: Sequence[Job], num_workers: int) -> Iterator[str | Lost]
     """Look at each member and its keeper; the reason why the member stays, "" if it may go."""
     cv2.setNumThreads(1)  # OpenCV's own threads do not survive a fork
     with threadpool_limits(1):
-        yield from run_jobs(_why_it_stays, jobs, num_workers, few=MANY, inherits=True)
+        yield from run_jobs(_why_it_stays, jobs, num_workers, few=WORTH_PROCESSES, inherits=True)
 
 
 @job
@@ -73,7 +73,7 @@ def _why_it_stays(given: Job) -> str:
 
 def shows_too_little(path: Path) -> bool:
     """Whether a picture is so coarse that another shot of the thing would look the same; may raise UnreadableImage."""
-    return _read(path, SIDE, path.stat().st_mtime_ns).coarse
+    return _read(path, LOOK_SIDE, path.stat().st_mtime_ns).coarse
 
 
 def shows_more(member: Path, keeper: Path, transform: np.ndarray) -> bool:
@@ -87,8 +87,8 @@ def shows_more(member: Path, keeper: Path, transform: np.ndarray) -> bool:
     ------
     UnreadableImage : one of them can't be read any more
     """
-    laid = _lay(member, keeper, transform, SIDE)
-    if min(picture.plain for picture in laid.pictures) >= DRAWN:
+    laid = _lay(member, keeper, transform, LOOK_SIDE)
+    if min(picture.plain for picture in laid.pictures) >= DRAWN_SHARE:
         laid = _lay(member, keeper, transform, DRAWN_SIDE)
     return _has_more(laid.as_matched) and _has_more(laid.as_fits)
 
@@ -101,7 +101,7 @@ def is_sharper(member: Path, keeper: Path, transform: np.ndarray) -> bool:
 
     Parameters and errors as of `shows_more`.
     """
-    laid = _lay(member, keeper, transform, SIDE)
+    laid = _lay(member, keeper, transform, LOOK_SIDE)
     own, kept = map(_energies, _bands(laid.as_matched))
     ratios = own / kept
     if max(ratios[1:-1]) <= WEAKER * ratios[-1]:  # going by energy alone, which needs no exact fit
@@ -131,7 +131,7 @@ class _Laid:
     @cached_property
     def as_fits(self) -> Frame:
         """Laid anew: the match is exact to a pixel of a small copy."""
-        finer = refine(lay(*self.pictures, self.transform, min(self.side, SIDE // 3)))
+        finer = refine(lay(*self.pictures, self.transform, min(self.side, LOOK_SIDE // 3)))
         return lay(*self.pictures, finer.first_to_second, self.side)
 
 

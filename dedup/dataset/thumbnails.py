@@ -18,7 +18,7 @@ from PIL import Image
 from tqdm import tqdm
 
 from dedup.dataset.decoding import digest_of, open_picture, read_small
-from dedup.dataset.folder_rules import THUMBNAIL
+from dedup.dataset.folder_rules import THUMBNAIL_NAME
 from dedup.workers import Losses, job, run_jobs
 
 QUALITY = 82  # of the JPEG
@@ -63,7 +63,7 @@ def write_thumbnails(
     found |= {path: digest for path, digest in made.items() if digest}
     wanted = {thumbnail_path(folder, digest).name for digest in found.values()}
     for name in os.listdir(folder):
-        if THUMBNAIL.fullmatch(name) and name not in wanted:
+        if THUMBNAIL_NAME.fullmatch(name) and name not in wanted:
             (folder / name).unlink()
     return found
 

@@ -29,7 +29,7 @@ from dedup.workers import Lost
 if TYPE_CHECKING:
     from dedup.matching.confirmation import Verifier
 
-AT_ONCE = 512  # pairs whose pictures are in memory together
+PAIRS_AT_ONCE = 512  # pairs whose pictures are in memory together
 
 
 @dataclass(frozen=True)
@@ -141,7 +141,7 @@ def _matched(
     verifier = Verifier(files, num_workers, progress=False)
     by_keeper = iter(sorted(removals))
     with tqdm(total=len(removals), desc="Confirming", unit=" pairs", disable=not progress) as bar:
-        while batch := list(itertools.islice(by_keeper, AT_ONCE)):
+        while batch := list(itertools.islice(by_keeper, PAIRS_AT_ONCE)):
             apart = [each for each in batch if each.keep.content != each.drop.content]
             pairs = {each: (rows[_path(roots, each.drop)], rows[_path(roots, each.keep)]) for each in apart}
             verifier.match_many([(*pair, 0.0) for pair in pairs.values()])

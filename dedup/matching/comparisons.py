@@ -15,7 +15,7 @@ from dedup.matching.kinds import MatchKind
 from dedup.store.cache import Cache
 from dedup.store.memory import Memory, comparing_code
 
-TOGETHER = 256  # results kept at a time
+KEPT_AT_ONCE = 256  # results kept at a time
 
 
 class Comparisons:
@@ -46,7 +46,7 @@ class Comparisons:
     def keep(self, i: int, j: int, match: Match | None) -> None:
         """Keep a result, at the latest with the next `flush`."""
         self._new.append((i, j, match))
-        if len(self._new) >= TOGETHER:
+        if len(self._new) >= KEPT_AT_ONCE:
             self.flush()
 
     def flush(self) -> None:

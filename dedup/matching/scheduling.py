@@ -28,7 +28,9 @@ if TYPE_CHECKING:
 
 TRIES = 20  # pairs compared between two groups, none of which joined them, after which the rest is left
 FEW = 8  # files of a group that may have lost its way to a larger one
-LARGE = 4  # what a failed pair counts between two groups of more than FEW, which had many ways to find each other
+FAILED_LARGE = (
+    4  # what a failed pair counts between two groups of more than FEW, which had many ways to find each other
+)
 OTHERS = 8  # groups that a group is compared with, the nearest; beyond these only if the other one has had fewer
 AT_ONCE = 4  # pairs of two groups that are compared in one round, after two rounds of one
 HUBS, BEYOND = 2, 1.6  # nearest groups tried at the end, and how far beyond the farthest candidate they may lie
@@ -135,7 +137,7 @@ def _choose(verifier: Verifier, waiting: list[Edge], groups: np.ndarray, at_once
         both, fewer = _ordered(groups[i], groups[j]), min(sizes[groups[i]], sizes[groups[j]])
         contained = (match := verifier.matches.get((i, j))) is not None and match.kind == MatchKind.CONTAINS
         settled = contained and fewer == 1  # it comes with the other's cluster
-        tries[both] += TRIES if settled else LARGE if fewer > FEW else 1
+        tries[both] += TRIES if settled else FAILED_LARGE if fewer > FEW else 1
         if both[0] != both[1]:
             others[both[0]].add(both[1])
             others[both[1]].add(both[0])

@@ -31,7 +31,7 @@ MEGABYTE = 2**20
 LIMIT = 300  # seconds for a whole process
 HUGE = 20_000  # px
 KINDS = ["JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF", "HEIF", "JPEG2000", "PPM", "TGA", "QOI"]
-PROJECT = Path(__file__).resolve().parent.parent
+PROJECT = Path(__file__).resolve().parents[2]
 
 
 def encode(kind, size=(64, 48), **options):

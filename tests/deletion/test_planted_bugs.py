@@ -13,12 +13,18 @@ import pytest
 
 from tests.conftest import PROJECT
 
-REMOVAL_TESTS = ["removal", "removal_hostile", "known_losses", "removal_races", "removal_faults"]
+REMOVAL_TESTS = [
+    "deletion/test_removal",
+    "deletion/test_removal_hostile",
+    "deletion/test_known_losses",
+    "deletion/test_removal_races",
+    "deletion/test_removal_faults",
+]
 TESTS = {  # of a module, when not all of those: the likeliest to notice first
-    "deletion/journal": ["removal_hostile", *REMOVAL_TESTS],
-    "deletion/records": ["removal_hostile", *REMOVAL_TESTS],
-    "clustering/contents": ["safeguards"],
-    "dataset/decoding": ["hostile"],
+    "deletion/journal": ["deletion/test_removal_hostile", *REMOVAL_TESTS],
+    "deletion/records": ["deletion/test_removal_hostile", *REMOVAL_TESTS],
+    "clustering/contents": ["deletion/test_contents"],
+    "dataset/decoding": ["dataset/test_hostile"],
 }
 FALSE = "if False:"
 
@@ -425,7 +431,7 @@ def planted(folder: Path, module: str, text: str, instead: str) -> Path:
 
 def failing_test(folder: Path, module: str) -> str:
     """The first test that fails in a folder, of those about a module; "" if none does."""
-    tests = [f"tests/test_{name}.py" for name in TESTS.get(module, REMOVAL_TESTS)]
+    tests = [f"tests/{name}.py" for name in TESTS.get(module, REMOVAL_TESTS)]
     call = [
         sys.executable,
         "-B",

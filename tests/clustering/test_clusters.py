@@ -23,7 +23,7 @@ from dedup.dataset.folder_rules import NOWHERE, Places
 from dedup.encoder.embeddings import Embeddings
 from dedup.matching.confirmation import Verifier as RealVerifier
 from dedup.matching.kinds import MatchKind
-from tests.test_traces import WHOLE, coloured, photo
+from tests.clustering.test_provenance import WHOLE, coloured, photo
 
 
 def graph_of(count, edges):

@@ -118,7 +118,7 @@ def test_the_same_page_may_go(tmp_path):
 
 @pytest.mark.parametrize("num_workers", [0, 2])
 def test_reasons_come_in_order_and_a_file_that_is_gone_stays(tmp_path, monkeypatch, num_workers):
-    monkeypatch.setattr(full_resolution, "MANY", 2)
+    monkeypatch.setattr(full_resolution, "WORTH_PROCESSES", 2)
     image, names = photo("coffee.png", SIDE), ("image", "moved", "missing")
     image.save(tmp_path / "image.png")
     moved(image).save(tmp_path / "moved.png")
