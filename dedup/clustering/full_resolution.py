@@ -20,7 +20,7 @@ from threadpoolctl import threadpool_limits
 
 from dedup.dataset.decoding import load_with_size, shrink
 from dedup.matching.kinds import MatchKind
-from dedup.matching.pictures import COLOURS, Picture, shrink
+from dedup.matching.pictures import COLOURS, Picture
 from dedup.matching.warping import Frame, lay, refine
 from dedup.workers import Lost, job, run_jobs
 
