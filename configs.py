@@ -10,9 +10,7 @@ image_resize = None  # side of the encoder's square input, 32 to 1024 px; None =
 epsilon = None  # largest cosine distance between duplicates, 0 (same vector) to 2; None = the encoder's own, calibrated
 delete_files = False  # True moves removable duplicates to a trash folder inside images_dir; `--undo` brings them back
 
-encoder = (
-    "copydet"  # copydet (comes along), imagenet (a package), resnet18, resnet50 (downloaded), or a checkpoint's path
-)
+encoder = "copydet"  # copydet (comes along), imagenet, resnet18, resnet50 (to be fetched), or a checkpoint's path
 output_dir = "results"  # folder for the grids, clusters.csv and plan.jsonl
 num_workers = 2  # processes that read images, 0 to 64; 0 = none of their own
 verify = True  # confirm by geometry what the encoder found; False is faster and less sure

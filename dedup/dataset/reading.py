@@ -15,14 +15,13 @@ from typing import BinaryIO, NamedTuple
 import numpy as np
 from PIL import Image
 
-from dedup.dataset.decoding import MAX_BYTES, NAMED, UnreadableImage, decode, digest_of, open_picture
+from dedup.dataset.decoding import NAMED, UnreadableImage, decode, digest_of, open_picture
 from dedup.dataset.panels import panels
 from dedup.store.memory import Stamp, status_of
-from dedup.workers import Lost, run_jobs
+from dedup.workers import Lost, job, run_jobs
 
 AHEAD = 128  # files read while the encoder is at work
 WAITING = 1 << 28  # bytes of squares that may wait for it
-MEMORY_LIMIT = 4 * MAX_BYTES  # of a worker: a decoder's own buffers come on top of the picture
 NOTHING = np.empty((0, 0, 0, 3), np.uint8)
 
 
@@ -50,12 +49,13 @@ def read_squares(
     if num_workers < 0:
         raise ValueError(f"num_workers is 0 or more, got {num_workers}")
     ahead = min(AHEAD, max(2, WAITING // (views * side * side * 3)))
-    job = partial(read_picture, side=side, views=views, known=known)
-    with closing(run_jobs(job, paths, num_workers, ahead, memory_limit=MEMORY_LIMIT)) as results:
+    read = partial(read_picture, side=side, views=views, known=known)
+    with closing(run_jobs(read, paths, num_workers, ahead)) as results:
         for found in results:
             yield Outcome(reason=found.reason) if isinstance(found, Lost) else found
 
 
+@job
 def read_picture(path: Path, side: int, views: int = 1, known: Container[bytes] = frozenset()) -> Outcome:
     """Read one file, as `read_squares` does."""
     stamp, ending = None, path.suffix.lower()
@@ -75,6 +75,7 @@ def read_picture(path: Path, side: int, views: int = 1, known: Container[bytes] 
     return Outcome(size, np.stack([np.asarray(square) for square in squares]), stamp=stamp)
 
 
+@job
 def stamp_of(path: Path) -> Stamp | None:
     """A file's stamp, without decoding it; None where it can't be read."""
     try:
