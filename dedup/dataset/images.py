@@ -9,22 +9,20 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Iterable, Iterator, Sequence
-from itertools import islice
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from dedup.dataset.decoding import UnreadableImage, load_image
 from dedup.dataset.folder_rules import TRASH
 from dedup.dataset.panels import MOST
-from dedup.dataset.reading import Outcome, read_picture, read_squares
+from dedup.dataset.reading import Outcome, read_ahead, read_picture
 
 if TYPE_CHECKING:
     import torch
 
-Item = TypeVar("Item")
 __all__ = ["ImagesDataset", "UnreadableImage", "list_images", "load_image", "read_batches"]
 
 
@@ -124,7 +122,7 @@ def read_batches(
 
     Parameters
     ----------
-    batch_size : files a batch, 1 or more
+    batch_size : files a batch, 1 or more; fewer where they would take too much memory, as `read_ahead` says
     num_workers : processes that decode; 0 = this one
     with_panels : whether the pictures of a screenshot or collage are cut out too; they follow the whole, with its index
 
@@ -134,20 +132,14 @@ def read_batches(
     """
     import torch
 
-    found = read_squares(dataset.paths, dataset.image_resize, num_workers, 1 + MOST * with_panels)
-    for batch in in_batches(enumerate(found), batch_size):
-        for index, outcome in batch:
+    views = 1 + MOST * with_panels
+    first = 0
+    for batch in read_ahead(dataset.paths, dataset.image_resize, batch_size, num_workers, views):
+        for index, outcome in enumerate(batch, first):
             dataset.note(index, outcome)
-        if readable := [(index, outcome.squares) for index, outcome in batch if len(outcome.squares)]:
-            images = torch.from_numpy(np.concatenate([squares for _, squares in readable]))  # (batch, S, S, 3)
-            indices = [index for index, squares in readable for _ in squares]
+        squares = [square for outcome in batch for square in outcome.squares]
+        indices = [index for index, outcome in enumerate(batch, first) for _ in outcome.squares]
+        first += len(batch)
+        if squares:
+            images = torch.from_numpy(np.stack(squares))  # (batch, S, S, 3)
             yield images.permute(0, 3, 1, 2), torch.tensor(indices)
-
-
-def in_batches(items: Iterable[Item], batch_size: int) -> Iterator[list[Item]]:
-    """Lists of so many consecutive items, the last of which may be shorter."""
-    if batch_size < 1:
-        raise ValueError(f"batch_size is 1 or more, got {batch_size}")
-    items = iter(items)
-    while batch := list(islice(items, batch_size)):
-        yield batch

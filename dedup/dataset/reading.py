@@ -1,6 +1,6 @@
 """Reading ahead: paths in, square uint8 images and what each file held out.
 
-paths (n,)  ->  n x Outcome, in order; its squares are (k, S, S, 3) uint8 RGB: the whole picture, then its panels
+paths (n,)  ->  batches of Outcome, in order; its squares are (k, S, S, 3) uint8 RGB: the whole picture, then its panels
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ import os
 from collections.abc import Container, Iterator, Sequence
 from contextlib import closing
 from functools import partial
+from itertools import islice
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
@@ -21,7 +22,8 @@ from dedup.store.memory import Stamp, status_of
 from dedup.workers import Lost, job, run_jobs
 
 AHEAD = 128  # files read while the encoder is at work
-WAITING = 1 << 28  # bytes of squares that may wait for it
+LARGEST = 256  # files in a batch; more are no faster, on a GPU either
+WAITING = 1 << 27  # bytes of squares in a batch, and of those read ahead
 NOTHING = np.empty((0, 0, 0, 3), np.uint8)
 
 
@@ -34,30 +36,39 @@ class Outcome(NamedTuple):
     stamp: Stamp | None = None
 
 
-def read_squares(
-    paths: Sequence[Path], side: int, num_workers: int, views: int = 1, known: Container[bytes] = frozenset()
-) -> Iterator[Outcome]:
-    """Read files ahead of who looks at them, in order. With workers, a decoder that crashes or hangs costs its file.
+def read_ahead(
+    paths: Sequence[Path],
+    side: int,
+    batch_size: int,
+    num_workers: int,
+    views: int = 1,
+    known: Container[bytes] = frozenset(),
+) -> Iterator[list[Outcome]]:
+    """Read files ahead of who looks at them: batches of consecutive ones, in order.
+
+    With workers, a decoder that crashes or hangs costs its file alone.
 
     Parameters
     ----------
     side : S in px; the whole picture is squeezed into the square
+    batch_size : files a batch, 1 or more; fewer where their squares would take more than WAITING bytes
     num_workers : processes that decode; 0 = this one
     views : 1, and so many pictures of a screenshot or collage, cut out, at most
     known : contents that need no decoding: their files are stamped, and give no squares
     """
-    if num_workers < 0:
-        raise ValueError(f"num_workers is 0 or more, got {num_workers}")
-    ahead = min(AHEAD, max(2, WAITING // (views * side * side * 3)))
+    if batch_size < 1 or num_workers < 0:
+        raise ValueError(f"batch_size is 1 or more, num_workers 0 or more, got {batch_size} and {num_workers}")
+    room = max(1, WAITING // (views * side * side * 3))  # files
     read = partial(read_picture, side=side, views=views, known=known)
-    with closing(run_jobs(read, paths, num_workers, ahead)) as results:
-        for found in results:
-            yield Outcome(reason=found.reason) if isinstance(found, Lost) else found
+    with closing(run_jobs(read, paths, num_workers, min(AHEAD, room))) as results:
+        found = (Outcome(reason=each.reason) if isinstance(each, Lost) else each for each in results)
+        while batch := list(islice(found, min(batch_size, LARGEST, room))):
+            yield batch
 
 
 @job
 def read_picture(path: Path, side: int, views: int = 1, known: Container[bytes] = frozenset()) -> Outcome:
-    """Read one file, as `read_squares` does."""
+    """Read one file, as `read_ahead` does."""
     stamp, ending = None, path.suffix.lower()
     try:
         with open_picture(path) as file:

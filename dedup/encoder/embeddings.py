@@ -11,15 +11,15 @@ from collections.abc import Mapping, Sequence, Set
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing, suppress
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from tqdm import tqdm
 
-from dedup.dataset.images import in_batches
 from dedup.dataset.panels import MOST
-from dedup.dataset.reading import Outcome, read_squares, stamp_of
+from dedup.dataset.reading import Outcome, read_ahead, stamp_of
 from dedup.encoder.inference import Encoder, at_work
 from dedup.store.memory import Memory, Seen, Stamp
 from dedup.workers import Lost, run_jobs
@@ -27,7 +27,6 @@ from dedup.workers import Lost, run_jobs
 if TYPE_CHECKING:
     import torch
 
-LARGEST = 256  # files in a batch; more are no faster, on a GPU either
 BEHIND = 2  # batches that may wait for the encoder
 TOGETHER = 4096  # pictures recalled at a time
 CHANGED = "changed while it was read"
@@ -191,11 +190,15 @@ def read_and_encode(
     missing = gathering.missing()
     twins = find_twins(gathering, missing, num_workers)
     rows = [row for row in gathering.missing() if row not in twins]
-    outcomes = read_squares([gathering.paths[row] for row in rows], side, num_workers, 1 + MOST, known)
+    paths, left = [gathering.paths[row] for row in rows], iter(rows)
     waiting: deque[Batch] = deque()
-    with ThreadPoolExecutor(1) as thread, closing(outcomes):  # the encoder works while the next files are read
-        for read in in_batches(zip(rows, outcomes, strict=True), min(batch_size, LARGEST)):
-            waiting.append(Batch(read, thread.submit(_encode, encoder, [outcome.squares for _, outcome in read])))
+    with (
+        ThreadPoolExecutor(1) as thread,  # the encoder works while the next files are read
+        closing(read_ahead(paths, side, batch_size, num_workers, 1 + MOST, known)) as outcomes,
+    ):
+        for batch in outcomes:
+            vectors = thread.submit(_encode, encoder, [outcome.squares for outcome in batch])
+            waiting.append(Batch(list(zip(islice(left, len(batch)), batch, strict=True)), vectors))
             if len(waiting) > BEHIND:
                 bar.update(_settle(gathering, waiting.popleft(), encoder, memory))
         while waiting:

@@ -6,6 +6,7 @@ EncoderCNN, vectors of photos (n, embedding_size)  ->  *.onnx, weights of 8 bits
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -13,7 +14,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from dedup.encoder.checkpoints import BYTES, STEP, principal_directions
+from dedup.encoder.checkpoints import BYTES, PREFIX, STEP, principal_directions
 from dedup.encoder.model import EncoderCNN, LocalCentering, branches_of
 from dedup.encoder.resnet import fold_batch_norms
 
@@ -56,6 +57,7 @@ def export_encoder(encoder: EncoderCNN, vectors: np.ndarray, path: Path, metadat
     encoder = copy.deepcopy(encoder).cpu().eval()
     fold_batch_norms(encoder.branches)
     turn(encoder, principal_directions(torch.from_numpy(np.asarray(vectors))))
+    _round(encoder)
     if broken := [name for name, tensor in encoder.state_dict().items() if not tensor.isfinite().all()]:
         raise ValueError(f"not finite: {', '.join(broken)}")
     about = {"strict_epsilon": metadata["epsilon"]} | dict(metadata) | {"embedding_size": encoder.embedding_size}
@@ -72,6 +74,24 @@ def turn(encoder: EncoderCNN, directions: torch.Tensor) -> None:
             parameter.copy_((directions @ parameter.double()).float())
         if isinstance(encoder.centering, LocalCentering):
             encoder.centering.photos.copy_((encoder.centering.photos.double() @ directions.T).float())
+
+
+@torch.no_grad()
+def _round(encoder: EncoderCNN) -> None:
+    """Let weights be what 8 bits can hold, in place."""
+    for tensor in encoder.state_dict().values():
+        if _is_stored_in_bytes(tensor):
+            step = _step(tensor)
+            tensor.copy_((tensor / step).round() * step)
+
+
+def _is_stored_in_bytes(numbers: torch.Tensor | np.ndarray) -> bool:
+    return numbers.ndim > 1 and math.prod(numbers.shape) > LEVELS
+
+
+def _step(numbers: torch.Tensor) -> torch.Tensor:
+    """Of each row, so that 127 steps reach its largest number."""
+    return (numbers.abs().amax(dim=tuple(range(1, numbers.ndim)), keepdim=True) / LEVELS).clamp(min=1e-12)
 
 
 def _as_onnx(encoder: EncoderCNN, metadata: Mapping[str, str]) -> bytes:
@@ -99,16 +119,14 @@ def _as_onnx(encoder: EncoderCNN, metadata: Mapping[str, str]) -> bytes:
 
 
 def _store_in_bytes(graph) -> None:
-    """Replace every float32 matrix or kernel of an ONNX graph by whole numbers times a step for each of its rows."""
+    """Replace every matrix or kernel of the encoder in an ONNX graph by whole numbers times a step for each row."""
     from onnx import TensorProto, helper, numpy_helper
 
     nodes = []
     for tensor in list(graph.initializer):
-        numbers = numpy_helper.to_array(tensor)
-        name = tensor.name
-        if numbers.dtype == np.float32 and numbers.ndim > 1 and numbers.size > LEVELS:
-            rows = tuple(range(1, numbers.ndim))
-            step = np.maximum(np.abs(numbers).max(axis=rows, keepdims=True) / LEVELS, 1e-12).astype(np.float32)
+        numbers, name = numpy_helper.to_array(tensor), tensor.name
+        if name.startswith(PREFIX) and _is_stored_in_bytes(numbers):
+            step = _step(torch.from_numpy(numbers.copy())).numpy()
             graph.initializer.remove(tensor)
             graph.initializer.append(numpy_helper.from_array(np.rint(numbers / step).astype(np.int8), name + BYTES))
             graph.initializer.append(numpy_helper.from_array(step, name + STEP))

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -24,6 +24,7 @@ from dedup.encoder.checkpoints import principal_directions, read_weights
 from dedup.encoder.model import LITE0, Branch, EncoderCNN, LocalCentering, branches_of
 from dedup.training.loss import contrastive_loss, schedule_batches
 
+NETWORK = f"slim14+{LITE0}"
 NEARNESS = 0.85  # a constant beside each half's numbers, whose median length is 1: weak vectors are not blown up
 SHARE, TEMPERATURE = 0.5, 0.04  # of the centering
 TABLE = 1000  # photos that it knows
@@ -44,6 +45,16 @@ class HeadRecipe:
     entropy: float = 5.0
     queue: int = 4096
     seed: int = 1
+
+
+def add_pretrained(encoder: EncoderCNN, photos: Sequence[np.ndarray], log: Path, progress: bool = True) -> EncoderCNN:
+    """Put EfficientNet-Lite0 with a head of its own beside a trained encoder; write the head's losses to `log`."""
+    device, branch = next(encoder.parameters()).device, pretrained_branch()
+    recipe = HeadRecipe(side=encoder.image_resize, batch_size=min(HeadRecipe.batch_size, len(photos)))
+    views = features_of_copies(branch, photos, recipe, device, progress)
+    own = features_of_copies(encoder.branches[0], photos, replace(recipe, copies=0), device, progress)
+    head = train_head(views, recipe, log, progress)
+    return side_by_side(encoder.cpu(), branch.cpu(), head, (own[0], views[0]))
 
 
 def pretrained_branch() -> Branch:

@@ -380,13 +380,13 @@ READ = """
 import json, resource, sys, time
 from pathlib import Path
 from dedup.dataset.images import list_images
-from dedup.dataset.reading import Reader
+from dedup.dataset.reading import read_ahead
 resident = lambda: int(open("/proc/self/statm").read().split()[1]) * resource.getpagesize()
 if __name__ == "__main__":
     paths = list_images(Path(sys.argv[1]), [""])
     forked = resident()
     start = time.perf_counter()
-    outcomes = [outcome for batch in Reader(paths, 160, 64, 2) for outcome in batch.outcomes]
+    outcomes = [outcome for batch in read_ahead(paths, 160, 64, 2) for outcome in batch]
     seconds = time.perf_counter() - start
     status = dict(line.split(":", 1) for line in open("/proc/self/status"))
     mine = int(status["VmHWM"].split()[0]) * 1024  # ru_maxrss would begin with what started this process had

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from PIL import Image, ImageOps
 
-from dedup.dataset.reading import read_into
+from dedup.dataset.reading import read_picture
 from dedup.store import facts as module
 from dedup.store import memory
 from dedup.store.cache import Cache
@@ -116,9 +116,8 @@ class World:
             Image.new("RGB", (40, 30), color).save(path)
         self.cache = Cache(folder / "cache.sqlite")
         self.memory = Memory(self.cache, folder)
-        import numpy as np
 
-        stamps = [read_into(np.empty((1, 8, 8, 3), np.uint8), path).stamp for path in self.paths]
+        stamps = [read_picture(path, 8).stamp for path in self.paths]
         self.memory.keep_held((path, stamp, "") for path, stamp in zip(self.paths, stamps, strict=True))
 
     @job

@@ -11,10 +11,10 @@ import pytest
 from PIL import Image
 
 import configs
+from dedup import pipeline
 from dedup.config import Config
 from dedup.dataset import reading
-from dedup.encoder import model
-from dedup.encoder.inference import LocalEncoder, encoder_tag
+from dedup.encoder.inference import TorchEncoder, at_work, encoder_tag
 from dedup.matching import confirmation
 from dedup.pipeline import find_duplicates
 from dedup.store import memory
@@ -38,7 +38,7 @@ def config(tmp_path, monkeypatch):
     age(folder)
     monkeypatch.setattr(reading, "panels", lambda image: [])
     monkeypatch.setattr(memory, "MARGIN", -(10**12))  # ctime can't be set back
-    monkeypatch.setattr(model, "load_encoder", lambda name, size: Encoder())
+    monkeypatch.setattr(pipeline, "open_encoder", lambda name, size: at_work(Encoder()))
     return Config.load(configs, images_dir=folder, output_dir=tmp_path / "out", num_workers=0, epsilon=2.0)
 
 
@@ -57,7 +57,7 @@ def work(monkeypatch):
         monkeypatch.setattr(owner, name, counted)
 
     count(reading, "open_picture", "opened")
-    count(LocalEncoder, "encode", "encoded", lambda _, images, at_once: len(images))
+    count(TorchEncoder, "encode", "encoded", lambda _, images: len(images))
     count(confirmation, "read_with_thumbnail", "confirming")
     count(confirmation, "match_pictures", "compared")
     done_since = dict.fromkeys(done, 0)
