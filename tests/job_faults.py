@@ -1,13 +1,15 @@
-"""main.py as a process of its own, with a fault in one job: FUNCTION HARM LOG, and the command line's arguments.
+"""main.py in a process of its own, with a fault in one job. Requests come as lines of JSON, answers are exit codes.
 
-FUNCTION is `module:name`, or `-` for none. The log is given a line for each job that began: the function, a tab, and
-what the job is about. The fault is met by the jobs about the same as the first one in the log named by DEDUP_VICTIM.
+A request is [function, harm, victim, log, what is said, arguments]. The function is `module:name`, or empty for none.
+The log is given a line for each job that began: the function, a tab, and what the job is about. The fault is met by
+those that are about the victim. All is imported once, and each request is run in a forked process.
 """
 
 import ast
 import ctypes
 import functools
 import importlib
+import json
 import os
 import re
 import sys
@@ -105,23 +107,37 @@ class Encoder:
         pass
 
 
-def main(name: str, harm: str, log: str, *arguments: str) -> int:
+def run(name: str, harm: str, victim: str, log: str, said: str, arguments: list[str]) -> int:
+    """Run main.py in this process."""
     import main as program
     from dedup import pipeline, workers
 
+    output = os.open(said, os.O_WRONLY | os.O_CREAT)
+    for stream in (1, 2):
+        os.dup2(output, stream)
     names, limit = sorted(os.listdir(arguments[0])), workers._Pool._limit
     workers._Pool._limit = lambda self, worker: min(PATIENCE, limit(self, worker)) if worker.ready else PATIENCE * 9
     pipeline._encoder = lambda config: (32, lambda reader: Encoder())
     descriptor = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
-    functions = [*declared("job"), *declared("step")]
-    for each in functions:
+    for each in [*declared("job"), *declared("step")]:
+        replaced(each, descriptor, names, victim, harms()[harm] if each == name else None)
+    return program.main(arguments)
+
+
+def serve() -> None:
+    for each in (*declared("job"), *declared("step"), "main:", "dedup.page:", "dedup.removal:", "sklearn.cluster:"):
         importlib.import_module(each.partition(":")[0])
-    for each in functions:
-        is_planted = each == name
-        victim = os.environ.get("DEDUP_VICTIM", "")
-        replaced(each, descriptor, names, victim, harms()[harm] if is_planted else None)
-    return program.main(list(arguments))
+    for line in sys.stdin:
+        child = os.fork()
+        if not child:
+            code = 99
+            try:
+                code = run(*json.loads(line))
+            finally:
+                sys.stdout.flush()
+                os._exit(code)
+        print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
 
 
 if __name__ == "__main__":
-    sys.exit(main(*sys.argv[1:]))
+    serve()

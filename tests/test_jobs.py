@@ -22,7 +22,6 @@ JOBS, STEPS = declared("job"), declared("step")
 ERRORS = "cv2.error", "MemoryError", "LinAlgError"
 FAULTS = [(name, ERRORS[number % 3]) for number, name in enumerate([*JOBS, *STEPS])]
 FAULTS += [(name, harm) for name in JOBS for harm in ("SIGSEGV", "hang")]
-LIMIT = 300  # seconds for a run
 
 
 def photo(seed: int) -> Image.Image:
@@ -56,25 +55,31 @@ def folder(tmp_path_factory) -> Path:
     return folder
 
 
-def run(folder: Path, tmp_path: Path, name: str = "-", harm: str = "-", victim: str = ""):
+@pytest.fixture(scope="module")
+def driver():
+    words = [sys.executable, PROJECT / "tests" / "job_faults.py"]
+    with subprocess.Popen(words, cwd=PROJECT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        yield process
+        process.stdin.close()
+
+
+def run(driver, folder: Path, tmp_path: Path, name: str = "", harm: str = "", victim: str = ""):
     """Find and move the duplicates of a copy of the folder; what was said, the job log, the copy, what it wrote."""
-    copy, log = tmp_path / "copy", tmp_path / "log"
+    copy, log, said, output = (tmp_path / name for name in ("copy", "log", "said", "out"))
     shutil.copytree(folder, copy)
-    words = [sys.executable, PROJECT / "tests" / "job_faults.py", name, harm, log, copy]
-    words += ["--output", tmp_path / "out", "--quiet", "--no-cache", "--delete", "--verbose"]
-    environment = os.environ | {"DEDUP_VICTIM": victim}
-    done = subprocess.run(words, cwd=PROJECT, capture_output=True, text=True, timeout=LIMIT, env=environment)
-    assert done.returncode in (0, 1), done.stdout + done.stderr
-    assert "Traceback" not in done.stderr + done.stdout
-    jobs = [line.split("\t") for line in log.read_text().splitlines()]
-    return done, jobs, copy, tmp_path / "out"
+    arguments = [str(copy), "--output", str(output), "--quiet", "--no-cache", "--delete", "--verbose"]
+    driver.stdin.write(json.dumps([name, harm, victim, str(log), str(said), arguments]) + "\n")
+    driver.stdin.flush()
+    code, text = driver.stdout.readline(), said.read_text()
+    assert code in ("0\n", "1\n") and "Traceback" not in text, text
+    return text, [line.split("\t") for line in log.read_text().splitlines()], copy, output
 
 
 @pytest.fixture(scope="module")
-def begun(folder, tmp_path_factory) -> dict[str, str]:
+def begun(driver, folder, tmp_path_factory) -> dict[str, str]:
     """What the first job of each function is about, in a run without faults."""
-    done, jobs, copy, _ = run(folder, tmp_path_factory.mktemp("whole"))
-    assert "0 files moved" not in done.stdout, done.stdout
+    said, jobs, _, _ = run(driver, folder, tmp_path_factory.mktemp("whole"))
+    assert "11 files moved" in said
     return {name: what for name, what in reversed(jobs)}
 
 
@@ -84,14 +89,14 @@ def test_every_job_was_found_and_has_something_to_do(begun):
 
 
 @pytest.mark.parametrize(("name", "harm"), FAULTS)
-def test_a_fault_in_a_job_costs_its_file_or_pair_alone(name, harm, folder, begun, tmp_path):
-    done, jobs, copy, output = run(folder, tmp_path, name, harm, begun[name])
+def test_a_fault_in_a_job_costs_its_file_or_pair_alone(name, harm, driver, folder, begun, tmp_path):
+    text, jobs, copy, output = run(driver, folder, tmp_path, name, harm, begun[name])
     assert [name, begun[name]] in jobs, "the fault was not met"
     victims, plan = begun[name].split("|"), output / "plan.jsonl"
     items = [json.loads(line) for line in plan.read_text().splitlines()[1:]] if plan.exists() else []
     moved = {path.name for path in folder.iterdir()} - {path.name for path in copy.iterdir()}
     is_drawn_or_checked = name.rpartition(":")[2] in ("_draw_page", "_why_unreadable")
-    said = done.stdout + (output / "unreadable.csv").read_text() + (output / "clusters.csv").read_text()
+    said = text + (output / "unreadable.csv").read_text() + (output / "clusters.csv").read_text()
     reason = {"SIGSEGV": "crashed its process", "hang": "took longer than"}.get(harm, f"{harm.split('.')[-1]}: planted")
     assert reason in said, said
     if len(victims) == 1 and victims[0] in os.listdir(folder):
