@@ -5,7 +5,9 @@ from __future__ import annotations
 import ctypes
 import os
 import sys
+from collections import Counter
 from contextlib import closing, suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -25,6 +27,7 @@ from dedup.matching.neighbors import candidate_graph
 from dedup.store.cache import NAME, Cache
 from dedup.store.facts import Facts
 from dedup.store.memory import Memory
+from dedup.workers import Losses
 
 if TYPE_CHECKING:
     pass
@@ -52,10 +55,15 @@ def find_duplicates(config: Config, progress: bool = True, ray: str | None = Non
     EncoderError : the encoder can't be loaded, or fails at work
     OSError : images_dir can't be read
     """
-    paths, different = images_to_search(config, places), _different(config)
+    others: Counter[str] = Counter()
+    paths, different = images_to_search(config, places, others), _different(config)
     with closing(Cache(config.output_dir / NAME if config.cache and paths else None)) as cache:
+        tag = encoder_tag(config.encoder, config.image_resize, config.embedding_size)
+        memory = Memory(cache, config.images_dir, tag)
         try:
-            return _find(config, paths, different, cache, progress, ray, places)
+            with closing(Facts(cache, memory, config.num_workers > 0)) as facts:
+                found = _find(config, paths, different, cache, memory, facts, progress, ray, places)
+                return replace(found, others=others, losses=facts.losses)
         except KeyboardInterrupt:
             count = cache.count("pictures")
             known = f"{count:,} images are remembered, run the same command to go on" if count else ""
@@ -67,12 +75,12 @@ def _find(
     paths: list[Path],
     different: frozenset[Pair],
     cache: Cache,
+    memory: Memory,
+    facts: Facts,
     progress: bool,
     ray: str | None,
     places: Places,
 ) -> Result:
-    tag = encoder_tag(config.encoder, config.image_resize, config.embedding_size)
-    memory = Memory(cache, config.images_dir, tag)
     if ray and paths:
         embeddings, about = embed_on_ray(config, paths, ray, progress)
     else:
@@ -84,7 +92,7 @@ def _find(
     graph = candidate_graph(embeddings, epsilon, progress, NEAREST if config.verify else None)
     if places.against:
         graph = _without_archived_pairs(graph, [places.archive_of(path) > 0 for path in embeddings.paths])
-    verifier, facts = _verifier(embeddings, config, cache, memory, progress), Facts(cache, memory)
+    verifier = _verifier(embeddings, config, cache, memory, facts.losses, progress)
     confirmed = verifier.verify(graph, embeddings.vectors) if verifier else graph
     if different:
         confirmed, kept = keep_apart(
@@ -151,15 +159,23 @@ def _without_archived_pairs(graph: csr_matrix, is_archived: list[bool]) -> csr_m
     return csr_matrix((edges.data[kept], (edges.row[kept], edges.col[kept])), shape=graph.shape)
 
 
-def images_to_search(config: Config, places: Places = NOWHERE) -> list[Path]:
-    """The images of a folder, without the pages that a run writes; after them, if there are any, those of archives."""
+def images_to_search(config: Config, places: Places = NOWHERE, others: Counter[str] | None = None) -> list[Path]:
+    """The images of a folder, without the pages that a run writes; after them, if there are any, those of archives.
+
+    others : counts the folder's other files by their endings, if it is wanted
+    """
     folder, output = Path(os.path.realpath(config.images_dir)), Path(os.path.realpath(config.output_dir))
     if folder == output:
         raise ConfigError(f"output_dir {config.output_dir} is images_dir itself; choose another folder, in it or not")
-    paths = places.incoming(list_images(config.images_dir, config.extensions))
+    passed_over: list[Path] = []
+    paths = places.incoming(list_images(config.images_dir, config.extensions, passed_over))
     if output.is_relative_to(folder):
         left_out = config.images_dir / output.relative_to(folder)
-        paths = [path for path in paths if not path.is_relative_to(left_out)]
+        paths, passed_over = (
+            [path for path in some if not path.is_relative_to(left_out)] for some in (paths, passed_over)
+        )
+    if others is not None:
+        others.update(path.suffix.lower() for path in places.incoming(passed_over))
     archives = places.against if paths else ()
     archived = (path for archive in archives for path in list_images(archive, config.extensions))
     return [path for path in (*paths, *filter(places.archive_of, archived)) if not is_thumbnail(path)]
@@ -179,7 +195,7 @@ def _return_memory() -> None:
         ctypes.CDLL("libc.so.6").malloc_trim(0)
 
 
-def _verifier(embeddings: Embeddings, config: Config, cache: Cache, memory: Memory, progress: bool):
+def _verifier(embeddings: Embeddings, config: Config, cache: Cache, memory: Memory, losses: Losses, progress: bool):
     """Who confirms pairs; None where the encoder is trusted."""
     if not config.verify:
         return None
@@ -190,7 +206,7 @@ def _verifier(embeddings: Embeddings, config: Config, cache: Cache, memory: Memo
     known = Comparisons(cache, memory, embeddings.paths, contents) if contents else None
     folder = config.output_dir if config.output_dir.is_dir() else None
     thumbnails = folder / THUMBNAILS if folder else None
-    return Verifier(embeddings.paths, config.num_workers, progress, known, folder, thumbnails)
+    return Verifier(embeddings.paths, config.num_workers, progress, known, folder, thumbnails, losses)
 
 
 def _empty(config: Config, embeddings: Embeddings) -> Result:

@@ -19,6 +19,7 @@ from dedup.config import ConfigError
 
 Identity = tuple[int, int]  # device and inode
 TRASH = ".dedup-trash"  # in images_dir
+DIGEST = 32  # bytes of BLAKE2b, by which a content is known
 THUMBNAILS = "thumbnails"  # in output_dir
 THUMBNAIL_NAME = re.compile(r"[0-9a-f]{64}\.jpg")  # the blake2b digest of what it is made from
 

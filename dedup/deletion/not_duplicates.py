@@ -18,7 +18,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from scipy.sparse import csr_matrix, triu
 
-from dedup.dataset.decoding import DIGEST, digest_of
+from dedup.dataset.decoding import digest_of
+from dedup.dataset.folder_rules import DIGEST
 from dedup.deletion.decisions import Content, Pair, read_pairs
 from dedup.deletion.records import BadRecord, parse_object
 from dedup.store.facts import NOTHING, Facts

@@ -383,7 +383,7 @@ BUGS = {
     ),
     "frames are read in this very process": (
         "clustering/contents",
-        "run_apart(_read_frames, path, memory_limit=4 * MAX_BYTES)",
+        "run_apart(_read_frames, path)",
         "_read_frames(path)",
     ),
     "what can't be compared may go": (
@@ -392,7 +392,7 @@ BUGS = {
     ),
     "a keeper is decoded in this very process": (
         "deletion/checks",
-        "run_apart(_why_unreadable, path, LONGEST)",
+        "run_apart(_why_unreadable, path, time_limit=LONGEST)",
         "_why_unreadable(path)",
     ),
     # decoding

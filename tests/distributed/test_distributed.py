@@ -143,7 +143,7 @@ def test_a_file_that_vanishes_is_unreadable_for_the_same_reason_as_without_a_clu
     paths[1].unlink()
     found = here.embed_folder(load_encoder("copydet"), paths, config, "nowhere", progress=False)
     assert found.paths == [paths[0], paths[2]] and list(found.failures) == [paths[1]]
-    plain, _ = embed(config, paths, Memory(Cache(None), config.images_dir, "copydet", None, None), progress=False)
+    plain, _ = embed(config, paths, Memory(Cache(None), config.images_dir, b""), progress=False)
     assert found.failures == plain.failures
 
 

@@ -416,5 +416,5 @@ def test_the_same_data_gives_the_same_page():
 
 
 def test_templates_are_small():
-    for path in sorted((PROJECT / "dedup" / "templates").iterdir()):
+    for path in sorted((PROJECT / "dedup" / "report" / "templates").iterdir()):
         assert len(path.read_text(encoding="utf-8").splitlines()) <= 300, path

@@ -24,7 +24,7 @@ from dedup.report.lettering import drawable, escape, shorten, text_width, unesca
 from dedup.report.plots import nearest_distances, plot_distance_histogram, plot_k_distances
 from dedup.report.tables import clusters_table, describe_report, paginate, write_report
 from dedup.words import format_bytes, relative_path
-from dedup.workers import START_METHOD, run_jobs
+from dedup.workers import START_METHOD, job, run_jobs
 
 
 @dataclass(frozen=True)
@@ -342,6 +342,7 @@ def test_pages_are_drawn_by_several_processes_and_one_that_dies_costs_its_page(t
     assert sorted((tmp_path / "by2").glob("*.png")) == left[:2]
 
 
+@job
 def widths_of_letters(first):
     return [text_width(chr(code), 10) for code in range(0x100 + first, 0x900, 7)]
 

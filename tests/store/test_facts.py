@@ -16,7 +16,7 @@ from dedup.store import memory
 from dedup.store.cache import Cache
 from dedup.store.facts import NOTHING, Facts
 from dedup.store.memory import Memory
-from dedup.workers import START_METHOD
+from dedup.workers import START_METHOD, job
 from tests.conftest import PROJECT
 
 WRITTEN = "clusters.csv", "similar.csv", "plan.jsonl", "report.html", "unreadable.csv"
@@ -115,12 +115,13 @@ class World:
         for path, color in zip(self.paths, ("red", "blue"), strict=True):
             Image.new("RGB", (40, 30), color).save(path)
         self.cache = Cache(folder / "cache.sqlite")
-        self.memory = Memory(self.cache, folder, "copydet", None, None)
+        self.memory = Memory(self.cache, folder)
         import numpy as np
 
         stamps = [read_into(np.empty((1, 8, 8, 3), np.uint8), path).stamp for path in self.paths]
         self.memory.keep_held((path, stamp, "") for path, stamp in zip(self.paths, stamps, strict=True))
 
+    @job
     def find(self, fact="found"):
         self.found += 1
         return fact
