@@ -38,8 +38,8 @@ from dedup.workers import Losses, Lost, job, run_jobs
 if TYPE_CHECKING:
     from dedup.matching.comparisons import Comparisons
 
-SETTLED = (MatchKind.RESAVED, MatchKind.EDITED)
 WORTH_FORKING, FEW_PICTURES = 48, 16  # pairs to compare, and pictures to read, that are worth all processes
+SETTLED = (MatchKind.RESAVED, MatchKind.EDITED)
 AGREEING = 0.5  # share of blocks that must agree before a closer look
 
 
