@@ -38,7 +38,7 @@ from dedup.workers import Losses, Lost, job, run_jobs
 if TYPE_CHECKING:
     from dedup.matching.comparisons import Comparisons
 
-WORTH_FORKING, FEW = 48, 16  # pairs to compare, and pictures to read, that are worth all processes
+WORTH_FORKING, FEW_PICTURES = 48, 16  # pairs to compare, and pictures to read, that are worth all processes
 SETTLED = (MatchKind.RESAVED, MatchKind.EDITED)
 AGREEING = 0.5  # share of blocks that must agree before a closer look
 
@@ -136,8 +136,8 @@ class Verifier:
     def _read(self, indices: Sequence[int]) -> None:
         """Read the pictures that are not in memory yet."""
         missing = [k for k in indices if k not in self._pictures and k not in self._unreadable]
-        read, is_told = partial(_read, self._thumbnails), self.progress and len(missing) >= FEW
-        found = run_jobs(read, [self.paths[k] for k in missing], self.num_workers, few=FEW)
+        read, is_told = partial(_read, self._thumbnails), self.progress and len(missing) >= FEW_PICTURES
+        found = run_jobs(read, [self.paths[k] for k in missing], self.num_workers, few=FEW_PICTURES)
         bar = tqdm(total=len(missing), desc="Reading candidates", unit=" images", disable=not is_told)
         with bar:
             for k, pickled in zip(missing, found, strict=True):
