@@ -16,7 +16,7 @@ from datetime import timedelta
 from pathlib import Path
 
 import configs
-from dedup.config import CHECKS, Config, ConfigError
+from dedup.config import CHECKS, REMOVE, Config, ConfigError
 
 BAD_USAGE, STOPPED, INTERRUPTED, UNHEARD = 2, 4, 130, 141
 REMOVALS = ("delete_files", "dry_run", "apply", "undo", "purge")
@@ -26,6 +26,7 @@ examples:
   python main.py photos                           find duplicates, write grids and a plan; nothing is moved
   python main.py photos --dry-run                 the same, and list every file that would go
   python main.py photos --epsilon 0.7             compare less alike pictures as well
+  python main.py photos --remove edits            let crops and edits of a kept picture go as well, not only copies
   python main.py photos --protect photos/archive  never move what lies in photos/archive
   python main.py new --against archive            say which files in new are in the archive already; it stays untouched
   python main.py photos --calibrate 0.99          say at which epsilon 99 of 100 candidates are right
@@ -81,6 +82,12 @@ def build_parser() -> argparse.ArgumentParser:
     add("--ray", metavar="ADDRESS", default=None, help="read and embed on a Ray cluster; see docs/scale.md")
     add("--quiet", action="store_true", default=False, help="no progress bars")
     group = parser.add_argument_group("removal", "one of --delete, --dry-run, --apply, --undo, --purge")
+    group.add_argument(
+        "--remove",
+        choices=REMOVE,
+        help="what may go for a file that stays: exact = the same bytes or pixels; copies (default) = also the same "
+        "picture saved again in another format, quality or size; edits = also its crops, turned, toned, marked ones",
+    )
     one = group.add_mutually_exclusive_group()
     one.add_argument("--delete", dest="delete_files", action="store_true", help="move what can go to the trash folder")
     one.add_argument("--dry-run", action="store_true", default=False, help="list what --delete would move")
@@ -250,7 +257,7 @@ def search(config: Config, options: argparse.Namespace) -> int:
     if not paths:
         return fail("none of the images could be read", BAD_USAGE)
     say(messages.refusals(planned))
-    say(messages.finding(result.clusters, result.epsilon, planned, folder, archived is not None))
+    say(messages.finding(result.clusters, result.epsilon, planned, folder, archived is not None, config.remove))
     say(messages.leaving(result.similar, similar))
     if result.clusters:
         say(messages.shown(line) for line in tables.describe_report(result.clusters, folder, written).splitlines())

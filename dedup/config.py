@@ -14,6 +14,8 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+REMOVE = ("exact", "copies", "edits")  # how far removal goes, from the least on
+
 
 class ConfigError(ValueError):
     """A setting with an unknown name, a wrong type or a value out of range; the message is one line."""
@@ -42,6 +44,7 @@ class Config:
     num_workers: int
     verify: bool
     cache: bool
+    remove: str
 
     def __post_init__(self):
         for name, check in CHECKS.items():
@@ -132,6 +135,17 @@ def check_encoder(name: str, value: Any) -> str:
     return value
 
 
+def one_of(*names: str) -> Callable[[str, Any], str]:
+    """Check for one of some words."""
+
+    def check(name: str, value: Any) -> str:
+        if value not in names:
+            raise ConfigError(f"{name} is one of {', '.join(names)}, got {value!r}")
+        return value
+
+    return check
+
+
 def whole_number(low: int, high: int, unit: str, accept_none: bool = False) -> Callable[[str, Any], int | None]:
     """Check for a whole number in [low, high], which no bool is."""
     remedy = ", or None for the encoder's own" if accept_none else ""
@@ -167,5 +181,6 @@ CHECKS: dict[str, Callable[[str, Any], Any]] = {
     "num_workers": whole_number(0, 64, "processes"),
     "verify": check_bool,
     "cache": check_bool,
+    "remove": one_of(*REMOVE),
 }
 ACCEPT_NONE = (CHECKS["embedding_size"], CHECKS["image_resize"], CHECKS["epsilon"])

@@ -38,7 +38,11 @@ class _Going:
     path: Path
     bytes: int
     kind: str = "keeper"
-    removable: bool = False
+    keeper: Path | None = None
+
+    @property
+    def removable(self) -> bool:
+        return self.keeper is not None
 
 
 @dataclass(frozen=True)
@@ -125,7 +129,7 @@ def _groups(
         if reason := reason or why_it_stays(drop, keeper, roots[0], roots[each.keep.archive]):
             tally.refused.append((drop.relative_to(roots[0]), reason))
         else:
-            members.setdefault(each.keep, []).append(_Going(drop, each.drop.content.size, kind, removable=True))
+            members.setdefault(each.keep, []).append(_Going(drop, each.drop.content.size, kind, keeper))
     return [_Group(_Going(_path(roots, keep), keep.content.size), tuple(going)) for keep, going in members.items()]
 
 
@@ -153,8 +157,8 @@ def _matched(
 
 def _compared(verifier: Verifier, pairs: Sequence[tuple[int, int]]) -> dict[tuple[int, int], tuple[str, str]]:
     """By pair (row, keeper's row), its kind and what its keeper does not show of it, also on a closer look."""
+    from dedup.clustering.detail import shows_no_more
     from dedup.clustering.full_resolution import is_looked_at, why_they_stay
-    from dedup.clustering.jpeg_forensics import shows_no_more
     from dedup.clustering.members import seen_by, what_is_missing
 
     found, looks = {}, {}
@@ -166,7 +170,7 @@ def _compared(verifier: Verifier, pairs: Sequence[tuple[int, int]]) -> dict[tupl
         view, files = seen_by(match, is_first=row < keeper), (verifier.paths[row], verifier.paths[keeper])
         if shows_no_more(*files, view.resolution, match.transform):
             view = view._replace(resolution=1.0)
-        found[row, keeper] = match.kind, what_is_missing(view)
+        found[row, keeper] = match.kind, str(what_is_missing(view) or "")
         if not found[row, keeper][1] and is_looked_at(match):
             looks[row, keeper] = *files, match.transform, row < keeper
     for pair, reason in zip(looks, why_they_stay(list(looks.values()), verifier.num_workers), strict=True):

@@ -34,7 +34,7 @@ def make_plan(
     places: Places = NOWHERE,
     known: Callable[[Path, os.stat_result], bytes] = lambda path, status: b"",
 ) -> Outcome:
-    """Write down what `apply_plan` may move: the removable members of `clusters`, each with its own cluster's keeper.
+    """Write down what `apply_plan` may move: the removable members of `clusters`, each with its own keeper.
 
     Parameters
     ----------
@@ -52,21 +52,24 @@ def make_plan(
     Outcome : `done` are the files that the plan would move
     """
     clusters, tally, lines = list(clusters), Tally(), [encode(plan_header(len(places.against)))]
-    kept = {cluster.keeper.path for cluster in clusters}
+    shown = {file.path: file for cluster in clusters for file in (cluster.keeper, *cluster.members)}
+    kept = {member.keeper for cluster in clusters for member in cluster.members if member.removable}
+    kept |= {cluster.keeper.path for cluster in clusters}
     planned = set()
     with tally.ending():
         with open_roots(images_dir, places.against) as roots:
             for cluster in clusters:
                 for member in (member for member in cluster.members if member.removable):
+                    keeper = shown[member.keeper]
                     with tally.settling(member.path.relative_to(images_dir)):
                         if member.path in kept | planned or member.kind not in KINDS:
                             raise Refused(f"{member.kind}, or in more than one cluster")
-                        if reason := places.protects(member.path, cluster.keeper.path):
+                        if reason := places.protects(member.path, keeper.path):
                             raise Refused(reason)
-                        keep = places.archive_of(cluster.keeper.path)
+                        keep = places.archive_of(keeper.path)
                         files = [
                             _as_seen(roots[archive], each, read_since, contents or {}, archive, known)
-                            for each, archive in ((cluster.keeper, keep), (member, 0))
+                            for each, archive in ((keeper, keep), (member, 0))
                         ]
                         lines.append(encode(item_record(Item(*files, member.kind))))
                         planned.add(member.path)
