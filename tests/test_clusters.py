@@ -196,6 +196,7 @@ def test_a_file_with_something_beside_its_picture_stays(tmp_path):
 
 # Versions
 
+
 def fates(cluster):
     """By name the version, the name of the keeper and whether it goes."""
     return {m.path.stem: (m.version, m.keeper and m.keeper.stem, m.removable)

@@ -241,9 +241,9 @@ class Evidence:
         if (view := self.view(row, keeper)) is None:
             return INDIRECT
         reason = what_is_missing(view) or self.contents.get((row, keeper)) or self._lost_in_compression(row, keeper)
-        reason = reason or is_out_of_reach(view.kind, remove) or self.closer.get((row, keeper))
-        text = reason is None and self.places.protects(self.paths[row], self.paths[keeper])
-        return Reason(Why.NOT_ARCHIVED, text) if text else reason
+        if reason is None and (text := self.places.protects(self.paths[row], self.paths[keeper])):
+            return Reason(Why.NOT_ARCHIVED, text)
+        return reason or is_out_of_reach(view.kind, remove) or self.closer.get((row, keeper))
 
     def _lost_in_compression(self, row: int, keeper: int) -> Reason | None:
         """Why a file stays whose keeper, at about its size, is strongly compressed, unless it was made from that."""

@@ -15,7 +15,6 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from dedup.clustering.members import LEVELS, Why
 from dedup.config import REMOVE
 from dedup.deletion.outcome import BAD_PLAN, DONE, LOCKED, SOME_REFUSED
 from dedup.deletion.records import AGAINST
@@ -101,6 +100,8 @@ def finding(
 
     is_archived : for keepers in an archive
     """
+    from dedup.clustering.members import LEVELS, Why  # not before there is something to tell
+
     if not clusters:
         yield f"no duplicates at epsilon {epsilon:.4g}"
         return

@@ -88,7 +88,7 @@ def page_data(
     facts : what is remembered of the files' contents
     """
     shown, failures = result.clusters[:MOST_CLUSTERS], result.embeddings.failures
-    pairs = _pairs(shown, result, facts)
+    pairs = _pairs(shown, result, config, facts)
     settings = {name: _plain(value) for name, value in asdict(config).items()} | {"epsilon": round(result.epsilon, 6)}
     data = {
         "read": len(result.embeddings.paths),
@@ -173,7 +173,7 @@ def _date(path: Path) -> str:
         return ""
 
 
-def _pairs(clusters: Sequence[Cluster], result: Result, facts: Facts) -> list[list[list]]:
+def _pairs(clusters: Sequence[Cluster], result: Result, config: Config, facts: Facts) -> list[list[list]]:
     """For each cluster what is known of its pairs: those of its keeper first, then all others that were matched.
 
     A pair is [i, j, kind, distance, share of i that j shows, share of j that i shows, why i can't go for j, why j can't
@@ -192,7 +192,7 @@ def _pairs(clusters: Sequence[Cluster], result: Result, facts: Facts) -> list[li
             number, i = places[first]
             j = places[second][1]
             files = result.embeddings.paths[first], result.embeddings.paths[second]
-            found[number][i, j] = _known(i, j, match, *files, result, facts)
+            found[number][i, j] = _known(i, j, match, *files, config, result.places, facts)
     for cluster, known in zip(clusters, found, strict=True):
         place_of = {member.path: place for place, member in enumerate((cluster.keeper, *cluster.members))}
         for place, member in enumerate(cluster.members, start=1):
@@ -204,8 +204,10 @@ def _pairs(clusters: Sequence[Cluster], result: Result, facts: Facts) -> list[li
     return [sorted(known.values(), key=lambda pair: (pair[1] != 0, pair[:2])) for known in found]
 
 
-def _known(i: int, j: int, match: Match, first: Path, second: Path, result: Result, facts: Facts) -> list:
-    seen, places, config = (seen_by(match, is_first=True), seen_by(match, is_first=False)), result.places, result.config
+def _known(
+    i: int, j: int, match: Match, first: Path, second: Path, config: Config, places: Places, facts: Facts
+) -> list:
+    seen = seen_by(match, is_first=True), seen_by(match, is_first=False)
     reasons = tuple(
         places.protects(*files)
         or str(what_is_missing(view) or "")
