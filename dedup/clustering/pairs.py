@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from dedup.clustering.contents import why_it_stays
+from dedup.deletion.contents import why_it_stays
 from dedup.clustering.crop_provenance import may_be_cut_from
 from dedup.clustering.files import Files
 from dedup.clustering.full_resolution import UNTOLD, is_looked_at, why_they_stay

@@ -9,14 +9,14 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image
 
-from dedup.clustering.contents import besides
 from dedup.dataset.decoding import open_header
+from dedup.deletion.contents import bits_of
+from dedup.deletion.metadata import read_metadata
 
 LOSSLESS = ("PNG", "BMP", "TIFF", "PPM", "TGA", "QOI", "GIF")
 LOW = 15  # places of a quantisation table, in zigzag order, that hold most of a picture
 ZIGZAG = sorted(np.ndindex(8, 8), key=lambda place: (sum(place), place))[1:LOW]
 STRONG = 12.0  # mean step of a JPEG of quality 60 (libjpeg): from here on what compression took is seen
-MAKER, MODEL = 0x010F, 0x0110  # EXIF 2.32, 4.6.4
 
 
 class Details(NamedTuple):
@@ -25,7 +25,7 @@ class Details(NamedTuple):
     lossless : whether the format keeps every pixel
     step : mean step of a JPEG's luminance quantisation over low frequencies, in grey levels; 0 for other formats
     bits : of the file for each pixel
-    metadata : out of capture time, place, film, 16 bits a channel, camera, colour profile
+    metadata : names of what it holds besides its picture, such as capture time, place, keywords, camera, colour profile
     """
 
     lossless: bool = False
@@ -76,6 +76,6 @@ def _tells(image: Image.Image) -> frozenset[str]:
 
 
 def _metadata(image: Image.Image) -> frozenset[str]:
-    camera = {"camera"} if any(str(image.getexif().get(tag, "")).strip("\0 ") for tag in (MAKER, MODEL)) else set()
+    found = set(bits_of(image, b""))  # first: Pillow forgets a PNG's bits with the next line
     profile = {"colour profile"} if image.info.get("icc_profile") else set()
-    return frozenset(besides(image) | camera | profile)
+    return frozenset(found | set(read_metadata(image, b"")) | profile)

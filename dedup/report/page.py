@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
-from dedup.clustering.contents import why_it_stays
+from dedup.deletion.contents import why_it_stays
 from dedup.clustering.full_resolution import is_looked_at
 from dedup.clustering.members import seen_by, way_back, what_is_missing
 from dedup.dataset.decoding import DIGEST
