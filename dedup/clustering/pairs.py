@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from dedup.deletion.contents import why_it_stays
 from dedup.clustering.crop_provenance import may_be_cut_from
 from dedup.clustering.files import Files
 from dedup.clustering.full_resolution import UNTOLD, is_looked_at, why_they_stay
@@ -22,6 +21,7 @@ from dedup.clustering.monochrome import COLOURFUL
 from dedup.clustering.quality import STRONG
 from dedup.clustering.resaving import how_they_were_made, show_no_more
 from dedup.dataset.folder_rules import NOT_ARCHIVED, NOWHERE, Places
+from dedup.deletion.contents import why_it_stays
 from dedup.matching.classification import TWINS
 from dedup.store.facts import NOTHING, Facts
 from dedup.workers import Lost

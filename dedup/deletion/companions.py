@@ -119,7 +119,9 @@ class _Names:
     """Finds the names that another file's name belongs to."""
 
     def __init__(self, names: list[str]):
-        self._by_start: dict[tuple[str, str], set[str]] = defaultdict(set)  # by what a companion begins with, its number
+        self._by_start: dict[tuple[str, str], set[str]] = defaultdict(
+            set
+        )  # by what a companion begins with, its number
         self._whole: list[tuple[str, str, str]] = []
         for name in names:
             plain, (bare, number) = _APPLE.sub("img_", name.casefold()), _numbered(name)

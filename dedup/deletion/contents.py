@@ -128,16 +128,11 @@ def why_it_stays(
     try:
         return (
             _of_one_file(member_path, keeper_path)
-            or _companions(member_path, keeper_path)
+            or matched_companions(member_path, keeper_path).reason
             or _more_inside(member_path, keeper_path, facts)
         )
     except Exception as error:
         return f"can't be compared with its keeper in full: {one_line(error)}"
-
-
-def _companions(member_path: Path, keeper_path: Path) -> str:
-    pairs, reason = matched_companions(member_path, keeper_path)
-    return reason or (f"belongs together with {pairs[0][1].name}" if pairs else "")
 
 
 def why_it_lacks(own: Contents, kept: Contents) -> str:
@@ -216,7 +211,14 @@ def _read(path: Path) -> Told:
         with identify(io.BytesIO(data), path.suffix.lower()) as image:
             if image.width * image.height * BYTES_PER_PIXEL > MAX_BYTES:
                 raise ValueError("it is too large to be read in full")
-            for find in (bits_of, _colours, read_metadata, read_parts, _transparency, _frames):  # bits are forgotten first
+            for find in (
+                bits_of,
+                _colours,
+                read_metadata,
+                read_parts,
+                _transparency,
+                _frames,
+            ):  # bits are forgotten first
                 for name, values in find(image, data).items():
                     held[name] = held.get(name, set()) | values
     return held
@@ -299,4 +301,6 @@ def _frames(image: Image.Image, _: bytes) -> Told:
             times.append(time)
     if len(shown) < 2:
         return {}
-    return {FRAMES: {digest(" ".join(shown).encode())}} | ({FRAME_TIMES: {" ".join(map(str, times))}} if any(times) else {})
+    return {FRAMES: {digest(" ".join(shown).encode())}} | (
+        {FRAME_TIMES: {" ".join(map(str, times))}} if any(times) else {}
+    )

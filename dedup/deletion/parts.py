@@ -51,7 +51,9 @@ def bits_in_boxes(data: bytes) -> int:
             meta = data[start:end]
             for match in re.finditer(rb"pixi\0{4}([\1-\5])", meta):
                 found += meta[match.end() : match.end() + match[1][0]]
-            found += [8 + 2 * (each[2] >> 6 & 1) + 2 * (each[2] >> 5 & 1) for each in re.findall(rb"av1C(...)", meta, re.S)]
+            found += [
+                8 + 2 * (each[2] >> 6 & 1) + 2 * (each[2] >> 5 & 1) for each in re.findall(rb"av1C(...)", meta, re.S)
+            ]
     return max(found)
 
 
