@@ -1,8 +1,8 @@
 """Files that belong to a picture and lie beside it: a picture's path in, its sidecars, films, RAW files, memos out.
 
 A companion is a file that is no picture (or the picture is none that we decode, as a RAW file), under the picture's
-name or stem and something that begins with no letter or digit: IMG_1.xmp, IMG_1.jpg.json, IMG_1_01.jpg.xmp, IMG_1.MOV.
-It may lie in a folder beside the picture that holds no pictures of its own. Where several names fit, the longest counts.
+name or stem and something that begins with no letter or digit: IMG_1.xmp, IMG_1.jpg.json, IMG_1_01.jpg.xmp.
+It may lie in a folder beside the picture that holds no pictures of its own. Of several that fit the longest counts.
 Names are taken as programs write them:
 
 IMG_1(2).jpg       IMG_1.jpg(2).json, IMG_1.jpg.supplemental-metadata(2).json    Google Takeout numbers them anywhere,
@@ -35,7 +35,9 @@ _NUMBER, _APPLE, _VERSION = re.compile(r"\(\d+\)"), re.compile(r"^img_[eo](?=\d)
 
 
 class Companions(NamedTuple):
-    """pairs : the keeper's companion and its like beside the duplicate, which go together with it, or none of them does.
+    """What goes together with a duplicate, or none of it does.
+
+    pairs : the keeper's companion and its like beside the duplicate
     reason : why they can't; empty if they can, or there are none
     """
 
@@ -51,7 +53,8 @@ def matched_companions(member: Path, keeper: Path) -> Companions:
     pairs, kept = [], {_content(path): path for path in companions_of(keeper)}
     for path in own:
         twin = kept.get(_content(path))
-        if twin is None or twin == path or _owners(path, member.parent) != {member} or not _is_plain(path):
+        is_shared = not _owners(path, member.parent) <= {member, *own}
+        if twin is None or twin == path or is_shared or not _is_plain(path):
             return Companions(reason=f"belongs together with {path.relative_to(member.parent).as_posix()}")
         pairs.append((twin, path))
     return Companions(tuple(pairs))
@@ -89,14 +92,14 @@ def _in_folder(folder: Path) -> dict[Path, frozenset[str]]:
 
 @lru_cache(maxsize=64)
 def _all_in_folder(folder: Path, mtime_ns: int) -> dict[Path, frozenset[str]]:
-    """Companions in a folder and below it, with the names of the files they belong to; `mtime_ns` makes a change be seen."""
+    """Companions in a folder and below it, with whose they are by name; a change is seen by `mtime_ns`."""
     files = [entry.name for entry in os.scandir(folder) if not entry.is_dir()]
     pictures = [name for name in files if _is_picture(name)]
     others = [folder / name for name in files if not _is_picture(name)]
     names, below = _Names(pictures), _below(folder, DEPTH)
     owned = {path: names.owners(path.name) for path in (*others, *below)}
     raws = _Names([path.name for path in others])  # files that are no pictures may be duplicates too, as RAW files are
-    owned |= {path: owned[path] | (raws.owners(path.name) - {path.name}) for path in others}
+    owned |= {path: owned[path] | raws.owners(path.name) for path in others}
     owned |= {folder / name: raws.owners(name) for name in pictures}
     return {path: owners for path, owners in owned.items() if owners}
 
@@ -119,13 +122,13 @@ class _Names:
     """Finds the names that another file's name belongs to."""
 
     def __init__(self, names: list[str]):
-        self._by_start: dict[tuple[str, str], set[str]] = defaultdict(
+        self._by_start: dict[tuple[str, str | None], set[str]] = defaultdict(
             set
         )  # by what a companion begins with, its number
         self._whole: list[tuple[str, str, str]] = []
         for name in names:
             plain, (bare, number) = _APPLE.sub("img_", name.casefold()), _numbered(name)
-            for start, at in ((plain, ""), (bare, number)):
+            for start, at in ((plain, None), (bare, number)):
                 self._by_start[start, at].add(name)
                 self._by_start[os.path.splitext(start)[0], at].add(name)
             self._whole.append((bare, number, name))
@@ -136,20 +139,20 @@ class _Names:
         self._whole.sort()
 
     def owners(self, other: str) -> frozenset[str]:
-        """The names of the longest start that fits."""
+        """The other names of the longest start that fits."""
         plain, (bare, number) = _APPLE.sub("img_", other.casefold()), _numbered(other)
         stem = os.path.splitext(bare)[0]
-        if max(len(stem), len(os.fsencode(stem))) >= CLIPPED and (found := self._beginning(stem, number)):
+        if max(len(stem), len(os.fsencode(stem))) >= CLIPPED and (found := self._beginning(stem, number) - {other}):
             return frozenset(found)
-        found, length = set(), 0
-        for text, at in {(plain, ""), (bare, number)}:
-            for end in range(len(text), 0, -1):
-                if end < max(length, 1) or (end < len(text) and text[end].isalnum()):
-                    continue
-                if names := self._by_start.get((text[:end], at)):
-                    found, length = (found | names if end == length else set(names)), end
-                    break
-        return frozenset(found)
+        starts = [
+            (end + len(at or ""), names)
+            for text, at in ((plain, None), (bare, number))
+            for end in range(1, len(text) + 1)
+            if end == len(text) or not text[end].isalnum()
+            if (names := self._by_start.get((text[:end], at), set()) - {other})
+        ]
+        longest = max((length for length, _ in starts), default=0)
+        return frozenset(name for length, names in starts if length == longest for name in names)
 
     def _beginning(self, start: str, number: str) -> set[str]:
         found, at = set(), bisect_left(self._whole, (start,))

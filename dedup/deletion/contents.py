@@ -66,7 +66,8 @@ def richness(contents: Contents) -> int:
 
 def capture_time(contents: Contents) -> float | None:
     """Seconds since 1970 by the camera's clock; of several times the first."""
-    times = [text for text in contents.held.get(CAPTURED, ()) if len(text) > len("2000:01:01")]
+    told = contents.held.get(CAPTURED, ())
+    times = [text for text in told if " " in text and sum(other.startswith(text) for other in told) == 1]
     try:
         return min(datetime.strptime(f"{text}:00"[:19] + "+0000", "%Y:%m:%d %H:%M:%S%z").timestamp() for text in times)
     except ValueError:  # no time, or none that a calendar has
@@ -279,7 +280,7 @@ def _transparency(image: Image.Image, _: bytes) -> Told:
 
 
 def _frames(image: Image.Image, _: bytes) -> Told:
-    """A digest of all frames or pages, if they differ, and how long each is shown; the same twice is one, for longer."""
+    """A digest of all frames or pages, if they differ, and how long each is shown; the same twice is one."""
     count = getattr(image, "n_frames", 1)
     if count == 1 or image.format == "MPO":  # the pictures behind a JPEG are parts of the file
         return {}

@@ -34,7 +34,7 @@ _TECHNICAL = re.compile(
       |orientation|thumbnails?|software|tool|toolkit|digest|documentid|instanceid|uniqueid)
     |imagelength|imageresources|photoshop(settings)?|iptcnaa|iccprofile|intercolorprofile|xmlpacket|applicationnotes
     |bitspersample|samplesperpixel|photometric.*|planarconfiguration|compress.*|colorspace|colormode|components?configuration|ycbcr.*|format|gamma|producer|hostcomputer|padding
-    |(modify|metadata)date|(preview)?datetime|offsettime|subsectime|.*timestamp|.*datestamp|about|parsetype|lang
+    |(modify|metadata)date|(preview)?datetime|(offset|subsec)time(digitized)?|.*timestamp|.*datestamp|about|parsetype|lang
     |exifoffset|gpsinfo|exifinteroperabilityoffset|interoperability.*|makernote|printimagematching|offsetschema
     |documentancestors|hasextendedxmp|identifier|sidecarforextension|textlayers|nativedigest
     |exposureprogram|exposuremode|metering.*|lightsource|flash.*|whitebalance|digitalzoomratio|focallengthin35.*
@@ -75,6 +75,8 @@ _NAMES = {
     "f-number": ("fnumber",),
     "ISO": ("isospeedratings", "photographicsensitivity"),
     "camera": ("make", "model"),
+    "altitude": ("gpsaltitude",),
+    "direction": ("gpsimgdirection",),
     "generation prompt": (
         *("parameters", "prompt", "workflow", "dream", "sd-metadata", "negative_prompt", "generation_data"),
         *("invokeai_metadata", "invokeai_graph"),
@@ -82,10 +84,10 @@ _NAMES = {
 }
 _PLAIN = {raw: name for name, raws in _NAMES.items() for raw in raws}
 _IPTC = {  # IPTC-IIM 4.2, record 2: the name of the same property in XMP
-    **{5: "title", 10: "urgency", 15: "category", 20: "supplementalcategories", 25: "keywords", 40: "instructions"},
-    **{80: "creator", 85: "authorsposition", 90: "city", 92: "location", 95: "state", 100: "countrycode"},
-    **{101: "country", 103: "transmissionreference", 105: "headline", 110: "credit", 115: "source", 116: "rights"},
-    **{118: "contact", 120: "description", 122: "captionwriter"},
+    **{5: "title", 10: "urgency", 15: "category", 20: "SupplementalCategories", 25: "keywords", 40: "instructions"},
+    **{80: "creator", 85: "AuthorsPosition", 90: "city", 92: "location", 95: "state", 100: "CountryCode"},
+    **{101: "country", 103: "TransmissionReference", 105: "headline", 110: "credit", 115: "source", 116: "rights"},
+    **{118: "contact", 120: "description", 122: "CaptionWriter"},
 }
 _IPTC_DATES = ((55, 60, "datecreated"), (62, 63, "createdate"))  # date, time
 _NOTE = re.compile(  # what programs leave as a comment: their name, their settings
@@ -133,6 +135,8 @@ def _tell(told: Told, raw: str, value: Any) -> None:
         return
     if name == FRACTION:
         texts = {_fraction(text) for text in map(str, value if isinstance(value, list) else [value]) if text.strip()}
+    elif name == ZONE:
+        texts = set(map(_zone, texts))
     elif name == "rating":
         texts = {_stars(text) if "percent" in folded else text for text in texts} - {"0"}
     elif name == "comment":
@@ -156,6 +160,10 @@ def _fraction(digits: str) -> str:
     return re.sub(r"\D", "", digits).rstrip("0") or "0"
 
 
+def _zone(text: str) -> str:
+    return "+00:00" if text == "Z" else re.sub(r"^([+-]\d\d):?(\d\d)$", r"\1:\2", text)
+
+
 def _tell_time(told: Told, name: str, text: str) -> None:
     """A time as its day, minute and second, so that a time told less finely is held by one told more finely."""
     found = _TIME.match(text)
@@ -174,7 +182,7 @@ def _tell_time(told: Told, name: str, text: str) -> None:
     if name == CAPTURED and fraction:
         told.setdefault(FRACTION, set()).add(_fraction(fraction))
     if name == CAPTURED and zone:
-        told.setdefault(ZONE, set()).add("+00:00" if zone == "Z" else zone)
+        told.setdefault(ZONE, set()).add(_zone(zone))
 
 
 def _text(value: Any) -> str:
@@ -191,8 +199,12 @@ def _text(value: Any) -> str:
     value = unicodedata.normalize("NFC", " ".join(value.replace("\0", " ").split()))
     found = _NUMBER.fullmatch(value)
     if found and float(found[2] or 1):
-        return f"{float(found[1]) / float(found[2] or 1):.6g}"
+        return str(int(found[1])) if found[1].lstrip("+-").isdigit() and not found[2] else _number(found)
     return value if re.search(r"\w|[^\x00-\x7f]", value) else ""
+
+
+def _number(found: re.Match) -> str:
+    return f"{float(found[1]) / float(found[2] or 1):.6g}"
 
 
 def _decoded(value: bytes) -> str:

@@ -62,7 +62,7 @@ class Tally:
 
     @contextmanager
     def settling(self, *paths: Path) -> Iterator[list[Path]]:
-        """Count `paths` as done, all or none: the first as refused when the block says so or fails for its reason alone.
+        """Count `paths` as done, all or none: the first as refused where the block says so or fails for its sake.
 
         Yields the list of them, to which the block may add.
         """

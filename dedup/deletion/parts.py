@@ -21,7 +21,7 @@ _SOI, _MARKER = b"\xff\xd8\xff", re.compile(rb"\xff+([\x01-\xcf\xd8-\xfe])")  # 
 _END, _BARE = 0xD9, {0x01, 0xD8}
 _KNOWN_SEGMENTS = {  # what begins a segment whose content is read elsewhere, or is merely technical
     **{"APP0": b"", "APP1": (b"Exif\0", b"http://ns.adobe.com/"), "APP2": (b"ICC_PROFILE\0", b"MPF\0", b"FPXR\0")},
-    **{"APP12": b"", "APP13": b"Photoshop", "APP14": b"Adobe"},
+    **{"APP12": b"", "APP13": b"Photoshop", "APP14": b"Adobe", "COM": b""},
 }
 _ISO_GAIN_MAP = b"urn:iso:std:iso:ts:21496"
 _KNOWN_CHUNKS = set(  # PNG 3, and registered extensions
@@ -75,7 +75,7 @@ def _of_jpeg(image: Image.Image, data: bytes) -> Parts:
             yield GAIN_MAP, None
         elif (known is None or not content.startswith(known)) and content.strip(b"\0 "):
             yield f"data in {segment}", content
-    at, thumbnails = _end_of_jpeg(data, 0), _thumbnails(image)
+    at, thumbnails = _end_of_jpeg(data, 0), _thumbnails(image, data)
     while (start := data.find(_SOI, at)) >= 0 and b"ftyp" not in data[at:start]:
         yield from _behind(data[at:start])
         at = _end_of_jpeg(data, start)
@@ -96,15 +96,11 @@ def _end_of_jpeg(data: bytes, start: int) -> int:
     return len(data)
 
 
-def _thumbnails(image: Image.Image) -> set[int]:
+def _thumbnails(image: Image.Image, data: bytes) -> set[int]:
     """Where the smaller versions of the picture begin that a camera has put behind it (CIPA DC-007)."""
     try:
-        entries = image._getmp()[0xB002]
-        return {
-            image.info["mpoffset"] + entry["DataOffset"]
-            for entry in entries
-            if "Thumbnail" in str(entry["Attribute"]["MPType"])
-        }
+        entries, base = image._getmp()[0xB002], data.index(b"MPF\0") + 4
+        return {base + entry["DataOffset"] for entry in entries if "Thumbnail" in str(entry["Attribute"]["MPType"])}
     except Exception:  # no index, or a broken one
         return set()
 
@@ -139,6 +135,9 @@ def _of_chunks(data: bytes) -> Parts:
 
 def _of_boxes(data: bytes) -> Parts:
     for kind, start, end in _boxes(data):
+        if kind == "ftyp" and start > 8:  # another file behind this one
+            yield from _behind(data[start - 8 :])
+            return
         if kind == "mpvd" or (kind == "moov" and data[8:12] != b"avis"):
             yield FILM, data[start:end]
         elif kind == "meta":
