@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from dedup.clustering.contents import why_it_stays
 from dedup.clustering.detail import tell_sources
 from dedup.clustering.full_resolution import UNTOLD, is_looked_at, why_they_stay
 from dedup.clustering.members import (
@@ -33,8 +32,9 @@ from dedup.clustering.members import (
     way_back,
     what_is_missing,
 )
-from dedup.clustering.quality import COLOURFUL, STRONG, TONED, Details, own_colours, read_details, told
+from dedup.clustering.quality import COLOURFUL, STRONG, TONED, Details, own_colours, read_details
 from dedup.dataset.folder_rules import NOWHERE, Places
+from dedup.deletion.contents import Contents, read_all_contents, why_it_stays
 from dedup.matching.kinds import MatchKind
 from dedup.store.facts import NOTHING, Facts
 from dedup.workers import Lost
@@ -56,7 +56,8 @@ class FileRecord:
 
     width, height : px, upright
     bytes, modified : size, and time of the last change in ns; zeros once the file is gone
-    details : how well it holds its picture, and what else it holds, as far as its header tells
+    details : how well it holds its picture, as far as its header tells
+    contents : what it holds besides
     preferred : why it should stay rather than one that shows the same; empty if there is no such reason
     archived : whether it lies in an archive: it is compared, and never goes
     """
@@ -67,6 +68,7 @@ class FileRecord:
     bytes: int
     modified: int
     details: Details
+    contents: Contents
     preferred: str
     archived: bool
 
@@ -109,7 +111,9 @@ class Evidence:
     # The phases
 
     def read_files(self, rows: Iterable[int]) -> None:
-        """Status, header and folder of each file."""
+        """Status, header, contents and folder of each file."""
+        rows = list(rows)
+        contents = read_all_contents([self.paths[row] for row in rows], self._workers, self._facts)
         for row in rows:
             path, (width, height) = self.paths[row], map(int, self.sizes[row])
             try:
@@ -117,12 +121,9 @@ class Evidence:
                 size, modified = status.st_size, status.st_mtime_ns
             except OSError:
                 size, modified = 0, 0
-            found = self._facts.of("details", lambda path=path: told(read_details(path)), path)
-            details = Details(*found[:-1], frozenset(found[-1])) if found else Details()
-            archived = self.places.archive_of(path) > 0
-            self.files[row] = FileRecord(
-                path, width, height, size, modified, details, self.places.prefers(path), archived
-            )
+            details = Details(*self._facts.of("details", lambda path=path: read_details(path), path))
+            place = self.places.prefers(path), self.places.archive_of(path) > 0
+            self.files[row] = FileRecord(path, width, height, size, modified, details, contents[path], *place)
 
     def match(self, pairs: Iterable[Pair]) -> None:
         """Match pairs of files, in parallel."""
@@ -165,7 +166,9 @@ class Evidence:
         for row, keeper in pairs:
             if (row, keeper) not in self.contents:
                 root = self.places.root_of(self.paths[keeper])
-                text = why_it_stays(self.paths[row], self.paths[keeper], self.images_dir, root, self._facts)
+                files = self.files[row], self.files[keeper]
+                told = {file.path: file.contents for file in files}
+                text = why_it_stays(*told, self.images_dir, root, self._facts, told)
                 reason = Reason(Why.CONTENTS, text) if text else None
                 self.contents[row, keeper] = reason or (LACKS_COLOURS if self._is_toned(row, keeper) else None)
 

@@ -10,7 +10,6 @@ import cv2
 import numpy as np
 from PIL import Image
 
-from dedup.clustering.contents import besides
 from dedup.dataset.decoding import load_image, open_header
 
 LOSSLESS = ("PNG", "BMP", "TIFF", "PPM", "TGA", "QOI", "GIF")
@@ -21,7 +20,6 @@ AVERAGED = 128  # px, to which a picture is averaged: what compression does to c
 SHADES = 25  # levels of lightness
 TONED, COLOURFUL = 0.08, 0.16  # share of the chroma left unexplained, at most where it was toned, at least where not
 FEW_SHADES = 4.0  # effective number of levels below which a colour for each is chance, as in a drawing
-MAKER, MODEL = 0x010F, 0x0110  # EXIF 2.32, 4.6.4
 
 
 class Details(NamedTuple):
@@ -30,29 +28,21 @@ class Details(NamedTuple):
     lossless : whether the format keeps every pixel
     step : mean step of a JPEG's luminance quantisation over low frequencies, in grey levels; 0 for other formats
     bits : of the file for each pixel
-    metadata : out of capture time, place, film, 16 bits a channel, camera, colour profile
     """
 
     lossless: bool = False
     step: float = 0.0
     bits: float = 0.0
-    metadata: frozenset[str] = frozenset()
 
 
 def read_details(path: Path) -> Details:
     """Read a file's header; what can't be read tells nothing."""
     try:
         with open_header(path) as image:
-            table = luminance_table(image)
             bits = 8 * os.path.getsize(path) / max(image.width * image.height, 1)
-            return Details(_is_lossless(image, path), mean_step(table), bits, _tells(image))
+            return Details(_is_lossless(image, path), mean_step(luminance_table(image)), bits)
     except Exception:  # decoders raise nearly everything on odd headers
         return Details()
-
-
-def told(details: Details) -> list | None:
-    """Details as JSON can hold them; None if the header could not be read."""
-    return [*details[:-1], sorted(details.metadata)] if details.bits else None
 
 
 def luminance_table(image: Image.Image) -> np.ndarray:
@@ -71,19 +61,6 @@ def _is_lossless(image: Image.Image, path: Path) -> bool:
         with open(path, "rb") as file:
             return b"VP8L" in file.read(64)
     return image.format in LOSSLESS and "jpeg" not in str(image.info.get("compression", ""))
-
-
-def _tells(image: Image.Image) -> frozenset[str]:
-    try:
-        return _metadata(image)
-    except Exception:  # broken metadata tells nothing, and the rest of the header still does
-        return frozenset()
-
-
-def _metadata(image: Image.Image) -> frozenset[str]:
-    camera = {"camera"} if any(str(image.getexif().get(tag, "")).strip("\0 ") for tag in (MAKER, MODEL)) else set()
-    profile = {"colour profile"} if image.info.get("icc_profile") else set()
-    return frozenset(besides(image) | camera | profile)
 
 
 def own_colours(path: Path) -> float:

@@ -14,6 +14,7 @@ from typing import NamedTuple
 
 from dedup.clustering.evidence import Evidence, FileRecord, Pair
 from dedup.clustering.members import COVERED, LEVELS, Reason
+from dedup.deletion.contents import ages, richness, what_it_lacks
 from dedup.words import count_of
 
 ALMOST = 0.1  # share of a cluster's files that need not be covered by its keeper for the sake of a better one
@@ -33,7 +34,7 @@ class KeeperKey(NamedTuple):
     compression : how many times coarser than the finest it was quantised, in steps of NO_CHANCE
     generation : 1 if it was made from another of them
     contents : how much it holds besides its picture, negative
-    age : time of the last change in ns
+    age : seconds since 1970, the capture time where all tell one, else the last change
     name : 1 if it is named as a copy
     row : of its path
     """
@@ -43,7 +44,7 @@ class KeeperKey(NamedTuple):
     compression: int
     generation: int
     contents: int
-    age: int
+    age: float
     name: int
     row: int
 
@@ -99,14 +100,15 @@ def keys_of(rows: Sequence[int], evidence: Evidence, same_detail: bool = False) 
     steps = _steps(files, full)
     steps |= {row: max([steps[row], *(steps[s] for s in sources.get(row, ()))]) for row in rows}
     finest = min(steps[row] for row in full)
+    old = dict(zip(files, ages([(file.contents, file.modified / 1e9) for file in files.values()]), strict=True))
     return sorted(
         KeeperKey(
             detail=0.0 if row in full else 1 - (pixels[row] / most) ** 0.5,
             folder=int(not file.preferred),
             compression=max(floor(log(steps[row] / finest) / log(NO_CHANCE)), 0),
             generation=int(bool(sources.get(row))),
-            contents=-len(file.details.metadata),
-            age=file.modified,
+            contents=-richness(file.contents),
+            age=old[row],
             name=int(COPIED.search(file.path.stem) is not None),
             row=row,
         )
@@ -241,10 +243,10 @@ def _why(best: KeeperKey, others: Sequence[KeeperKey], evidence: Evidence) -> st
     if field == "generation":
         return "the other was saved again from a third"
     if field == "contents":
-        more = file.details.metadata - rival.details.metadata or file.details.metadata
-        return f"has the {' and '.join(sorted(more))}"
+        more = what_it_lacks(file.contents, rival.contents) or tuple(file.contents.held)
+        return f"has the {' and '.join(more[:3])}" + (f" and {len(more) - 3} more" if len(more) > 3 else "")
     if field == "age":
-        return f"older by {_duration((rival.modified - file.modified) // 10**9)}"
+        return f"older by {_duration(int(other.age - best.age))}"
     return "the other is named a copy" if field == "name" else "first by name"
 
 

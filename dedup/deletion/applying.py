@@ -120,7 +120,7 @@ def _groups(
     removals: Sequence[Removal], roots: Sequence[Path], tally: Tally, num_workers: int, progress: bool, places: Places
 ) -> list[_Group]:
     """The removals that a new match allows, by keeper; the others are refused."""
-    from dedup.clustering.contents import why_it_stays
+    from dedup.deletion.contents import why_it_stays
 
     members: dict[Named, list[_Going]] = {}
     for each, kind, missing in _matched(removals, roots, num_workers, progress):

@@ -18,12 +18,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
-from dedup.clustering.contents import why_it_stays
 from dedup.clustering.full_resolution import is_looked_at
 from dedup.clustering.members import is_out_of_reach, seen_by, way_back, what_is_missing
 from dedup.dataset.decoding import DIGEST
 from dedup.dataset.folder_rules import THUMBNAILS
 from dedup.dataset.thumbnails import thumbnail_path, write_thumbnails
+from dedup.deletion.contents import why_it_stays
 from dedup.report.tables import replace_file
 from dedup.store.facts import NOTHING, Facts
 from dedup.words import relative_path
