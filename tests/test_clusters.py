@@ -294,9 +294,9 @@ def test_of_versions_that_cover_as_much_the_finer_one_has_the_keeper(tmp_path):
     assert cluster.keeper.path.stem == "a"
     wide = {pair: Match(MatchKind.EDITED) for pair in itertools.combinations("abc", 2)}
     folder = Folder(tmp_path, **files)
-    os.utime(tmp_path / "b.png", (10**8, 10**8))
+    os.utime(tmp_path / "c.png", (10**8, 10**8))
     (cluster,) = folder.build(wide)
-    assert cluster.keeper.path.stem in "bc"
+    assert cluster.keeper.path.stem == "c"
 
 
 def test_a_chained_member_stays(tmp_path):
