@@ -2,7 +2,12 @@
 
 A file may go only if the file that stays for it holds at least the same: capture time, place, keywords, a film, other
 frames, more bits, a colour profile and so on. Input: paths. Output: `Contents` records, and reasons why a file stays.
-Notebook 04 shows it.
+Shown by notebooks/04_deletion.ipynb.
+
+    inventory.py   Contents of a file, what_it_lacks, why_it_stays
+    metadata.py    EXIF, XMP, IPTC and text, by name
+    parts.py       films, gain maps, depth and other pictures inside the file
+    companions.py  files beside it that belong to it
 """
 
 import lazy_loader
