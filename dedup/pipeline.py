@@ -101,7 +101,7 @@ def _find(
         if verifier:
             verifier.matches = kept
     labels = cluster_labels(confirmed, epsilon)
-    clusters = build_clusters(embeddings, labels, verifier, config.images_dir, epsilon, places, facts)
+    clusters = build_clusters(embeddings, labels, verifier, config.images_dir, epsilon, places, facts, config.remove)
     facts.flush()
     memory.forget_other_code()
     if verifier:

@@ -29,7 +29,7 @@ HEAD = struct.Struct("<3i")  # width, height, views; vectors follow
 READ_BY = ("dataset",)  # rooms whose source decides what is seen in a file
 ENCODED_BY = (*READ_BY, "encoder")
 COMPARED_BY = (*READ_BY, "matching")
-TOLD_BY = (*COMPARED_BY, "clustering")  # facts
+TOLD_BY = (*COMPARED_BY, "clustering", "deletion")  # facts
 PACKAGES = ("numpy", "opencv-python", "pillow", "pillow-heif")
 
 

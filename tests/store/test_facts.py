@@ -183,6 +183,7 @@ def test_nothing_is_recalled_or_kept_of_a_file_that_has_changed(world):
 def test_a_file_that_changes_while_a_fact_is_found_tells_none(world):
     a = world.paths[0]
 
+    @job
     def find():
         a.write_bytes(b"another")
         return "of the other"
