@@ -81,7 +81,9 @@ class Removals(RuleBasedStateMachine):
 
     def forget_nothing(self) -> None:
         """What the user overwrote may still lie elsewhere, by a link or in the trash: then it is alive."""
-        self.alive |= {facts[0] for path, facts in scan(self.root).items() if Path(path).suffix in (".jpg", ".mov", "")} - {b""}
+        self.alive |= {
+            facts[0] for path, facts in scan(self.root).items() if Path(path).suffix in (".jpg", ".mov", "")
+        } - {b""}
 
     def call(self, kill: int, work) -> removal.Outcome | None:
         """Call what may be killed; None if it was."""
@@ -259,4 +261,6 @@ def test_whatever_the_order_nothing_is_lost(examples, steps):
     print(dict(STEPS))
     assert STEPS["steps"] >= examples * 34
     if examples > 100:
-        assert min(STEPS[what] for what in ("moved", "put back", "purged", "killed", "with a film")) > 10  # of 24 to 1,000, by chance
+        assert (
+            min(STEPS[what] for what in ("moved", "put back", "purged", "killed", "with a film")) > 10
+        )  # of 24 to 1,000, by chance
