@@ -62,6 +62,7 @@ def build_parser() -> argparse.ArgumentParser:
     add("--epsilon", type=float, metavar="E", help="largest cosine distance between duplicates, 0 to 2")
     add("--encoder", metavar="NAME", help="copydet, resnet18, resnet50 or a checkpoint's path")
     add("--extensions", type=lambda text: text.split(","), metavar="A,B", help="endings of the image files: jpg,png")
+    add("--exclude", metavar="PATTERN", action="append", help="pass over what is called so: 'old/*', '*/previews'")
     add("--batch-size", type=int, metavar="N", help="images encoded at a time")
     add("--embedding-size", type=int, metavar="N", help="numbers in an image's vector")
     add("--image-resize", type=int, metavar="PX", help="side of the encoder's square input")
@@ -245,6 +246,7 @@ def search(config: Config, options: argparse.Namespace) -> int:
     if paths:
         say([f"encoder {messages.shown(config.encoder)} on {result.device}"])
     say(messages.reading(len(paths), failures, folder, unreadable, archived))
+    say(messages.passing_over(result.passed_over, folder))
     if planned.message:  # the plan that lies there, if any, is another run's
         return fail(planned.message, planned.exit_code)
     if not paths:

@@ -39,6 +39,7 @@ class Config:
     delete_files: bool
     encoder: str
     output_dir: Path
+    exclude: tuple[str, ...]
     num_workers: int
     verify: bool
     cache: bool
@@ -120,6 +121,17 @@ def check_extensions(name: str, value: Any) -> tuple[str, ...]:
     return tuple(dict.fromkeys(endings if isinstance(value, (list, tuple)) else sorted(endings)))
 
 
+def check_exclude(name: str, value: Any) -> tuple[str, ...]:
+    """Each once, in the order given."""
+    wanted = f"{name} is a list of patterns of paths below images_dir, such as ['*/previews', 'old/*.png']"
+    if not isinstance(value, (list, tuple)):
+        raise ConfigError(f"{wanted}, got {value!r}")
+    for pattern in value:
+        if not isinstance(pattern, str) or not pattern.strip("/") or "\0" in pattern or pattern.startswith("/"):
+            raise ConfigError(f"{wanted}, got {pattern!r} in it")
+    return tuple(dict.fromkeys(value))
+
+
 def check_bool(name: str, value: Any) -> bool:
     if not isinstance(value, bool):
         raise ConfigError(f"{name} is True or False, got {value!r}")
@@ -164,6 +176,7 @@ CHECKS: dict[str, Callable[[str, Any], Any]] = {
     "delete_files": check_bool,
     "encoder": check_encoder,
     "output_dir": check_path,
+    "exclude": check_exclude,
     "num_workers": whole_number(0, 64, "processes"),
     "verify": check_bool,
     "cache": check_bool,

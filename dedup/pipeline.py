@@ -6,6 +6,7 @@ import ctypes
 import os
 import sys
 from contextlib import closing, suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -52,10 +53,12 @@ def find_duplicates(config: Config, progress: bool = True, ray: str | None = Non
     EncoderError : the encoder can't be loaded, or fails at work
     OSError : images_dir can't be read
     """
-    paths, different = images_to_search(config, places), _different(config)
+    passed_over: list[Path] = []
+    paths, different = images_to_search(config, places, passed_over), _different(config)
     with closing(Cache(config.output_dir / NAME if config.cache and paths else None)) as cache:
         try:
-            return _find(config, paths, different, cache, progress, ray, places)
+            found = _find(config, paths, different, cache, progress, ray, places)
+            return replace(found, passed_over=tuple(passed_over))
         except KeyboardInterrupt:
             count = cache.count("pictures")
             known = f"{count:,} images are remembered, run the same command to go on" if count else ""
@@ -151,12 +154,15 @@ def _without_archived_pairs(graph: csr_matrix, is_archived: list[bool]) -> csr_m
     return csr_matrix((edges.data[kept], (edges.row[kept], edges.col[kept])), shape=graph.shape)
 
 
-def images_to_search(config: Config, places: Places = NOWHERE) -> list[Path]:
-    """The images of a folder, without the pages that a run writes; after them, if there are any, those of archives."""
+def images_to_search(config: Config, places: Places = NOWHERE, passed_over: list[Path] | None = None) -> list[Path]:
+    """The images of a folder, without the pages that a run writes; after them, if there are any, those of archives.
+
+    passed_over : gets the folders of other programs
+    """
     folder, output = Path(os.path.realpath(config.images_dir)), Path(os.path.realpath(config.output_dir))
     if folder == output:
         raise ConfigError(f"output_dir {config.output_dir} is images_dir itself; choose another folder, in it or not")
-    paths = places.incoming(list_images(config.images_dir, config.extensions))
+    paths = places.incoming(list_images(config.images_dir, config.extensions, config.exclude, passed_over))
     if output.is_relative_to(folder):
         left_out = config.images_dir / output.relative_to(folder)
         paths = [path for path in paths if not path.is_relative_to(left_out)]

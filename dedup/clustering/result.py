@@ -30,6 +30,7 @@ class Result:
     epsilon : the one used, the encoder's own where config has none
     device : that the encoder ran on; empty if there was nothing to read
     places : folders whose files were preferred as keepers, or never go
+    passed_over : folders of other programs that were not searched
     """
 
     config: Config
@@ -41,6 +42,7 @@ class Result:
     epsilon: float
     device: str
     places: Places = NOWHERE
+    passed_over: tuple[Path, ...] = ()
 
     @property
     def similar(self) -> list[tuple[Path, Path, float]]:

@@ -18,7 +18,6 @@ from pathlib import Path
 from dedup.dataset.decoding import DIGEST
 from dedup.dataset.folder_rules import NOWHERE, Places
 from dedup.deletion.checks import Decoder, look_again, open_roots, read, survey, verify
-from dedup.deletion.companions import matched_companions
 from dedup.deletion.folders import Folder, Snapshot
 from dedup.deletion.journal import encode, plan_header, read_plan
 from dedup.deletion.outcome import OF_ONE_FILE, Outcome, Refused, Tally
@@ -52,6 +51,8 @@ def make_plan(
     -------
     Outcome : `done` are the files that the plan would move
     """
+    from dedup.deletion.companions import matched_companions  # which needs a decoder's names; undo needs none
+
     clusters, tally, lines = list(clusters), Tally(), [encode(plan_header(len(places.against)))]
     kept = {cluster.keeper.path for cluster in clusters}
     planned = set()

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from dedup.deletion.removal import Outcome
 
 SHOWN = 10  # unreadable files that the terminal names
+PASSED = 3  # folders of other programs that it names
 
 
 def shown(text: object) -> str:
@@ -87,6 +88,14 @@ def reading(
         yield f"  and {len(failures) - SHOWN:,} more, in {shown(near(table))}"
 
 
+def passing_over(folders: Sequence[Path], images_dir: Path) -> Iterator[str]:
+    """How many folders of other programs were not searched, and which."""
+    if folders:
+        named = ", ".join(shown(relative_path(folder, images_dir)) for folder in folders[:PASSED])
+        more = f" and {len(folders) - PASSED:,} more" if len(folders) > PASSED else ""
+        yield f"{count_of(len(folders), 'folder')} of other programs passed over: {named}{more}"
+
+
 def finding(
     clusters: Sequence[Cluster], epsilon: float, planned: Outcome, images_dir: Path, is_archived: bool = False
 ) -> Iterator[str]:
@@ -99,7 +108,8 @@ def finding(
     files = sum(1 + len(cluster.members) for cluster in clusters)
     yield f"{count_of(len(clusters), 'cluster')} of {count_of(files, 'file')} at epsilon {epsilon:.4g}"
     why = f"{'is' if len(sizes) == 1 else 'are'} in the archive and " if is_archived else ""
-    yield f"{count_of(len(sizes), 'file')} {why}could go: {format_bytes(sum(sizes))}"
+    beside = f", with {count_of(more, 'file')} beside" if (more := len(going) - len(sizes)) else ""
+    yield f"{count_of(len(sizes), 'file')} {why}could go{beside}: {format_bytes(sum(sizes))}"
 
 
 def leaving(similar: Sequence[tuple], table: Path) -> Iterator[str]:
@@ -115,6 +125,8 @@ def planning(clusters: Sequence[Cluster], planned: Outcome, images_dir: Path) ->
         path = relative_path(member.path, images_dir)
         if path in going:
             yield f"  {shown(path)} ({member.kind}) for {shown(relative_path(keeper.path, images_dir))}"
+            going.remove(path)
+    yield from (f"  {shown(path)}, which belongs to one of them" for path in sorted(going))
 
 
 def drops(clusters: Sequence[Cluster]) -> Iterator[tuple]:
