@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import os
 import sys
+from collections import Counter
 from contextlib import closing, suppress
 from dataclasses import replace
 from pathlib import Path
@@ -18,7 +19,7 @@ from dedup.clustering.result import Result
 from dedup.config import Config, ConfigError
 from dedup.dataset.folder_rules import NOWHERE, THUMBNAILS, Places, is_thumbnail
 from dedup.dataset.images import list_images
-from dedup.deletion.not_duplicates import Pair, keep_apart, recall
+from dedup.deletion.not_duplicates import Pair, keep_apart, read_not_duplicates
 from dedup.deletion.records import BadRecord
 from dedup.encoder.embeddings import Embeddings, Gathering, progress_bar, read_and_encode, remember
 from dedup.encoder.inference import About, EncoderProcess, about_encoder, encoder_tag, load_local, own_side
@@ -26,6 +27,7 @@ from dedup.matching.neighbors import candidate_graph
 from dedup.store.cache import NAME, Cache
 from dedup.store.facts import Facts
 from dedup.store.memory import Memory
+from dedup.workers import Losses
 
 if TYPE_CHECKING:
     pass
@@ -53,12 +55,16 @@ def find_duplicates(config: Config, progress: bool = True, ray: str | None = Non
     EncoderError : the encoder can't be loaded, or fails at work
     OSError : images_dir can't be read
     """
+    others: Counter[str] = Counter()
     passed_over: list[Path] = []
-    paths, different = images_to_search(config, places, passed_over), _different(config)
+    paths, different = images_to_search(config, places, others, passed_over), _different(config)
     with closing(Cache(config.output_dir / NAME if config.cache and paths else None)) as cache:
+        tag = encoder_tag(config.encoder, config.image_resize, config.embedding_size)
+        memory = Memory(cache, config.images_dir, tag)
         try:
-            found = _find(config, paths, different, cache, progress, ray, places)
-            return replace(found, passed_over=tuple(passed_over))
+            with closing(Facts(cache, memory, config.num_workers > 0)) as facts:
+                found = _find(config, paths, different, cache, memory, facts, progress, ray, places)
+                return replace(found, others=others, losses=facts.losses, passed_over=tuple(passed_over))
         except KeyboardInterrupt:
             count = cache.count("pictures")
             known = f"{count:,} images are remembered, run the same command to go on" if count else ""
@@ -70,12 +76,12 @@ def _find(
     paths: list[Path],
     different: frozenset[Pair],
     cache: Cache,
+    memory: Memory,
+    facts: Facts,
     progress: bool,
     ray: str | None,
     places: Places,
 ) -> Result:
-    tag = encoder_tag(config.encoder, config.image_resize, config.embedding_size)
-    memory = Memory(cache, config.images_dir, tag)
     if ray and paths:
         embeddings, about = embed_on_ray(config, paths, ray, progress)
     else:
@@ -87,7 +93,7 @@ def _find(
     graph = candidate_graph(embeddings, epsilon, progress, NEAREST if config.verify else None)
     if places.against:
         graph = _without_archived_pairs(graph, [places.archive_of(path) > 0 for path in embeddings.paths])
-    verifier, facts = _verifier(embeddings, config, cache, memory, progress), Facts(cache, memory)
+    verifier = _verifier(embeddings, config, cache, memory, facts.losses, progress)
     confirmed = verifier.verify(graph, embeddings.vectors) if verifier else graph
     if different:
         confirmed, kept = keep_apart(
@@ -96,7 +102,7 @@ def _find(
         if verifier:
             verifier.matches = kept
     labels = cluster_labels(confirmed, epsilon)
-    clusters = build_clusters(embeddings, labels, verifier, config.images_dir, epsilon, places, facts)
+    clusters = build_clusters(embeddings, labels, verifier, config.images_dir, epsilon, places, facts, config.remove)
     facts.flush()
     memory.forget_other_code()
     if verifier:
@@ -154,18 +160,27 @@ def _without_archived_pairs(graph: csr_matrix, is_archived: list[bool]) -> csr_m
     return csr_matrix((edges.data[kept], (edges.row[kept], edges.col[kept])), shape=graph.shape)
 
 
-def images_to_search(config: Config, places: Places = NOWHERE, passed_over: list[Path] | None = None) -> list[Path]:
+def images_to_search(
+    config: Config,
+    places: Places = NOWHERE,
+    others: Counter[str] | None = None,
+    passed_over: list[Path] | None = None,
+) -> list[Path]:
     """The images of a folder, without the pages that a run writes; after them, if there are any, those of archives.
 
-    passed_over : gets the folders of other programs
+    others : counts the folder's other files by their endings, if it is wanted
+    passed_over : is given the folders of other programs, if it is wanted
     """
     folder, output = Path(os.path.realpath(config.images_dir)), Path(os.path.realpath(config.output_dir))
     if folder == output:
         raise ConfigError(f"output_dir {config.output_dir} is images_dir itself; choose another folder, in it or not")
-    paths = places.incoming(list_images(config.images_dir, config.extensions, config.exclude, passed_over))
+    unread: list[Path] = []
+    paths = places.incoming(list_images(config.images_dir, config.extensions, config.exclude, unread, passed_over))
     if output.is_relative_to(folder):
         left_out = config.images_dir / output.relative_to(folder)
-        paths = [path for path in paths if not path.is_relative_to(left_out)]
+        paths, unread = ([path for path in some if not path.is_relative_to(left_out)] for some in (paths, unread))
+    if others is not None:
+        others.update(path.suffix.lower() for path in places.incoming(unread))
     archives = places.against if paths else ()
     archived = (path for archive in archives for path in list_images(archive, config.extensions))
     return [path for path in (*paths, *filter(places.archive_of, archived)) if not is_thumbnail(path)]
@@ -174,7 +189,7 @@ def images_to_search(config: Config, places: Places = NOWHERE, passed_over: list
 def _different(config: Config) -> frozenset[Pair]:
     """Pairs of contents that somebody said are no duplicates."""
     try:
-        return recall(config.output_dir)
+        return read_not_duplicates(config.output_dir)
     except BadRecord as error:
         raise ConfigError(str(error)) from None
 
@@ -185,7 +200,7 @@ def _return_memory() -> None:
         ctypes.CDLL("libc.so.6").malloc_trim(0)
 
 
-def _verifier(embeddings: Embeddings, config: Config, cache: Cache, memory: Memory, progress: bool):
+def _verifier(embeddings: Embeddings, config: Config, cache: Cache, memory: Memory, losses: Losses, progress: bool):
     """Who confirms pairs; None where the encoder is trusted."""
     if not config.verify:
         return None
@@ -196,7 +211,7 @@ def _verifier(embeddings: Embeddings, config: Config, cache: Cache, memory: Memo
     known = Comparisons(cache, memory, embeddings.paths, contents) if contents else None
     folder = config.output_dir if config.output_dir.is_dir() else None
     thumbnails = folder / THUMBNAILS if folder else None
-    return Verifier(embeddings.paths, config.num_workers, progress, known, folder, thumbnails)
+    return Verifier(embeddings.paths, config.num_workers, progress, known, folder, thumbnails, losses)
 
 
 def _empty(config: Config, embeddings: Embeddings) -> Result:

@@ -40,7 +40,11 @@ def is_of_other_programs(folder: str) -> bool:
 
 
 def list_images(
-    images_dir: Path, extensions: Sequence[str], exclude: Sequence[str] = (), passed_over: list[Path] | None = None
+    images_dir: Path,
+    extensions: Sequence[str],
+    exclude: Sequence[str] = (),
+    others: list[Path] | None = None,
+    passed_over: list[Path] | None = None,
 ) -> list[Path]:
     """Find the regular files below a folder that have one of the extensions.
 
@@ -52,6 +56,7 @@ def list_images(
     images_dir : searched to any depth
     extensions : with their dot, compared in any case
     exclude : fnmatch patterns of paths relative to images_dir, `/` between names; what is below such a folder goes too
+    others : is given the regular files that have none of them, if it is wanted
     passed_over : gets the folders of other programs that were met, in order
 
     Returns
@@ -65,7 +70,7 @@ def list_images(
     endings = tuple(extension.lower() for extension in extensions)
     if TRASH in Path(images_dir).absolute().parts:
         return []
-    found, folders, others = [], [os.fspath(images_dir)], []
+    found, folders, foreign = [], [os.fspath(images_dir)], []
     while folders:
         folder = folders.pop()
         try:
@@ -79,15 +84,18 @@ def list_images(
             if exclude and _is_excluded(os.path.relpath(entry.path, images_dir), exclude):
                 continue
             if is_of_other_programs(entry.name) and entry.is_dir(follow_symlinks=False):
-                others.append(Path(entry.path))
+                foreign.append(Path(entry.path))
             elif entry.name.startswith("."):
                 continue
             elif entry.is_dir(follow_symlinks=False):
                 folders.append(entry.path)
-            elif entry.name.lower().endswith(endings) and entry.is_file(follow_symlinks=False):
-                found.append(entry.path)
+            elif entry.is_file(follow_symlinks=False):
+                if entry.name.lower().endswith(endings):
+                    found.append(entry.path)
+                elif others is not None:
+                    others.append(Path(entry.path))
     if passed_over is not None:
-        passed_over += sorted(others)
+        passed_over += sorted(foreign)
     return sorted(Path(path) for path in found)
 
 

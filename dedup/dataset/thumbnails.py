@@ -17,9 +17,9 @@ import numpy as np
 from PIL import Image
 from tqdm import tqdm
 
-from dedup.dataset.decoding import UnreadableImage, digest_of, open_picture, read_small
-from dedup.dataset.folder_rules import THUMBNAIL
-from dedup.workers import run_jobs
+from dedup.dataset.decoding import digest_of, open_picture, read_small
+from dedup.dataset.folder_rules import THUMBNAIL_NAME
+from dedup.workers import Losses, job, run_jobs
 
 QUALITY = 82  # of the JPEG
 
@@ -30,6 +30,7 @@ def write_thumbnails(
     num_workers: int = 0,
     progress: bool = True,
     known: Mapping[Path, str] = MappingProxyType({}),
+    losses: Losses | None = None,
 ) -> dict[Path, str]:
     """Write a thumbnail of each file; those that belong to none of them are removed.
 
@@ -40,6 +41,7 @@ def write_thumbnails(
     num_workers : processes that read; 0 = this one
     progress : show a bar on stderr
     known : digests of files that need not be opened where their thumbnails are there already
+    losses : notes files that can't be read now
 
     Returns
     -------
@@ -54,12 +56,14 @@ def write_thumbnails(
     there = set(os.listdir(folder))
     found = {path: known[path] for path in paths if path in known and f"{known[path]}.jpg" in there}
     missing = [path for path in paths if path not in found]
-    jobs = run_jobs(_write_job, [(path, folder) for path in missing], num_workers if missing else 0)
+    losses = Losses() if losses is None else losses
+    jobs = run_jobs(_write, [(path, folder) for path in missing], num_workers)
     bar = tqdm(jobs, total=len(missing), desc="Thumbnails", unit=" images", disable=not (progress and missing))
-    found |= {path: digest for path, digest in zip(missing, bar, strict=True) if isinstance(digest, str)}
+    made = {path: losses.note(digest, path) for path, digest in zip(missing, bar, strict=True)}
+    found |= {path: digest for path, digest in made.items() if digest}
     wanted = {thumbnail_path(folder, digest).name for digest in found.values()}
     for name in os.listdir(folder):
-        if THUMBNAIL.fullmatch(name) and name not in wanted:
+        if THUMBNAIL_NAME.fullmatch(name) and name not in wanted:
             (folder / name).unlink()
     return found
 
@@ -69,17 +73,15 @@ def thumbnail_path(folder: Path, digest: str) -> Path:
     return folder / f"{digest}.jpg"
 
 
-def _write_job(job: tuple[Path, Path]) -> str | None:
-    path, folder = job
-    try:
-        with open_picture(path) as file:
-            digest = digest_of(file).hex()
-            if (thumbnail := thumbnail_path(folder, digest)).exists():
-                return digest
-            file.seek(0)
-            small, _ = read_small(file, path.suffix.lower())
-    except (OSError, UnreadableImage):  # it was readable a moment ago
-        return None
+@job
+def _write(given: tuple[Path, Path]) -> str:
+    path, folder = given
+    with open_picture(path) as file:
+        digest = digest_of(file).hex()
+        if (thumbnail := thumbnail_path(folder, digest)).exists():
+            return digest
+        file.seek(0)
+        small, _ = read_small(file, path.suffix.lower())
     _save(small, thumbnail)
     return digest
 

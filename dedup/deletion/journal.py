@@ -1,8 +1,8 @@
 """Plans and journals as text: JSON lines in, checked records out, or BadRecord before anything is touched.
 
-A plan is a header and one line an item:      {"plan": 1}  {"keep": {...}, "drop": {...}, "kind": "copy"}
+A plan is a header and one line an item:      {"plan": 1}  {"keep": {...}, "drop": {...}, "kind": "crop"}
 a journal is a header and one line an event:  {"journal": 1, "created": 1700000000}
-                                              {"move": 1, "keep": {...}, "drop": {...}, "kind": "copy"}  {"back": 1}
+                                              {"move": 1, "keep": {...}, "drop": {...}, "kind": "crop"}  {"back": 1}
 
 An item whose picture has companions has them too: "companions": [{"keep": {...}, "drop": {...}}, ...]. They are moved
 with it, all or none, and have the numbers after its own; back is of all of them.

@@ -18,7 +18,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from scipy.sparse import csr_matrix, triu
 
-from dedup.dataset.decoding import DIGEST, digest_of
+from dedup.dataset.decoding import digest_of
+from dedup.dataset.folder_rules import DIGEST
 from dedup.deletion.decisions import Content, Pair, read_pairs
 from dedup.deletion.records import BadRecord, parse_object
 from dedup.store.facts import NOTHING, Facts
@@ -26,17 +27,17 @@ from dedup.store.facts import NOTHING, Facts
 if TYPE_CHECKING:
     from dedup.matching.classification import Match
 
-NAME = "not_duplicates.json"
+NOT_DUPLICATES = "not_duplicates.json"
 
 
-def recall(output_dir: Path) -> frozenset[Pair]:
+def read_not_duplicates(output_dir: Path) -> frozenset[Pair]:
     """The pairs that are remembered there.
 
     Raises
     ------
     BadRecord : the file is there and holds something else
     """
-    path = output_dir / NAME
+    path = output_dir / NOT_DUPLICATES
     try:
         if not path.exists():
             return frozenset()
@@ -50,12 +51,12 @@ def recall(output_dir: Path) -> frozenset[Pair]:
 
 def remember(output_dir: Path, pairs: Iterable[Pair]) -> None:
     """Add pairs to those remembered; the same pairs give the same file."""
-    together = recall(output_dir) | frozenset(pairs)
+    together = read_not_duplicates(output_dir) | frozenset(pairs)
     listed = [[content._asdict() for content in pair] for pair in sorted(together)]
     output_dir.mkdir(parents=True, exist_ok=True)
-    unfinished = output_dir / f".{NAME}.tmp"
+    unfinished = output_dir / f".{NOT_DUPLICATES}.tmp"
     unfinished.write_text(json.dumps({"not_duplicates": 1, "pairs": listed}, indent=1) + "\n", encoding="ascii")
-    os.replace(unfinished, output_dir / NAME)
+    os.replace(unfinished, output_dir / NOT_DUPLICATES)
 
 
 def keep_apart(

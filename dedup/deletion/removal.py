@@ -15,8 +15,7 @@ from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
-from dedup.dataset.decoding import DIGEST
-from dedup.dataset.folder_rules import NOWHERE, Places
+from dedup.dataset.folder_rules import DIGEST, NOWHERE, Places
 from dedup.deletion.checks import Decoder, look_again, open_roots, read, survey, verify
 from dedup.deletion.folders import Folder, Snapshot
 from dedup.deletion.journal import encode, plan_header, read_plan
@@ -34,7 +33,7 @@ def make_plan(
     places: Places = NOWHERE,
     known: Callable[[Path, os.stat_result], bytes] = lambda path, status: b"",
 ) -> Outcome:
-    """Write down what `apply_plan` may move: the removable members of `clusters`, each with its own cluster's keeper.
+    """Write down what `apply_plan` may move: the removable members of `clusters`, each with its own keeper.
 
     Parameters
     ----------
@@ -51,29 +50,32 @@ def make_plan(
     -------
     Outcome : `done` are the files that the plan would move
     """
-    from dedup.deletion.companions import matched_companions  # which needs a decoder's names; undo needs none
+    from dedup.contents.companions import matched_companions  # which knows decoders; undo needs none
 
     clusters, tally, lines = list(clusters), Tally(), [encode(plan_header(len(places.against)))]
-    kept = {cluster.keeper.path for cluster in clusters}
+    shown = {file.path: file for cluster in clusters for file in (cluster.keeper, *cluster.members)}
+    kept = {member.keeper for cluster in clusters for member in cluster.members if member.removable}
+    kept |= {cluster.keeper.path for cluster in clusters}
     planned = set()
     with tally.ending():
         with open_roots(images_dir, places.against) as roots:
             for cluster in clusters:
                 for member in (member for member in cluster.members if member.removable):
+                    keeper = shown[member.keeper]
                     with tally.settling(member.path.relative_to(images_dir)) as done:
-                        together, reason = matched_companions(member.path, cluster.keeper.path)
+                        together, reason = matched_companions(member.path, keeper.path)
                         keeping, dropping = (
                             {path for path, _ in together},
                             {member.path, *(path for _, path in together)},
                         )
                         if dropping & (kept | planned) or keeping & planned or member.kind not in KINDS:
                             raise Refused(f"{member.kind}, or in more than one cluster")
-                        if reason := reason or places.protects(member.path, cluster.keeper.path):
+                        if reason := reason or places.protects(member.path, keeper.path):
                             raise Refused(reason)
-                        keep = places.archive_of(cluster.keeper.path)
+                        keep = places.archive_of(keeper.path)
                         files = [
                             _as_seen(roots[archive], each, read_since, contents or {}, archive, known)
-                            for each, archive in ((cluster.keeper, keep), (member, 0))
+                            for each, archive in ((keeper, keep), (member, 0))
                         ]
                         companions = tuple(
                             (_as_found(roots[keep], twin, keep), _as_found(roots[0], path)) for twin, path in together

@@ -11,10 +11,11 @@ from dataclasses import astuple, replace
 from pathlib import Path
 
 from dedup.matching.classification import WHOLE, Match
+from dedup.matching.kinds import MatchKind
 from dedup.store.cache import Cache
 from dedup.store.memory import Memory, comparing_code
 
-TOGETHER = 256  # results kept at a time
+KEPT_AT_ONCE = 256  # results kept at a time
 
 
 class Comparisons:
@@ -36,7 +37,7 @@ class Comparisons:
         found, keys = {}, {}
         for i, j, distance in pairs:
             if self._contents[i] == self._contents[j]:
-                found[i, j] = Match("identical", distance, transform=WHOLE)
+                found[i, j] = Match(MatchKind.IDENTICAL, distance, transform=WHOLE)
             else:
                 keys[i, j] = self._key(i, j), distance
         values = self._cache.get("pairs", [key for key, _ in keys.values()])
@@ -45,7 +46,7 @@ class Comparisons:
     def keep(self, i: int, j: int, match: Match | None) -> None:
         """Keep a result, at the latest with the next `flush`."""
         self._new.append((i, j, match))
-        if len(self._new) >= TOGETHER:
+        if len(self._new) >= KEPT_AT_ONCE:
             self.flush()
 
     def flush(self) -> None:
@@ -69,4 +70,4 @@ def _unpack(value: bytes, distance: float) -> Match | None:
     if fields is None:
         return None
     match = Match(*(tuple(each) if isinstance(each, list) else each for each in fields))
-    return replace(match, distance=distance)
+    return replace(match, kind=MatchKind(match.kind), distance=distance)

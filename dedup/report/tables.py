@@ -22,7 +22,7 @@ from dedup.report.grid import layout, plot_cluster_grid
 from dedup.report.lettering import escape, unescape
 from dedup.store.memory import code_tag
 from dedup.words import count_of, format_bytes, relative_path
-from dedup.workers import Lost, run_jobs
+from dedup.workers import Losses, job, run_jobs
 
 if TYPE_CHECKING:
     from dedup.clustering.clusters import Cluster, Member
@@ -39,7 +39,10 @@ __all__ = [
     "write_similar",
 ]
 
-COLUMNS = ("path", "cluster", "keep", "kind", "distance", "coverage", "width", "height", "bytes", "reason", "why")
+COLUMNS = (
+    *("path", "cluster", "keep", "kind", "distance", "coverage", "width", "height", "bytes", "reason", "why"),
+    *("version", "keeper"),
+)
 PAGE_HEIGHT, PAGE_PICTURES = 2200, 32  # keeps a page of photos under 2 MB
 MAX_PAGES = 20  # the page to look at in a browser has all clusters
 DRAWN_BY = ("dataset", "report")  # rooms whose source decides how a page looks
@@ -56,6 +59,7 @@ def write_report(
     contents: Mapping[Path, bytes] | None = None,
     num_workers: int = 0,
     thumbnails: Mapping[Path, Path] = MappingProxyType({}),
+    losses: Losses | None = None,
 ) -> list[Path]:
     """Write the clusters as pages of pictures and as a table; the same clusters give the same bytes.
 
@@ -67,7 +71,8 @@ def write_report(
     progress : whether to show a bar
     max_pages : pages drawn at most; the last says how many clusters they leave out, the table has them all
     contents : digests of files; a page that shows what it showed in an earlier run is left as it is
-    num_workers : processes that draw; 0 = this one. A page that takes one down is left out
+    num_workers : processes that draw; 0 = this one
+    losses : notes pages that could not be drawn, which are left out
     thumbnails : smaller copies, by path, of files that need not be read to be drawn
 
     Returns
@@ -92,10 +97,13 @@ def write_report(
         shows = _what_is_shown(page, images_dir, note, held)
         if not shows or read_mark(path) != shows:
             jobs.append((page, images_dir, note, shows, path, small))
-    done = run_jobs(_draw_page, jobs, num_workers if len(jobs) > 1 else 0, time_limit=PAGE_TIME)
-    bar = tqdm(jobs, desc="3/3 Drawing", unit="page", disable=not progress)
-    lost = [job[4] for job, found in zip(bar, done, strict=True) if isinstance(found, Lost)]
-    written = [path for path in written if path not in lost]
+    losses = Losses() if losses is None else losses
+    drawn_now = run_jobs(_draw_page, jobs, num_workers, time_limit=PAGE_TIME)
+    bar = tqdm(drawn_now, total=len(jobs), desc="3/3 Drawing", unit="page", disable=not progress)
+    for (*_, path, _), found in zip(jobs, bar, strict=True):
+        if png := losses.note(found, path):
+            replace_file(path, png)
+    written = [path for path in written if (path,) not in losses]
     written.append(output_dir / "clusters.csv")
     replace_file(written[-1], clusters_table(clusters, images_dir).encode())
     for old in output_dir.iterdir():
@@ -104,9 +112,10 @@ def write_report(
     return written
 
 
-def _draw_page(job: tuple[Sequence[Cluster], Path, str, str, Path, Mapping[Path, Path]]) -> None:
-    page, images_dir, note, shows, path, thumbnails = job
-    replace_file(path, plot_cluster_grid(page, images_dir, note=note, thumbnails=thumbnails).png(shows))
+@job
+def _draw_page(given: tuple[Sequence[Cluster], Path, str, str, Path, Mapping[Path, Path]]) -> bytes:
+    page, images_dir, note, shows, _, thumbnails = given
+    return plot_cluster_grid(page, images_dir, note=note, thumbnails=thumbnails).png(shows)
 
 
 def _what_is_shown(
@@ -160,6 +169,8 @@ def paginate(clusters: Sequence[Cluster], images_dir: Path) -> Iterator[list[Clu
 def clusters_table(clusters: Sequence[Cluster], images_dir: Path) -> str:
     """All clusters as CSV: a row a file, the keeper first in its cluster; `keep` is 1 for what stays, 0 for what goes.
 
+    `version` numbers the versions of a cluster, `keeper` is the file that one goes for, or would go for.
+
     `escape` says how odd names are written, and `unescape` gives them back.
     """
     text = io.StringIO()
@@ -181,8 +192,10 @@ def _row(cluster: Cluster, member: Member, images_dir: Path) -> tuple:
         member.width,
         member.height,
         member.bytes,
-        escape(member.reason),
+        escape(str(member.reason or "")),
         escape(cluster.why) if member is cluster.keeper else "",
+        member.version or "",
+        escape(relative_path(member.keeper, images_dir).as_posix()) if member.keeper else "",
     )
 
 

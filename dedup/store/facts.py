@@ -19,6 +19,7 @@ from typing import Any
 from dedup.config import Config
 from dedup.store.cache import NAME, Cache
 from dedup.store.memory import Memory, Stamp, status_now, status_of, telling_code
+from dedup.workers import Helper, Losses, Lost
 
 TOGETHER = 256  # facts kept at a time
 AGAIN = 1 << 16  # facts that are kept at hand once they were recalled
@@ -32,10 +33,19 @@ class Facts:
     ----------
     cache : where they are kept
     memory : knows what unchanged files hold; None = nothing is known, every fact is found anew
+    has_process : whether facts are found in a process of their own, so that a decoder's crash costs one fact
+    losses : notes facts that could not be found
+
+    Attributes
+    ----------
+    helper : does jobs that are too few for many processes
     """
 
-    def __init__(self, cache: Cache, memory: Memory | None = None):
+    def __init__(
+        self, cache: Cache, memory: Memory | None = None, has_process: bool = False, losses: Losses | None = None
+    ):
         self._cache, self._memory = cache, memory
+        self.helper, self.losses = Helper(has_process), Losses() if losses is None else losses
         self._stamps: dict[Path, Stamp | None] = {}
         self._new: dict[bytes, bytes] = {}
         self._recalled: dict[bytes, bytes] = {}
@@ -54,13 +64,18 @@ class Facts:
     def of(self, kind: str, find: Callable[[], Any], *paths: Path, given: Any = None) -> Any:
         """A fact of files, `find()` unless it is remembered. None says that nothing can be told now, and is not kept.
 
+        Where finding it raises, crashes or hangs, it is `Lost`, noted in `losses` and not kept.
+
+        find : a job, as `workers.Helper` takes it
         given : what else decides the fact, as JSON can hold it
         """
         key = self._key(kind, paths, given)
         found = self._recall(key)
         if found is None:
-            found = find()
-            if key == self._key(kind, paths, given):  # no file has changed meanwhile
+            found = self.helper.run(find)
+            if isinstance(found, Lost):
+                self.losses.note(found, *paths)
+            elif key == self._key(kind, paths, given):  # no file has changed meanwhile
                 self._keep(key, found)
         return found
 
@@ -71,6 +86,11 @@ class Facts:
     def keep(self, kind: str, fact: Any, *paths: Path, given: Any = None) -> None:
         """Keep a fact that `recall` did not find, at the latest with the next `flush`."""
         self._keep(self._key(kind, paths, given), fact)
+
+    def close(self) -> None:
+        """Keep what is new, and end the process."""
+        self.helper.close()
+        self.flush()
 
     def flush(self) -> None:
         self._cache.put("facts", self._new.items())
@@ -111,6 +131,6 @@ def remembered(config: Config) -> Iterator[Facts]:
     """The facts that a run with these settings can recall and keep, where it has remembered what files hold."""
     path = config.output_dir / NAME
     with closing(Cache(path if config.cache and path.exists() else None)) as cache:
-        facts = Facts(cache, Memory(cache, config.images_dir))
-        yield facts
-        facts.flush()
+        facts = Facts(cache, Memory(cache, config.images_dir), config.num_workers > 0)
+        with closing(facts):
+            yield facts
