@@ -205,7 +205,7 @@ def search(config: Config, options: argparse.Namespace) -> int:
     """Find, report, plan and, if asked, move."""
     make_output(config)
     from dedup.encoder.inference import EncoderError
-    from dedup.pipeline import find_duplicates
+    from dedup.pipeline import find_duplicates, open_store
 
     began, progress, folder = time.time(), not options.quiet, config.images_dir
     try:
@@ -218,7 +218,6 @@ def search(config: Config, options: argparse.Namespace) -> int:
         page,  # not before reading has begun
         tables,  # not before reading has begun
     )
-    from dedup.store.facts import remembered
 
     paths, failures = result.embeddings.paths, result.embeddings.failures
     if not paths and not failures:
@@ -233,7 +232,7 @@ def search(config: Config, options: argparse.Namespace) -> int:
     places, archived = options.places, None
     if options.against:
         archived = sum(places.archive_of(path) > 0 for path in paths)
-    with remembered(config) as facts:
+    with open_store(config) as facts:
         digests = page.write_small(config, result, progress, facts)
         drawn = {"contents": contents if config.cache else {}, "thumbnails": page.small_files(config, digests)}
         written = tables.write_report(

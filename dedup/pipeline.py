@@ -5,9 +5,8 @@ from __future__ import annotations
 import ctypes
 import os
 import sys
-from contextlib import closing, suppress
+from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 from scipy.sparse import csr_matrix
@@ -21,13 +20,9 @@ from dedup.deletion.not_duplicates import Pair, keep_apart, recall
 from dedup.deletion.records import BadRecord
 from dedup.encoder.embeddings import Embeddings, Gathering, progress_bar, read_and_encode, remember
 from dedup.encoder.inference import About, EncoderProcess, about_encoder, encoder_tag, load_local, own_side
+from dedup.encoder.memory import Memory
 from dedup.matching.neighbors import candidate_graph
-from dedup.store.cache import NAME, Cache
-from dedup.store.facts import Facts
-from dedup.store.memory import Memory
-
-if TYPE_CHECKING:
-    pass
+from dedup.store import NAME, Store
 
 NEAREST = 64  # candidates of each picture where pairs are confirmed: in a large folder many more are within epsilon
 
@@ -53,11 +48,11 @@ def find_duplicates(config: Config, progress: bool = True, ray: str | None = Non
     OSError : images_dir can't be read
     """
     paths, different = images_to_search(config, places), _different(config)
-    with closing(Cache(config.output_dir / NAME if config.cache and paths else None)) as cache:
+    with open_store(config) if paths else Store() as store:
         try:
-            return _find(config, paths, different, cache, progress, ray, places)
+            return _find(config, paths, different, store, progress, ray, places)
         except KeyboardInterrupt:
-            count = cache.count("pictures")
+            count = len(store.keys("vectors"))
             known = f"{count:,} images are remembered, run the same command to go on" if count else ""
             raise KeyboardInterrupt(known) from None
 
@@ -66,13 +61,13 @@ def _find(
     config: Config,
     paths: list[Path],
     different: frozenset[Pair],
-    cache: Cache,
+    store: Store,
     progress: bool,
     ray: str | None,
     places: Places,
 ) -> Result:
     tag = encoder_tag(config.encoder, config.image_resize, config.embedding_size)
-    memory = Memory(cache, config.images_dir, tag)
+    memory = Memory(store, tag)
     if ray and paths:
         embeddings, about = embed_on_ray(config, paths, ray, progress)
     else:
@@ -84,23 +79,27 @@ def _find(
     graph = candidate_graph(embeddings, epsilon, progress, NEAREST if config.verify else None)
     if places.against:
         graph = _without_archived_pairs(graph, [places.archive_of(path) > 0 for path in embeddings.paths])
-    verifier, facts = _verifier(embeddings, config, cache, memory, progress), Facts(cache, memory)
+    verifier = _verifier(embeddings, config, store, progress)
     confirmed = verifier.verify(graph, embeddings.vectors) if verifier else graph
     if different:
         confirmed, kept = keep_apart(
-            confirmed, verifier.matches if verifier else {}, embeddings.paths, different, facts
+            confirmed, verifier.matches if verifier else {}, embeddings.paths, different, store
         )
         if verifier:
             verifier.matches = kept
     labels = cluster_labels(confirmed, epsilon)
-    clusters = build_clusters(embeddings, labels, verifier, config.images_dir, epsilon, places, facts)
-    facts.flush()
-    memory.forget_other_code()
+    clusters = build_clusters(embeddings, labels, verifier, config.images_dir, epsilon, places, store)
+    store.forget_other_code()
     if verifier:
         verifier.forget_pictures()
         _return_memory()
     matches = verifier.matches if verifier else {}
     return Result(config, embeddings, graph, labels, matches, clusters, epsilon, about.device, places)
+
+
+def open_store(config: Config) -> Store:
+    """What earlier runs with these settings remembered."""
+    return Store(config.output_dir / NAME if config.cache else None, config.images_dir)
 
 
 def embed(config: Config, paths: list[Path], memory: Memory, progress: bool) -> tuple[Embeddings, About | None]:
@@ -179,18 +178,15 @@ def _return_memory() -> None:
         ctypes.CDLL("libc.so.6").malloc_trim(0)
 
 
-def _verifier(embeddings: Embeddings, config: Config, cache: Cache, memory: Memory, progress: bool):
+def _verifier(embeddings: Embeddings, config: Config, store: Store, progress: bool):
     """Who confirms pairs; None where the encoder is trusted."""
     if not config.verify:
         return None
-    from dedup.matching.comparisons import Comparisons
     from dedup.matching.confirmation import Verifier
 
-    contents = embeddings.contents
-    known = Comparisons(cache, memory, embeddings.paths, contents) if contents else None
     folder = config.output_dir if config.output_dir.is_dir() else None
     thumbnails = folder / THUMBNAILS if folder else None
-    return Verifier(embeddings.paths, config.num_workers, progress, known, folder, thumbnails)
+    return Verifier(embeddings.paths, config.num_workers, progress, store, embeddings.contents, folder, thumbnails)
 
 
 def _empty(config: Config, embeddings: Embeddings) -> Result:

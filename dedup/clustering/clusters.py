@@ -29,7 +29,7 @@ from dedup.clustering.keeper import (
 from dedup.clustering.members import Member
 from dedup.clustering.pairs import Pairs
 from dedup.dataset.folder_rules import NOWHERE, Places
-from dedup.store.facts import NOTHING, Facts
+from dedup.store import NOTHING, Store
 
 if TYPE_CHECKING:
     from dedup.encoder.embeddings import Embeddings
@@ -90,7 +90,7 @@ def build_clusters(
     images_dir: Path,
     epsilon: float | None = None,
     places: Places = NOWHERE,
-    facts: Facts = NOTHING,
+    facts: Store = NOTHING,
 ) -> list[Cluster]:
     """Choose a keeper for every cluster, and say of every other member whether it may go and why not.
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from PIL import Image
 
 from dedup.dataset.decoding import BYTES_PER_PIXEL, DIGEST, MAX_BYTES, digest_of, one_line, open_header
-from dedup.store.facts import NOTHING, Facts
+from dedup.store import NOTHING, Store
 from dedup.workers import Lost, run_apart
 
 RAW = {
@@ -32,7 +32,7 @@ _EXIF, _GPS, _CAPTURED, _LATITUDE = 0x8769, 0x8825, (0x9003, 0x9004), 2  # EXIF 
 
 
 def why_it_stays(
-    member_path: Path, keeper_path: Path, images_dir: Path, keeper_dir: Path | None = None, facts: Facts = NOTHING
+    member_path: Path, keeper_path: Path, images_dir: Path, keeper_dir: Path | None = None, facts: Store = NOTHING
 ) -> str:
     """Tell why a duplicate should not be removed although its keeper shows all of its picture; empty if it may go.
 
@@ -92,7 +92,7 @@ def _first_word(name: str) -> str:
     return re.split(r"[.(]", name, maxsplit=1)[0]
 
 
-def _more_inside(member_path: Path, keeper_path: Path, facts: Facts) -> str:
+def _more_inside(member_path: Path, keeper_path: Path, facts: Store) -> str:
     member, keeper = ((path, *_status(path)) for path in (member_path, keeper_path))
     digests = (facts.content(file[0])[:DIGEST] or _digest(*file) for file in (member, keeper))
     if member[1] == keeper[1] and len(set(digests)) == 1:
@@ -110,7 +110,7 @@ def _more_inside(member_path: Path, keeper_path: Path, facts: Facts) -> str:
     return f"has {count} different frames or pages" if is_new else ""
 
 
-def _told(facts: Facts, find: Callable, path: Path, size: int, mtime_ns: int):
+def _told(facts: Store, find: Callable, path: Path, size: int, mtime_ns: int):
     return facts.of(find.__name__, partial(find, path, size, mtime_ns), path)
 
 

@@ -11,7 +11,7 @@ import numpy as np
 from dedup.clustering.monochrome import TONED, own_colours
 from dedup.clustering.quality import Details, read_details, told
 from dedup.dataset.folder_rules import NOWHERE, Places
-from dedup.store.facts import NOTHING, Facts
+from dedup.store import NOTHING, Store
 
 
 class Files:
@@ -24,7 +24,7 @@ class Files:
     facts : what is remembered of the files' contents
     """
 
-    def __init__(self, paths: Sequence[Path], sizes: np.ndarray, places: Places = NOWHERE, facts: Facts = NOTHING):
+    def __init__(self, paths: Sequence[Path], sizes: np.ndarray, places: Places = NOWHERE, facts: Store = NOTHING):
         self.paths, self.sizes, self.places, self._facts = paths, sizes, places, facts
         self._files: dict[int, tuple[int, int]] = {}
         self._details: dict[int, Details] = {}

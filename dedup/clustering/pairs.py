@@ -23,7 +23,7 @@ from dedup.clustering.quality import STRONG
 from dedup.clustering.resaving import how_they_were_made, show_no_more
 from dedup.dataset.folder_rules import NOT_ARCHIVED, NOWHERE, Places
 from dedup.matching.classification import TWINS
-from dedup.store.facts import NOTHING, Facts
+from dedup.store import NOTHING, Store
 from dedup.workers import Lost
 
 if TYPE_CHECKING:
@@ -46,7 +46,7 @@ class Pairs(Files):
         images_dir: Path,
         epsilon: float | None,
         places: Places = NOWHERE,
-        facts: Facts = NOTHING,
+        facts: Store = NOTHING,
     ):
         super().__init__(embeddings.paths, embeddings.sizes, places, facts)
         self.vectors, self.verifier, self.images_dir, self.epsilon = embeddings.vectors, verifier, images_dir, epsilon
@@ -110,7 +110,7 @@ class Pairs(Files):
     def _found_of(self, kind: str, jobs: dict[tuple[int, int], tuple], find: Callable) -> dict[tuple[int, int], Any]:
         """Facts of pairs, remembered or found in parallel; a job is both paths, and what else decides the fact."""
         given = {pair: {"given": job[2:]} if job[2:] else {} for pair, job in jobs.items()}
-        known = {pair: self._facts.recall(kind, *job[:2], **given[pair]) for pair, job in jobs.items()}
+        known = {pair: self._facts.get(kind, *job[:2], **given[pair]) for pair, job in jobs.items()}
         left = [pair for pair, fact in known.items() if fact is None]
         for pair, fact in zip(left, find([jobs[pair] for pair in left], self._workers), strict=True):
             if not isinstance(fact, Lost):
@@ -192,7 +192,7 @@ class Pairs(Files):
             for row, keeper in going
             if is_looked_at(match := self._match(row, keeper))
         }
-        known = {pair: self._facts.recall("closer", *job[:2], given=job[2:]) for pair, job in jobs.items()}
+        known = {pair: self._facts.get("closer", *job[:2], given=job[2:]) for pair, job in jobs.items()}
         looks = {pair: job for pair, job in jobs.items() if known[pair] is None}
         found = why_they_stay(list(looks.values()), self._workers) if looks else ()
         for (pair, job), reason in zip(looks.items(), found, strict=True):

@@ -20,7 +20,7 @@ from PIL import Image
 
 from dedup.dataset.decoding import MAX_BYTES, NAMED, UnreadableImage, decode, digest_of, open_picture
 from dedup.dataset.panels import panels
-from dedup.store.memory import Stamp, status_of
+from dedup.store import Stamp, status_of
 from dedup.workers import Lost, run_jobs
 
 AHEAD = 128  # pictures decoded, or a batch, while the encoder is at work

@@ -21,7 +21,7 @@ from scipy.sparse import csr_matrix, triu
 from dedup.dataset.decoding import DIGEST, digest_of
 from dedup.deletion.decisions import Content, Pair, read_pairs
 from dedup.deletion.records import BadRecord, parse_object
-from dedup.store.facts import NOTHING, Facts
+from dedup.store import NOTHING, Store
 
 if TYPE_CHECKING:
     from dedup.matching.classification import Match
@@ -63,7 +63,7 @@ def keep_apart(
     matches: Mapping[tuple[int, int], Match],
     paths: Sequence[Path],
     pairs: Iterable[Pair],
-    facts: Facts = NOTHING,
+    facts: Store = NOTHING,
 ) -> tuple[csr_matrix, dict[tuple[int, int], Match]]:
     """Leave out edges and matches so that the two files of a pair come into different clusters.
 
@@ -102,7 +102,7 @@ class _Group:
 
 
 def _rows_apart(
-    graph: csr_matrix, matches: Mapping, paths: Sequence[Path], pairs: Iterable[Pair], facts: Facts
+    graph: csr_matrix, matches: Mapping, paths: Sequence[Path], pairs: Iterable[Pair], facts: Store
 ) -> set[tuple[int, int]]:
     """(i, j), i < j, of files that hold the two contents of a pair; only files with a match or an edge are read."""
     pairs = list(pairs)
@@ -117,7 +117,7 @@ def _rows_apart(
     }
 
 
-def _content(path: Path, sizes: set[int], facts: Facts) -> Content | None:
+def _content(path: Path, sizes: set[int], facts: Store) -> Content | None:
     """What a file holds, if it is of one of these sizes."""
     try:
         size = path.stat().st_size

@@ -31,7 +31,7 @@ from dedup.encoder.embeddings import Embeddings
 from dedup.encoder.model import EncoderCNN, load_encoder
 from dedup.matching.neighbors import candidate_graph
 from dedup.report.messages import shown
-from dedup.store.memory import encoding_code
+from dedup.store import code_digest
 
 BATCH = 1024  # files an actor takes at a time; their bytes, where they come from a bucket, lie on its disk meanwhile
 PARTS = "embeddings"  # folder in output_dir
@@ -210,7 +210,7 @@ class _Actor:
 
 def _digest(encoder: EncoderCNN, image_resize: int | None) -> str:
     """A name for what makes vectors comparable: weights, settings and all the code on the way."""
-    digest = hashlib.sha256(repr((image_resize, encoder.image_resize)).encode() + encoding_code())
+    digest = hashlib.sha256(repr((image_resize, encoder.image_resize)).encode() + code_digest("dataset", "encoder"))
     for name, numbers in sorted(encoder.state_dict().items()):
         digest.update(name.encode() + numbers.cpu().numpy().tobytes())
     return digest.hexdigest()[:16]

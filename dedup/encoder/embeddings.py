@@ -19,7 +19,7 @@ from tqdm import tqdm
 from dedup.dataset.panels import MOST
 from dedup.dataset.reading import Batch, Reader, Stamp, stamp_of
 from dedup.encoder.inference import About, EncoderProcess, LocalEncoder
-from dedup.store.memory import Memory, Seen
+from dedup.encoder.memory import Memory, Seen
 from dedup.workers import run_jobs
 
 if TYPE_CHECKING:

@@ -14,7 +14,6 @@ import sys
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
@@ -33,13 +32,12 @@ from dedup.matching.similarity import compare
 from dedup.matching.spill import Spool
 from dedup.matching.truncated import match_truncated
 from dedup.matching.warping import lay, refine
+from dedup.store import NOTHING, Store
 from dedup.workers import Lost, run_jobs
-
-if TYPE_CHECKING:
-    from dedup.matching.comparisons import Comparisons
 
 FORKS = sys.platform == "linux"  # a forked process has the pictures already; elsewhere they would have to be sent
 WORTH_FORKING = 48  # pairs
+TOGETHER = 256  # comparisons kept at a time
 AGREEING = 0.5  # share of blocks that must agree before a closer look
 
 
@@ -51,7 +49,8 @@ class Verifier:
     paths : n files
     num_workers : processes that read and compare; 0 = this one
     progress : show bars on stderr
-    known : remembers how pairs compared in earlier runs
+    store : remembers how pairs compared in earlier runs
+    contents : (n,) digests of what the files hold, equal for equal files; empty = not known
     folder : for a temporary file, where there are more pictures than go into memory
     thumbnails : folder where the thumbnail of each file that is read is left by the way; None = nowhere
 
@@ -66,11 +65,13 @@ class Verifier:
         paths: Sequence[Path],
         num_workers: int,
         progress: bool = True,
-        known: Comparisons | None = None,
+        store: Store = NOTHING,
+        contents: Sequence[bytes] = (),
         folder: Path | None = None,
         thumbnails: Path | None = None,
     ):
-        self.paths, self.num_workers, self.progress, self._known = list(paths), num_workers, progress, known
+        self.paths, self.num_workers, self.progress = list(paths), num_workers, progress
+        self._store, self._contents = store, contents
         self.matches: dict[tuple[int, int], Match] = {}
         self.compared: set[tuple[int, int]] = set()
         self._unreadable: set[int] = set()
@@ -87,18 +88,45 @@ class Verifier:
         """Compare pairs (i, j, cosine distance) that have not been compared yet."""
         pairs = [(min(i, j), max(i, j), d) for i, j, d in pairs if i != j]
         pairs = [pair for pair in dict.fromkeys(pairs) if pair[:2] not in self.compared]
-        for pair, match in self._known.recall(pairs).items() if self._known else ():
+        for pair, match in self._remembered(pairs).items():
             self._note(pair, match)
         pairs = [pair for pair in pairs if pair[:2] not in self.compared]
         self._read(sorted({k for i, j, _ in pairs for k in (i, j)}))
-        workers = self.num_workers if FORKS and len(pairs) >= WORTH_FORKING else 0
+        workers, new = self.num_workers if FORKS and len(pairs) >= WORTH_FORKING else 0, []
         with threadpool_limits(1):
             for (i, j, _), match in zip(pairs, run_jobs(self._compare, pairs, workers), strict=True):
                 self._note((i, j), match)
-                if self._known and not isinstance(match, Lost) and not {i, j} & self._unreadable:
-                    self._known.keep(i, j, match)
-        if self._known:
-            self._known.flush()
+                if not isinstance(match, Lost) and not {i, j} & self._unreadable:
+                    new.append((i, j, match))
+                if len(new) >= TOGETHER:
+                    self._remember(new)
+                    new = []
+        self._remember(new)
+
+    def _remembered(self, pairs: Sequence[tuple[int, int, float]]) -> dict[tuple[int, int], Match | None]:
+        """How pairs compare, of those of equal contents and of those that were compared in an earlier run."""
+        if not self._contents:
+            return {}
+        distances = {(i, j): distance for i, j, distance in pairs}
+        equal = {pair for pair in distances if len({self._contents[row] for row in pair}) == 1}
+        keys = {pair: self._key(*pair) for pair in distances if pair not in equal}
+        values = self._store.get_all("match", keys.values())
+        found = {pair: Match("identical", distances[pair], transform=WHOLE) for pair in equal}
+        known = {pair: values[key] for pair, key in keys.items() if key in values}
+        return found | {pair: Match.unpack(each, distances[pair]) if each else None for pair, each in known.items()}
+
+    def _remember(self, compared: Sequence[tuple[int, int, Match | None]]) -> None:
+        """Keep how pairs compared, of files that still hold what they held."""
+        if not self._contents:
+            return
+        rows = {row for i, j, _ in compared for row in (i, j)}
+        held = self._store.contents([self.paths[row] for row in rows])
+        same = {row for row in rows if held.get(self.paths[row]) == self._contents[row]}
+        new = [(self._key(i, j), match.pack() if match else b"") for i, j, match in compared if {i, j} <= same]
+        self._store.keep_all("match", new)
+
+    def _key(self, i: int, j: int) -> bytes:
+        return self._contents[i] + self._contents[j]  # in order: the first of a match is not its second
 
     def _note(self, pair: tuple[int, int], match: Match | Lost | None) -> None:
         self.compared.add(pair)

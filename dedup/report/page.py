@@ -25,7 +25,7 @@ from dedup.dataset.decoding import DIGEST
 from dedup.dataset.folder_rules import THUMBNAILS
 from dedup.dataset.thumbnails import thumbnail_path, write_thumbnails
 from dedup.report.tables import replace_file
-from dedup.store.facts import NOTHING, Facts
+from dedup.store import NOTHING, Store
 from dedup.words import relative_path
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ _TEMPLATES = Path(__file__).parent / "templates"
 _STYLE, _SCRIPTS = "report.css", ("state.js", "cards.js", "compare.js", "report.js")
 
 
-def write_small(config: Config, result: Result, progress: bool = True, facts: Facts = NOTHING) -> dict[Path, str]:
+def write_small(config: Config, result: Result, progress: bool = True, facts: Store = NOTHING) -> dict[Path, str]:
     """Write the thumbnails of the review page into config.output_dir; see `write_thumbnails`.
 
     progress : show a bar on stderr; facts : what is remembered of the files' contents
@@ -58,7 +58,7 @@ def small_files(config: Config, digests: Mapping[Path, str]) -> dict[Path, Path]
 
 
 def write_page(
-    config: Config, result: Result, digests: Mapping[Path, str], command: str = "", facts: Facts = NOTHING
+    config: Config, result: Result, digests: Mapping[Path, str], command: str = "", facts: Store = NOTHING
 ) -> Path:
     """Write the review page into config.output_dir, beside its thumbnails; the same result gives the same bytes.
 
@@ -78,7 +78,7 @@ def write_page(
 
 
 def page_data(
-    config: Config, result: Result, digests: Mapping[Path, str], command: str = "", facts: Facts = NOTHING
+    config: Config, result: Result, digests: Mapping[Path, str], command: str = "", facts: Store = NOTHING
 ) -> dict:
     """What the page shows, as plain values.
 
@@ -164,7 +164,7 @@ def _date(path: Path) -> str:
         return ""
 
 
-def _pairs(clusters: Sequence[Cluster], result: Result, images_dir: Path, facts: Facts) -> list[list[list]]:
+def _pairs(clusters: Sequence[Cluster], result: Result, images_dir: Path, facts: Store) -> list[list[list]]:
     """For each cluster what is known of its pairs: those of its keeper first, then all others that were matched.
 
     A pair is [i, j, kind, distance, share of i that j shows, share of j that i shows, why i can't go for j, why j can't
@@ -194,7 +194,7 @@ def _pairs(clusters: Sequence[Cluster], result: Result, images_dir: Path, facts:
 
 
 def _known(
-    i: int, j: int, match: Match, first: Path, second: Path, images_dir: Path, places: Places, facts: Facts
+    i: int, j: int, match: Match, first: Path, second: Path, images_dir: Path, places: Places, facts: Store
 ) -> list:
     seen = seen_by(match, is_first=True), seen_by(match, is_first=False)
     reasons = tuple(

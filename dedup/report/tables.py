@@ -20,7 +20,7 @@ from dedup.report.canvas import read_mark
 from dedup.report.fonts import font_families
 from dedup.report.grid import layout, plot_cluster_grid
 from dedup.report.lettering import escape, unescape
-from dedup.store.memory import code_tag
+from dedup.store import code_digest
 from dedup.words import count_of, format_bytes, relative_path
 from dedup.workers import Lost, run_jobs
 
@@ -116,10 +116,10 @@ def _what_is_shown(
 
     held : of each file the content, and whether it is drawn from its thumbnail
     """
-    packages = "matplotlib", "numpy", "opencv-python", "pillow", "pillow-heif"
     fonts = font_families("".join(sorted(set(str(page)))))  # all that is written stands in there
     is_known = all(content for content, _ in held)
-    return code_tag(DRAWN_BY, packages, page, str(images_dir), note, held, fonts).hex() if is_known else ""
+    shown = page, str(images_dir), note, held, fonts
+    return code_digest(*DRAWN_BY, given=shown).hex() if is_known else ""
 
 
 def write_similar(pairs: Iterable[tuple[Path, Path, float]], images_dir: Path, path: Path) -> None:

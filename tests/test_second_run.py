@@ -1,29 +1,27 @@
 """What a second run need not do: with a tiny encoder, counted by what is read, encoded and compared."""
 
 import os
-import re
 import shutil
 import sqlite3
 import subprocess
 import sys
 import time
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageOps
 from safetensors import safe_open
 
 import configs
+from dedup import store
 from dedup.config import Config
 from dedup.dataset import reading
 from dedup.encoder import model
 from dedup.encoder.inference import WEIGHTS_DIR, EncoderError, EncoderProcess, LocalEncoder, own_side
 from dedup.matching import confirmation
 from dedup.pipeline import find_duplicates
-from dedup.store import memory
-from dedup.store.cache import TABLES, Cache
+from dedup.store import Store
 from dedup.workers import START_METHOD
 from tests.conftest import PROJECT
 from tests.test_pipeline import Encoder, write_pictures
@@ -44,7 +42,7 @@ def config(tmp_path, monkeypatch):
     write_pictures(folder, 12, 240, 200)
     age(folder)
     monkeypatch.setattr(reading, "panels", lambda image: [])
-    monkeypatch.setattr(memory, "MARGIN", -(10**12))  # ctime can't be set back
+    monkeypatch.setattr(store, "MARGIN", -(10**12))  # ctime can't be set back
     monkeypatch.setattr(model, "load_encoder", lambda name, size: Encoder())
     return Config.load(configs, images_dir=folder, output_dir=tmp_path / "out", num_workers=0, epsilon=2.0)
 
@@ -135,7 +133,7 @@ def test_a_changed_file_is_read_again(config, work, how):
 
 
 def test_a_file_changed_just_now_is_not_trusted_next_time(config, work, monkeypatch):
-    monkeypatch.setattr(memory, "MARGIN", 10**12)
+    monkeypatch.setattr(store, "MARGIN", 10**12)
     find_duplicates(config, progress=False)
     work()
     find_duplicates(config, progress=False)
@@ -153,57 +151,40 @@ def test_another_encoder_or_size_invalidates_what_it_saw_alone(config, work):
     assert work() == (0, 0, 0, 0)  # both are remembered
 
 
-def test_other_code_or_packages_invalidate(monkeypatch):
-    tags = [memory.encoder_tag("copydet", None, None), memory.encoder_tag("copydet", None, 8)]
-    tags += [memory.encoder_tag("resnet18", None, None), memory.code_tag(memory.COMPARED_BY, ["numpy"])]
-    monkeypatch.setattr(memory, "_version", lambda package: "another")
-    tags += [memory.encoder_tag("copydet", None, None), memory.code_tag(memory.COMPARED_BY, ["numpy"])]
-    tags += [memory.code_tag(memory.COMPARED_BY[1:], ["numpy"])]
-    assert len(set(tags)) == len(tags)
-
-
-def test_what_decides_a_result_is_in_its_tag():
-    """Every module of ours that those of a tag import is in it too, or takes no part in the result."""
-    apart = {"workers", "spool", "joining", "comparisons", "memory", "cache", "dataset", "config"}
-    apart |= {"embeddings", "facts", "folders", "members", "places", "thumbnails"}
-    for modules in (memory.ENCODED_BY, memory.COMPARED_BY, memory.TOLD_BY):
-        for name in modules:
-            text = (Path(memory.__file__).parent / f"{name}.py").read_text(encoding="utf-8")
-            imported = set(re.findall(r"^ *from dedup\.(\w+) import", text, re.MULTILINE))
-            assert imported <= set(modules) | apart, name
+def keys_kept(config):
+    with sqlite3.connect(config.output_dir / "cache.sqlite") as cache:
+        found = cache.execute("SELECT kind, key FROM known").fetchall()
+    cache.close()
+    return found
 
 
 def test_what_other_code_found_is_forgotten_and_other_settings_stay(config, work, monkeypatch):
     smaller = replace(config, image_resize=48)
     find_duplicates(config, progress=False)
     find_duplicates(smaller, progress=False)
+    before = keys_kept(config)
+    names = {kind.partition("@")[0] for kind, _ in before}
+    assert {"file", "unreadable", "encoder", "vectors", "match", "details"} <= names
     with sqlite3.connect(config.output_dir / "cache.sqlite") as cache:
-        before = {table: cache.execute(f"SELECT key FROM {table}").fetchall() for table in TABLES}
-        for table, keys in before.items():
-            assert keys
-            cache.execute(f"INSERT INTO {table} SELECT randomblob(length(key)), value FROM {table}")
+        cache.execute("INSERT INTO known SELECT kind || '0', key, value FROM known")
     cache.close()
     work()
     find_duplicates(config, progress=False)
-    with sqlite3.connect(config.output_dir / "cache.sqlite") as cache:
-        assert {table: cache.execute(f"SELECT key FROM {table}").fetchall() for table in TABLES} == before
-    cache.close()
+    assert keys_kept(config) == before
     find_duplicates(smaller, progress=False)
     assert work() == (0, 0, 0, 0)
-    monkeypatch.setattr(memory, "_version", lambda package: "another")
+    monkeypatch.setattr(store, "_version", lambda package: "another")
     find_duplicates(config, progress=False)
-    with sqlite3.connect(config.output_dir / "cache.sqlite") as cache:
-        after = {table: cache.execute(f"SELECT key FROM {table}").fetchall() for table in TABLES}
-    cache.close()
-    assert not any(set(after[table]) & set(before[table]) for table in TABLES)
+    after = keys_kept(config)
+    assert not set(after) & set(before) and {kind.partition("@")[0] for kind, _ in after} == names
 
 
 def test_a_damaged_memory_is_made_good(config, work):
     first = find_duplicates(config, progress=False)
     work()
     with sqlite3.connect(config.output_dir / "cache.sqlite") as cache:
-        key = cache.execute("SELECT key FROM pictures").fetchone()[0]
-        cache.execute("UPDATE pictures SET value = CAST(value || 'x' AS BLOB) WHERE key = ?", (key,))
+        key = cache.execute("SELECT key FROM known WHERE kind LIKE 'vectors@%'").fetchone()[0]
+        cache.execute("UPDATE known SET value = CAST(value || 'x' AS BLOB) WHERE key = ?", (key,))
     cache.close()
     same(first, find_duplicates(config, progress=False))
     assert work()[1] == 1
@@ -212,7 +193,7 @@ def test_a_damaged_memory_is_made_good(config, work):
 def test_an_encoder_that_is_not_remembered_is_loaded_again(config, work):
     first = find_duplicates(config, progress=False)
     with sqlite3.connect(config.output_dir / "cache.sqlite") as cache:
-        cache.execute("DELETE FROM encoders")
+        cache.execute("DELETE FROM known WHERE kind LIKE 'encoder@%'")
     cache.close()
     work()
     same(first, find_duplicates(config, progress=False))
@@ -315,9 +296,8 @@ def test_an_encoder_that_fails_midway_is_one_line_and_leaves_no_process(num_work
     done = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, timeout=300)
     assert done.returncode == 2 and done.stderr.count("\n") == 1, done.stderr
     assert "CUDA out of memory. Tried to allocate 2 GiB; a smaller batch_size" in done.stderr
-    kept = Cache(tmp_path / "cache.sqlite")
-    assert kept.count("pictures") >= 2  # for the next run
-    kept.close()
+    with Store(tmp_path / "cache.sqlite") as kept:
+        assert len(kept.keys("vectors")) >= 2  # for the next run
 
 
 def test_weights_that_are_no_numbers_are_one_line(tmp_path, samples_dir):
@@ -332,3 +312,93 @@ def test_weights_that_are_no_numbers_are_one_line(tmp_path, samples_dir):
     done = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, timeout=300)
     assert done.returncode == 2 and done.stderr.count("\n") == 1, done.stderr
     assert "weights are broken" in done.stderr
+
+
+# A real folder, by main.py as a process
+
+WRITTEN = "clusters.csv", "similar.csv", "plan.jsonl", "report.html", "unreadable.csv"
+NOTED_RUN = """
+import os
+import sys
+import main
+from dedup import store
+
+store.MARGIN = -(10**12)  # ns; ctime can't be set back
+names = set(os.listdir(sys.argv[1]))
+log = os.open(sys.argv[2], os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+
+
+def note(event, arguments):
+    if event == "open" and isinstance(arguments[0], str | os.PathLike):
+        name = os.path.basename(arguments[0])
+        if name in names:
+            os.write(log, f"{os.getpid()}/{name}\\n".encode())
+
+
+if __name__ == "__main__":
+    sys.addaudithook(note)
+    sys.exit(main.main([sys.argv[1], *sys.argv[3:], "--quiet"]))
+"""
+
+
+@pytest.fixture
+def folder(tmp_path, samples_dir):
+    """Two photos, each with copies of all kinds, and files that are more than their picture."""
+    folder = tmp_path / "pictures"
+    folder.mkdir()
+    sources = sorted(samples_dir.rglob("*.jpg"))
+    sources = [path for path in sources if min(Image.open(path).size) >= 200]
+    for name, path in zip("ab", (sources[0], sources[-1]), strict=True):
+        picture = Image.open(path).convert("RGB")
+        width, height = picture.size
+        picture.save(folder / f"{name}.jpg", quality=70)
+        shutil.copy(folder / f"{name}.jpg", folder / f"{name} copied.jpg")
+        picture = Image.open(folder / f"{name}.jpg")
+        picture.crop((width // 10, 0, width, height)).save(folder / f"{name} cropped.jpg")
+        for saved in (f"{name} finer.jpg", f"{name} lossless.png", f"{name} other.webp"):
+            picture.save(folder / saved, quality=90)
+        picture.resize((2 * width, 2 * height)).save(folder / f"{name} larger.jpg")
+        grey = picture.convert("L")
+        ImageOps.colorize(grey, "black", "wheat").save(folder / f"{name} sepia.jpg", quality=95)
+        turned = Image.Exif()
+        turned[0x0112] = 3
+        for quality in (60, 95):
+            picture.rotate(180).save(folder / f"{name} turned {quality}.jpg", exif=turned, quality=quality)
+    picture.save(folder / "b moving.gif", save_all=True, append_images=[picture.rotate(180)])
+    picture.putalpha(Image.linear_gradient("L").resize(picture.size))
+    picture.save(folder / "b clear.png")
+    (folder / "broken.jpg").write_bytes(b"no picture")
+    return folder
+
+
+def run(folder, output, *more):
+    """Run the program; the files that it opened, and the processes that did."""
+    log = folder.parent / "opened.txt"
+    command = [sys.executable, "-c", NOTED_RUN, folder, log, "--output", output, *more]
+    done = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, timeout=600)
+    assert done.returncode == 0, done.stdout + done.stderr
+    opened = [line.split("/", 1) for line in log.read_text().splitlines()]
+    return {name for _, name in opened}, {process for process, _ in opened}
+
+
+def outputs(output):
+    return {name: (output / name).read_bytes() for name in WRITTEN}
+
+
+def test_a_second_run_opens_no_file_and_writes_the_same(folder, tmp_path):
+    names, output = set(os.listdir(folder)), tmp_path / "out"
+    opened, processes = run(folder, output)
+    assert opened == (names if START_METHOD == "fork" else opened & names) and opened
+    assert len(processes) > 1 or START_METHOD != "fork"
+    first = outputs(output)
+    assert run(folder, output)[0] == set()
+    assert outputs(output) == first
+    again, status = folder / "a finer.jpg", os.stat(folder / "a finer.jpg")
+    other = (folder / "b finer.jpg").read_bytes()[: status.st_size]
+    again.write_bytes(other + bytes(status.st_size - len(other)))
+    os.utime(again, ns=(status.st_atime_ns, status.st_mtime_ns))  # only ctime and the content tell
+    assert "a finer.jpg" in run(folder, output)[0]
+    assert outputs(output)["clusters.csv"] != first["clusters.csv"]
+    plain = tmp_path / "plain"
+    assert run(folder, plain, "--no-cache")[0] and not (plain / "cache.sqlite").exists()
+    assert outputs(plain)["clusters.csv"] == outputs(output)["clusters.csv"]
