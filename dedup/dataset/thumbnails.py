@@ -15,10 +15,10 @@ from types import MappingProxyType
 
 import numpy as np
 from PIL import Image
-from tqdm import tqdm
 
 from dedup.dataset.decoding import UnreadableImage, digest_of, open_picture, read_small
 from dedup.dataset.folder_rules import THUMBNAIL
+from dedup.progress import Phases, progress_bar
 from dedup.workers import run_jobs
 
 QUALITY = 82  # of the JPEG
@@ -28,7 +28,7 @@ def write_thumbnails(
     paths: Sequence[Path],
     folder: Path,
     num_workers: int = 0,
-    progress: bool = True,
+    progress: bool | Phases = True,
     known: Mapping[Path, str] = MappingProxyType({}),
 ) -> dict[Path, str]:
     """Write a thumbnail of each file; those that belong to none of them are removed.
@@ -38,7 +38,7 @@ def write_thumbnails(
     paths : image files
     folder : made if it is missing; files in it that are no thumbnails stay
     num_workers : processes that read; 0 = this one
-    progress : show a bar on stderr
+    progress : show a bar on stderr, or the run's phases
     known : digests of files that need not be opened where their thumbnails are there already
 
     Returns
@@ -55,8 +55,11 @@ def write_thumbnails(
     found = {path: known[path] for path in paths if path in known and f"{known[path]}.jpg" in there}
     missing = [path for path in paths if path not in found]
     jobs = run_jobs(_write_job, [(path, folder) for path in missing], num_workers if missing else 0)
-    bar = tqdm(jobs, total=len(missing), desc="Thumbnails", unit=" images", disable=not (progress and missing))
-    found |= {path: digest for path, digest in zip(missing, bar, strict=True) if isinstance(digest, str)}
+    with progress_bar(progress, len(missing), "Thumbnails", "images") as bar:
+        for path, digest in zip(missing, jobs, strict=True):
+            bar.update()
+            if isinstance(digest, str):
+                found[path] = digest
     wanted = {thumbnail_path(folder, digest).name for digest in found.values()}
     for name in os.listdir(folder):
         if THUMBNAIL.fullmatch(name) and name not in wanted:

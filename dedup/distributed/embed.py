@@ -19,7 +19,6 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
-from tqdm import tqdm
 
 import dedup
 from dedup.clustering.clusters import cluster_labels
@@ -30,6 +29,7 @@ from dedup.distributed.shards import make_listing, make_part, missing, read_embe
 from dedup.encoder.embeddings import Embeddings
 from dedup.encoder.model import EncoderCNN, load_encoder
 from dedup.matching.neighbors import candidate_graph
+from dedup.progress import Phases, progress_bar
 from dedup.report.messages import shown
 from dedup.store import code_digest
 
@@ -64,7 +64,7 @@ def embed_on_cluster(
     address: str,
     image_resize: int | None = None,
     batch_size: int = 32,
-    progress: bool = True,
+    progress: bool | Phases = True,
     batch: int = BATCH,
 ) -> Embeddings:
     """Read and embed the files of a listing on a Ray cluster.
@@ -90,9 +90,7 @@ def embed_on_cluster(
     parts.mkdir(parents=True, exist_ok=True)
     todo = missing(listing, parts)
     blocks = [todo.slice(start, batch) for start in range(0, len(todo), batch)]
-    bar = tqdm(total=len(listing), initial=len(listing) - len(todo), desc="Embedding", unit=" images")
-    bar.disable = not progress
-    with bar:
+    with progress_bar(progress, len(todo), "Embedding", "images") as bar:
         for part in _run(blocks, address, encoder.cpu(), str(source), image_resize, batch_size) if blocks else ():
             write_part(part, parts)
             bar.update(len(part))
@@ -100,7 +98,7 @@ def embed_on_cluster(
 
 
 def embed_folder(
-    encoder: EncoderCNN, paths: Sequence[Path], config: Config, address: str, progress: bool = True
+    encoder: EncoderCNN, paths: Sequence[Path], config: Config, address: str, progress: bool | Phases = True
 ) -> Embeddings:
     """`extract_embeddings` on a Ray cluster, all of whose machines see config.images_dir at the same place."""
     folder = Path(os.path.abspath(config.images_dir))

@@ -19,7 +19,6 @@ import cv2
 import numpy as np
 from scipy.sparse import csr_matrix, triu
 from threadpoolctl import threadpool_limits
-from tqdm import tqdm
 
 from dedup.dataset.images import load_image
 from dedup.dataset.thumbnails import read_with_thumbnail
@@ -32,6 +31,7 @@ from dedup.matching.similarity import compare
 from dedup.matching.spill import Spool
 from dedup.matching.truncated import match_truncated
 from dedup.matching.warping import lay, refine
+from dedup.progress import Phases, progress_bar
 from dedup.store import NOTHING, Store
 from dedup.workers import Lost, run_jobs
 
@@ -48,7 +48,7 @@ class Verifier:
     ----------
     paths : n files
     num_workers : processes that read and compare; 0 = this one
-    progress : show bars on stderr
+    progress : show bars on stderr, or the run's phases
     store : remembers how pairs compared in earlier runs
     contents : (n,) digests of what the files hold, equal for equal files; empty = not known
     folder : for a temporary file, where there are more pictures than go into memory
@@ -64,7 +64,7 @@ class Verifier:
         self,
         paths: Sequence[Path],
         num_workers: int,
-        progress: bool = True,
+        progress: bool | Phases = True,
         store: Store = NOTHING,
         contents: Sequence[bytes] = (),
         folder: Path | None = None,
@@ -93,9 +93,10 @@ class Verifier:
         pairs = [pair for pair in pairs if pair[:2] not in self.compared]
         self._read(sorted({k for i, j, _ in pairs for k in (i, j)}))
         workers, new = self.num_workers if FORKS and len(pairs) >= WORTH_FORKING else 0, []
-        with threadpool_limits(1):
+        with threadpool_limits(1), self._bar(len(pairs), "Comparing", "pairs") as bar:
             for (i, j, _), match in zip(pairs, run_jobs(self._compare, pairs, workers), strict=True):
                 self._note((i, j), match)
+                bar.update()
                 if not isinstance(match, Lost) and not {i, j} & self._unreadable:
                     new.append((i, j, match))
                 if len(new) >= TOGETHER:
@@ -163,14 +164,18 @@ class Verifier:
         few = len(missing) < 16
         job = partial(_read_job, self._thumbnails)
         jobs = run_jobs(job, [self.paths[k] for k in missing], 0 if few else self.num_workers)
-        bar = tqdm(total=len(missing), desc="Reading candidates", unit=" images", disable=few or not self.progress)
-        with bar:
+        with self._bar(len(missing), "Reading candidates", "images") as bar:
             for k, pickled in zip(missing, jobs, strict=True):
                 if isinstance(pickled, bytes):
                     self._pictures.put(k, pickled)
                 else:
                     self._unreadable.add(k)
                 bar.update()
+
+    def _bar(self, total: int, description: str, unit: str):
+        """What counts pictures or pairs; no bar of its own for a few."""
+        is_told = isinstance(self.progress, Phases) or (self.progress and total >= WORTH_FORKING)
+        return progress_bar(is_told and self.progress, total, description, unit)
 
     def _compare(self, pair: tuple[int, int, float]) -> Match | None:
         i, j, distance = pair

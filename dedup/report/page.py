@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from dedup.config import Config
     from dedup.dataset.folder_rules import Places
     from dedup.matching.confirmation import Match
+    from dedup.progress import Phases
 
 NAME, DECISIONS = "report.html", "decisions.json"
 MOST_CLUSTERS, MOST_UNREADABLE = 20_000, 1_000  # shown on the page
@@ -41,10 +42,12 @@ _TEMPLATES = Path(__file__).parent / "templates"
 _STYLE, _SCRIPTS = "report.css", ("state.js", "cards.js", "compare.js", "report.js")
 
 
-def write_small(config: Config, result: Result, progress: bool = True, facts: Store = NOTHING) -> dict[Path, str]:
+def write_small(
+    config: Config, result: Result, progress: bool | Phases = True, facts: Store = NOTHING
+) -> dict[Path, str]:
     """Write the thumbnails of the review page into config.output_dir; see `write_thumbnails`.
 
-    progress : show a bar on stderr; facts : what is remembered of the files' contents
+    progress : show a bar on stderr, or the run's phases; facts : what is remembered of the files' contents
     """
     shown = result.clusters[:MOST_CLUSTERS]
     paths = [member.path for cluster in shown for member in (cluster.keeper, *cluster.members)]

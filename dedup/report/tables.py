@@ -14,8 +14,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
-from tqdm import tqdm
-
+from dedup.progress import Phases, progress_bar
 from dedup.report.canvas import read_mark
 from dedup.report.fonts import font_families
 from dedup.report.grid import layout, plot_cluster_grid
@@ -51,7 +50,7 @@ def write_report(
     clusters: Sequence[Cluster],
     images_dir: Path,
     output_dir: Path,
-    progress: bool = True,
+    progress: bool | Phases = True,
     max_pages: int = MAX_PAGES,
     contents: Mapping[Path, bytes] | None = None,
     num_workers: int = 0,
@@ -64,7 +63,7 @@ def write_report(
     clusters : what `build_clusters` returns
     images_dir : the folder that names are relative to
     output_dir : made if it is missing. Pages of an earlier run are removed, other files stay
-    progress : whether to show a bar
+    progress : show a bar on stderr, or the run's phases
     max_pages : pages drawn at most; the last says how many clusters they leave out, the table has them all
     contents : digests of files; a page that shows what it showed in an earlier run is left as it is
     num_workers : processes that draw; 0 = this one. A page that takes one down is left out
@@ -93,8 +92,11 @@ def write_report(
         if not shows or read_mark(path) != shows:
             jobs.append((page, images_dir, note, shows, path, small))
     done = run_jobs(_draw_page, jobs, num_workers if len(jobs) > 1 else 0, time_limit=PAGE_TIME)
-    bar = tqdm(jobs, desc="3/3 Drawing", unit="page", disable=not progress)
-    lost = [job[4] for job, found in zip(bar, done, strict=True) if isinstance(found, Lost)]
+    lost = []
+    with progress_bar(progress, len(jobs), "Drawing", "pages") as bar:
+        for job, found in zip(jobs, done, strict=True):
+            bar.update()
+            lost += [job[4]] if isinstance(found, Lost) else []
     written = [path for path in written if path not in lost]
     written.append(output_dir / "clusters.csv")
     replace_file(written[-1], clusters_table(clusters, images_dir).encode())
