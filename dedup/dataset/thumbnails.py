@@ -8,6 +8,7 @@ Files of equal content share a thumbnail, and what an earlier run made is not ma
 from __future__ import annotations
 
 import contextlib
+import io
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -19,6 +20,7 @@ from PIL import Image
 from dedup.dataset.decoding import UnreadableImage, digest_of, open_picture, read_small
 from dedup.dataset.folder_rules import THUMBNAIL
 from dedup.progress import Phases, progress_bar
+from dedup.words import write_whole
 from dedup.workers import run_jobs
 
 QUALITY = 82  # of the JPEG
@@ -109,11 +111,6 @@ def read_with_thumbnail(path: Path, folder: Path | None = None) -> tuple[np.ndar
 
 
 def _save(small: np.ndarray, path: Path) -> None:
-    """Write a thumbnail so that it is there whole or not at all, also when several processes write it."""
-    unfinished = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        Image.fromarray(small).save(unfinished, "JPEG", quality=QUALITY)
-        os.replace(unfinished, path)
-    finally:
-        with contextlib.suppress(FileNotFoundError):
-            unfinished.unlink()
+    data = io.BytesIO()
+    Image.fromarray(small).save(data, "JPEG", quality=QUALITY)
+    write_whole(path, data.getvalue())

@@ -9,7 +9,6 @@ first, and one that would bring the two files of a remembered pair into one grou
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +21,7 @@ from dedup.dataset.decoding import DIGEST, digest_of
 from dedup.deletion.decisions import Content, Pair, read_pairs
 from dedup.deletion.records import BadRecord, parse_object
 from dedup.store import NOTHING, Store
+from dedup.words import write_whole
 
 if TYPE_CHECKING:
     from dedup.matching.classification import Match
@@ -53,9 +53,8 @@ def remember(output_dir: Path, pairs: Iterable[Pair]) -> None:
     together = recall(output_dir) | frozenset(pairs)
     listed = [[content._asdict() for content in pair] for pair in sorted(together)]
     output_dir.mkdir(parents=True, exist_ok=True)
-    unfinished = output_dir / f".{NAME}.tmp"
-    unfinished.write_text(json.dumps({"not_duplicates": 1, "pairs": listed}, indent=1) + "\n", encoding="ascii")
-    os.replace(unfinished, output_dir / NAME)
+    text = json.dumps({"not_duplicates": 1, "pairs": listed}, indent=1) + "\n"
+    write_whole(output_dir / NAME, text.encode("ascii"))
 
 
 def keep_apart(

@@ -23,6 +23,7 @@ from dedup.deletion.journal import encode, plan_header, read_plan
 from dedup.deletion.outcome import OF_ONE_FILE, Outcome, Refused, Tally
 from dedup.deletion.records import KINDS, NO_ARCHIVE, BadRecord, File, Item, item_record, split_path
 from dedup.deletion.trash import Run, go_home, histories, new_run, open_trash
+from dedup.words import write_whole
 
 
 def make_plan(
@@ -70,7 +71,7 @@ def make_plan(
                         ]
                         lines.append(encode(item_record(Item(*files, member.kind))))
                         planned.add(member.path)
-        _write(Path(plan_path), b"".join(lines))
+        write_whole(Path(plan_path), b"".join(lines), sync=True)
     return tally.outcome()
 
 
@@ -237,13 +238,3 @@ def _unread(root: Folder, parts: Sequence[str], path: Path, known: Callable) -> 
             identity = status.st_dev, status.st_ino
             return Snapshot(*identity, status.st_size, status.st_mtime_ns, content[:DIGEST].hex())
     return None
-
-
-def _write(path: Path, data: bytes) -> None:
-    """Write a file whole or not at all."""
-    part = path.with_name(f"{path.name}.part")
-    with open(part, "wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(part, path)

@@ -8,7 +8,6 @@ A machine that dies costs the batches it was at: others do them again. A run tha
 
 from __future__ import annotations
 
-import csv
 import hashlib
 import os
 import tempfile
@@ -32,6 +31,7 @@ from dedup.matching.neighbors import candidate_graph
 from dedup.progress import Phases, progress_bar
 from dedup.report.messages import shown
 from dedup.store import code_digest
+from dedup.words import write_table
 
 BATCH = 1024  # files an actor takes at a time; their bytes, where they come from a bucket, lie on its disk meanwhile
 PARTS = "embeddings"  # folder in output_dir
@@ -141,12 +141,11 @@ def _write_clusters(embeddings: Embeddings, labels: np.ndarray, path: Path) -> N
     rows = np.flatnonzero(labels >= 0)
     rows = rows[np.argsort(labels[rows], kind="stable")]
     first = rows[np.searchsorted(labels[rows], labels[rows])]  # of each row's cluster
-    with open(path, "w", encoding="utf-8", newline="") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(["path", "cluster", "distance"])
-        for row, other in zip(rows.tolist(), first.tolist(), strict=True):
-            distance = max(0.0, 1 - float(embeddings.vectors[row] @ embeddings.vectors[other]))
-            writer.writerow([shown(embeddings.paths[row].as_posix()), labels[row] + 1, f"{distance:.4f}"])
+    vectors, found = embeddings.vectors, []
+    for row, other in zip(rows.tolist(), first.tolist(), strict=True):
+        distance = max(0.0, 1 - float(vectors[row] @ vectors[other]))
+        found.append((shown(embeddings.paths[row].as_posix()), labels[row] + 1, f"{distance:.4f}"))
+    write_table(path, ("path", "cluster", "distance"), found)
 
 
 def _run(blocks: list[pa.Table], address: str, *settings):

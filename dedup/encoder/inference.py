@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from dedup.dataset.decoding import DIGEST, one_line
+from dedup.dataset.decoding import DIGEST, digest_of, one_line
 from dedup.dataset.reading import BEHIND, Reader, as_squares
 from dedup.workers import START_METHOD, await_message
 
@@ -48,7 +48,7 @@ def encoder_tag(name: str, image_resize: int | None, embedding_size: int | None)
     path = WEIGHTS_DIR / "copydet.safetensors" if name == "copydet" else Path(name).expanduser()
     try:
         with open(path, "rb") as file:
-            weights = hashlib.file_digest(file, "blake2b").hexdigest()
+            weights = digest_of(file).hex()
     except OSError:  # a name of torchvision's, whose weights go by its version
         weights = name
     settings = repr((weights, image_resize, embedding_size))

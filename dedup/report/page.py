@@ -24,9 +24,8 @@ from dedup.clustering.members import seen_by, way_back, what_is_missing
 from dedup.dataset.decoding import DIGEST
 from dedup.dataset.folder_rules import THUMBNAILS
 from dedup.dataset.thumbnails import thumbnail_path, write_thumbnails
-from dedup.report.tables import replace_file
 from dedup.store import NOTHING, Store
-from dedup.words import relative_path
+from dedup.words import relative_path, write_whole
 
 if TYPE_CHECKING:
     from dedup.clustering.clusters import Cluster, Member
@@ -76,7 +75,7 @@ def write_page(
     OSError : output_dir can't be written
     """
     page = config.output_dir / NAME
-    replace_file(page, render(page_data(config, result, digests, command, facts)).encode())
+    write_whole(page, render(page_data(config, result, digests, command, facts)).encode())
     return page
 
 

@@ -5,9 +5,6 @@ clusters  ->  output_dir/clusters_001.png, ..., output_dir/clusters.csv; pairs t
 
 from __future__ import annotations
 
-import csv
-import io
-import os
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -20,7 +17,7 @@ from dedup.report.fonts import font_families
 from dedup.report.grid import layout, plot_cluster_grid
 from dedup.report.lettering import escape, unescape
 from dedup.store import code_digest
-from dedup.words import count_of, format_bytes, relative_path
+from dedup.words import count_of, format_bytes, relative_path, table_text, write_table, write_whole
 from dedup.workers import Lost, run_jobs
 
 if TYPE_CHECKING:
@@ -99,7 +96,7 @@ def write_report(
             lost += [job[4]] if isinstance(found, Lost) else []
     written = [path for path in written if path not in lost]
     written.append(output_dir / "clusters.csv")
-    replace_file(written[-1], clusters_table(clusters, images_dir).encode())
+    write_whole(written[-1], clusters_table(clusters, images_dir).encode())
     for old in output_dir.iterdir():
         if _PAGE_NAME.fullmatch(old.name) and old not in written and old.is_file():
             old.unlink()
@@ -108,7 +105,7 @@ def write_report(
 
 def _draw_page(job: tuple[Sequence[Cluster], Path, str, str, Path, Mapping[Path, Path]]) -> None:
     page, images_dir, note, shows, path, thumbnails = job
-    replace_file(path, plot_cluster_grid(page, images_dir, note=note, thumbnails=thumbnails).png(shows))
+    write_whole(path, plot_cluster_grid(page, images_dir, note=note, thumbnails=thumbnails).png(shows))
 
 
 def _what_is_shown(
@@ -126,13 +123,11 @@ def _what_is_shown(
 
 def write_similar(pairs: Iterable[tuple[Path, Path, float]], images_dir: Path, path: Path) -> None:
     """Write pairs of like pictures that are no copies as CSV: both paths, and their cosine distance."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(("path", "other", "distance"))
-    for first, second, distance in pairs:
-        names = [escape(relative_path(each, images_dir).as_posix()) for each in (first, second)]
-        writer.writerow((*names, f"{distance:.4f}"))
-    replace_file(path, text.getvalue().encode())
+    rows = (
+        (*(escape(relative_path(each, images_dir).as_posix()) for each in pair), f"{distance:.4f}")
+        for *pair, distance in pairs
+    )
+    write_table(path, ("path", "other", "distance"), rows)
 
 
 def describe_report(clusters: Sequence[Cluster], images_dir: Path, written: Sequence[Path]) -> str:
@@ -164,12 +159,8 @@ def clusters_table(clusters: Sequence[Cluster], images_dir: Path) -> str:
 
     `escape` says how odd names are written, and `unescape` gives them back.
     """
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(COLUMNS)
-    for cluster in clusters:
-        writer.writerows(_row(cluster, member, images_dir) for member in (cluster.keeper, *cluster.members))
-    return text.getvalue()
+    members = ((cluster, member) for cluster in clusters for member in (cluster.keeper, *cluster.members))
+    return table_text(COLUMNS, (_row(cluster, member, images_dir) for cluster, member in members))
 
 
 def _row(cluster: Cluster, member: Member, images_dir: Path) -> tuple:
@@ -190,13 +181,3 @@ def _row(cluster: Cluster, member: Member, images_dir: Path) -> tuple:
 
 def _left_out(drawn: int, clusters: int) -> str:
     return f"The first {drawn:,} of {count_of(clusters, 'cluster')} are drawn; clusters.csv lists them all."
-
-
-def replace_file(path: Path, content: bytes) -> None:
-    """Write a file so that it is there whole or not at all."""
-    unfinished = path.with_name(f".{path.name}.tmp")
-    try:
-        unfinished.write_bytes(content)
-        os.replace(unfinished, path)
-    finally:
-        unfinished.unlink(missing_ok=True)
