@@ -5,7 +5,9 @@ from __future__ import annotations
 import ctypes
 import os
 import sys
+from collections import Counter
 from contextlib import nullcontext, suppress
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +18,7 @@ from dedup.clustering.result import Result
 from dedup.config import Config, ConfigError
 from dedup.dataset.folder_rules import NOWHERE, THUMBNAILS, Places, is_thumbnail
 from dedup.dataset.images import list_images
-from dedup.deletion.not_duplicates import Pair, keep_apart, recall
+from dedup.deletion.not_duplicates import Pair, keep_apart, read_not_duplicates
 from dedup.deletion.records import BadRecord
 from dedup.encoder.embeddings import Embeddings, Gathering, read_and_encode, remember
 from dedup.encoder.inference import About, EncoderProcess, about_encoder, encoder_tag, load_local, own_side
@@ -51,10 +53,12 @@ def find_duplicates(
     OSError : images_dir can't be read
     """
     phase = progress if isinstance(progress, Phases) else Phases(FINDING, is_shown=progress)
-    paths, different = images_to_search(config, places), _different(config)
+    others: Counter[str] = Counter()
+    paths, different = images_to_search(config, places, others), _different(config)
     with open_store(config) if paths else Store() as store, nullcontext() if phase is progress else phase:
         try:
-            return _find(config, paths, different, store, phase, ray, places)
+            found = _find(config, paths, different, store, phase, ray, places)
+            return replace(found, others=others, losses=store.losses)
         except KeyboardInterrupt:
             count = len(store.keys("vectors"))
             known = f"{count:,} images are remembered, run the same command to go on" if count else ""
@@ -105,8 +109,9 @@ def _find(
 
 
 def open_store(config: Config) -> Store:
-    """What earlier runs with these settings remembered."""
-    return Store(config.output_dir / NAME if config.cache else None, config.images_dir)
+    """What earlier runs remembered; what is new is found in a process of its own, unless num_workers is 0."""
+    path = config.output_dir / NAME if config.cache else None
+    return Store(path, config.images_dir, has_process=config.num_workers > 0)
 
 
 def embed(
@@ -159,15 +164,23 @@ def _without_archived_pairs(graph: csr_matrix, is_archived: list[bool]) -> csr_m
     return csr_matrix((edges.data[kept], (edges.row[kept], edges.col[kept])), shape=graph.shape)
 
 
-def images_to_search(config: Config, places: Places = NOWHERE) -> list[Path]:
-    """The images of a folder, without the pages that a run writes; after them, if there are any, those of archives."""
+def images_to_search(config: Config, places: Places = NOWHERE, others: Counter[str] | None = None) -> list[Path]:
+    """The images of a folder, without the pages that a run writes; after them, if there are any, those of archives.
+
+    others : counts the folder's other files by their endings, if it is wanted
+    """
     folder, output = Path(os.path.realpath(config.images_dir)), Path(os.path.realpath(config.output_dir))
     if folder == output:
         raise ConfigError(f"output_dir {config.output_dir} is images_dir itself; choose another folder, in it or not")
-    paths = places.incoming(list_images(config.images_dir, config.extensions))
+    passed_over: list[Path] = []
+    paths = places.incoming(list_images(config.images_dir, config.extensions, passed_over))
     if output.is_relative_to(folder):
         left_out = config.images_dir / output.relative_to(folder)
-        paths = [path for path in paths if not path.is_relative_to(left_out)]
+        paths, passed_over = (
+            [path for path in some if not path.is_relative_to(left_out)] for some in (paths, passed_over)
+        )
+    if others is not None:
+        others.update(path.suffix.lower() for path in places.incoming(passed_over))
     archives = places.against if paths else ()
     archived = (path for archive in archives for path in list_images(archive, config.extensions))
     return [path for path in (*paths, *filter(places.archive_of, archived)) if not is_thumbnail(path)]
@@ -176,7 +189,7 @@ def images_to_search(config: Config, places: Places = NOWHERE) -> list[Path]:
 def _different(config: Config) -> frozenset[Pair]:
     """Pairs of contents that somebody said are no duplicates."""
     try:
-        return recall(config.output_dir)
+        return read_not_duplicates(config.output_dir)
     except BadRecord as error:
         raise ConfigError(str(error)) from None
 
@@ -195,7 +208,8 @@ def _verifier(embeddings: Embeddings, config: Config, store: Store, phase: Phase
 
     folder = config.output_dir if config.output_dir.is_dir() else None
     thumbnails = folder / THUMBNAILS if folder else None
-    return Verifier(embeddings.paths, config.num_workers, phase, store, embeddings.contents, folder, thumbnails)
+    known = store, embeddings.contents
+    return Verifier(embeddings.paths, config.num_workers, phase, *known, folder, thumbnails, store.losses)
 
 
 def _empty(config: Config, embeddings: Embeddings) -> Result:

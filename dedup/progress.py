@@ -18,7 +18,7 @@ OFTEN = 0.1  # seconds between two looks of the line
 EARLY = 2.0  # seconds before which nothing is said of the time that is left
 TRUSTED = 0.05  # share of a phase from which its own pace tells how long it takes
 OTHER = "start, everything else"
-LINE = "{desc:<11} {percentage:3.0f}%|{bar}| {unit}"
+PROGRESS_LINE = "{desc:<11} {percentage:3.0f}%|{bar}| {unit}"
 # The phases in which duplicates are found, and then written down, and the share of each in the time of a usual run.
 FINDING = {"Reading": 0.25, "Neighbours": 0.01, "Confirming": 0.45, "Clustering": 0.01, "Checking": 0.24}
 RUN = FINDING | {"Writing": 0.04}
@@ -43,7 +43,7 @@ class Phases(AbstractContextManager):
         self._name, self._since, self._done, self._total = "", self._began, 0, 0
         self._count("")
         width = min(COLUMNS, shutil.get_terminal_size().columns)
-        options = {"bar_format": LINE, "ncols": width, "leave": False, "disable": None if is_shown else True}
+        options = {"bar_format": PROGRESS_LINE, "ncols": width, "leave": False, "disable": None if is_shown else True}
         self._line = tqdm(total=1.0, desc="Starting", unit="", **options)
 
     @contextmanager

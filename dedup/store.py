@@ -26,6 +26,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from dedup.words import relative_path
+from dedup.workers import Helper, Losses, Lost
 
 NAME = "cache.sqlite"
 APPLICATION, FORMAT = 0x64757073, 2  # `PRAGMA application_id` and `user_version`
@@ -42,10 +43,10 @@ DECIDED_BY = {
 DECIDED_BY_ANY = ("dataset", "matching", "clustering", "deletion")  # values of all other kinds
 MARGIN = 2_000_000_000  # ns; a file that changed so shortly before it was read may change again unseen
 TOGETHER = 256  # values written in one transaction, and lost at most if the process is killed
-AT_ONCE = 500  # keys asked for in one query
+ASKED_AT_ONCE = 500  # keys asked for in one query
 FORGOTTEN = 10_000  # values deleted at a time, so that other runs wait for a moment only
 PATIENCE = 10.0  # seconds to wait for another run that is writing
-DIGEST, CHECK = 16, 8  # bytes of a digest, and of a checksum
+KEY_BYTES, CHECK = 16, 8  # bytes of a digest, and of a checksum
 
 
 class Stamp(NamedTuple):
@@ -66,10 +67,19 @@ class Store(AbstractContextManager):
     ----------
     path : of the file, made if it is missing; None = remember nothing
     folder : that files are known relative to; those elsewhere are known by their whole path
+    has_process : whether values are found in a process of their own, so that a decoder's crash costs one value
+    losses : notes values that could not be found
     """
 
-    def __init__(self, path: Path | None = None, folder: Path = Path()):
+    def __init__(
+        self,
+        path: Path | None = None,
+        folder: Path = Path(),
+        has_process: bool = False,
+        losses: Losses | None = None,
+    ):
         self.path, self._folder, self._connection = path, folder, None
+        self._helper, self.losses = Helper(has_process), Losses() if losses is None else losses
         self._new: dict[tuple[str, bytes], bytes] = {}
         self._stamps: dict[Path, Stamp | None] = {}
         self._codes: dict[str, str] = {}
@@ -105,12 +115,17 @@ class Store(AbstractContextManager):
     def of(self, kind: str, find: Callable[[], Any], *paths: Path, given: Any = None) -> Any:
         """A value of files, `find()` unless it is remembered. None says that nothing can be told now, and is not kept.
 
+        Where finding it raises, crashes or hangs, it is `Lost`, noted in `losses` and not kept.
+
+        find : a job, as `workers.Helper` takes it
         given : what else decides the value, as JSON can hold it
         """
         found = self.get(kind, *paths, given=given)
         if found is None:
-            key, found = self._key(paths, given), find()
-            if key == self._key(paths, given):  # no file has changed meanwhile
+            key, found = self._key(paths, given), self._helper.run(find)
+            if isinstance(found, Lost):
+                self.losses.note(found, *paths)
+            elif key == self._key(paths, given):  # no file has changed meanwhile
                 self.keep(kind, found, *paths, given=given)
         return found
 
@@ -130,7 +145,7 @@ class Store(AbstractContextManager):
         """Values by key, of the keys that are there."""
         kind, found = self._coded(kind), {}
         remaining = iter(dict.fromkeys(keys))
-        while chunk := list(islice(remaining, AT_ONCE)):
+        while chunk := list(islice(remaining, ASKED_AT_ONCE)):
             marks = ",".join("?" * len(chunk))
             rows = self._ask(f"SELECT key, value FROM known WHERE kind = ? AND key IN ({marks})", kind, *chunk)
             found |= {key: value[CHECK:] for key, value in rows if _is_sound(kind, key, value)}
@@ -178,6 +193,8 @@ class Store(AbstractContextManager):
                 self._connection.executescript("PRAGMA incremental_vacuum")
 
     def close(self) -> None:
+        """Write what is new, and end the process."""
+        self._helper.close()
         self.flush()
         self._disconnect()
 
@@ -187,7 +204,7 @@ class Store(AbstractContextManager):
         if not all(contents):
             return b""
         text = _as_json([[content.hex() for content in contents], given])
-        return hashlib.blake2b(text, digest_size=DIGEST).digest()
+        return hashlib.blake2b(text, digest_size=KEY_BYTES).digest()
 
     def _stamps_of(self, paths: Sequence[Path]) -> dict[Path, Stamp]:
         """What files held when they were read, and what they were then; they may have changed."""
@@ -287,7 +304,7 @@ NOTHING = Store()  # remembered
 
 def code_digest(*rooms: str, given: object = None) -> bytes:
     """Digest of the source of rooms, of the versions of PACKAGES, and of what else is given."""
-    digest = hashlib.blake2b(digest_size=DIGEST)
+    digest = hashlib.blake2b(digest_size=KEY_BYTES)
     for room in rooms:
         digest.update(_source(room))
     digest.update(repr([*map(_version, PACKAGES), given]).encode())
@@ -300,7 +317,7 @@ def _source(room: str) -> bytes:
     modules = sorted((Path(__file__).parent / room).glob("*.py"))
     if not modules:
         raise FileNotFoundError(f"there is no room {room!r} in dedup")
-    digest = hashlib.blake2b(digest_size=DIGEST)
+    digest = hashlib.blake2b(digest_size=KEY_BYTES)
     for module in modules:
         digest.update(module.name.encode() + b"\0" + module.read_bytes())
     return digest.digest()

@@ -79,7 +79,7 @@ def made_up(names: list[list[str]]) -> dict:
              "bytes": 2 * 10**6 - at, "date": "2020-01-01"}
             for name in files for at in [next(number)]
         ]  # fmt: skip
-        pairs = [[place, 0, "copy", 0.1, 1.0, 1.0, "", "", None] for place in range(1, len(files))]
+        pairs = [[place, 0, "resaved", 0.1, 1.0, 1.0, "", "", None] for place in range(1, len(files))]
         clusters.append({"files": listed, "pairs": pairs})
     return {
         "read": sum(map(len, names)),

@@ -65,7 +65,7 @@ class World:
         return removal.apply_plan(self.plan, self.root, **{"decodes": decodes, **options})
 
 
-def cluster(root: Path, keeper: str, *dropped: str, kind: str = "copy", removable: bool = True) -> SimpleNamespace:
+def cluster(root: Path, keeper: str, *dropped: str, kind: str = "resaved", removable: bool = True) -> SimpleNamespace:
     members = tuple(member(root / name, kind, removable) for name in dropped)
     return SimpleNamespace(keeper=member(root / keeper, "keeper", False), members=members)
 

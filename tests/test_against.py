@@ -22,11 +22,11 @@ from dedup.matching.confirmation import Verifier
 from dedup.pipeline import find_duplicates, images_to_search
 from dedup.report.page import page_data
 from tests.confirmation_pictures import photo
+from tests.deletion.test_removal_hostile import PATHS
 from tests.removal_faults import Killed, failing
 from tests.removal_world import World, decodes, no_waiting
+from tests.report.test_page import saved
 from tests.test_main import call
-from tests.test_page import saved
-from tests.test_removal_hostile import PATHS
 
 __all__ = ["no_waiting"]
 AGAINST_MISSING = "say which with --against DIR"
@@ -145,7 +145,7 @@ def test_the_page_shows_archive_files_and_its_decisions_are_applied(folder, visi
 
 def test_no_decision_lets_go_what_the_archive_does_not_show(folder, capsys):
     from dedup.deletion.applying import apply_decisions
-    from tests.test_decisions import content
+    from tests.deletion.test_decisions import content
 
     names = "coffee.png", "coffee again.png"
     keep, drop = ({"path": name, **content(folder / "incoming" / name)} for name in names)

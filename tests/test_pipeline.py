@@ -30,7 +30,7 @@ from dedup.matching import confirmation
 from dedup.pipeline import find_duplicates, images_to_search, open_store
 from dedup.report.page import write_small
 from dedup.report.tables import write_report
-from tests.test_safeguards import exif
+from tests.deletion.test_contents import exif
 
 
 class Encoder(torch.nn.Module):
@@ -150,7 +150,7 @@ def test_output_among_the_pictures_is_refused(config):
 
 def test_similar_pairs_are_those_that_no_cluster_holds_the_nearest_first():
     paths = [Path(name) for name in "abcd"]
-    kinds = {(0, 1): ("similar", 0.1), (0, 2): ("similar", 0.3), (1, 3): ("similar", 0.2), (2, 3): ("copy", 0.0)}
+    kinds = {(0, 1): ("similar", 0.1), (0, 2): ("similar", 0.3), (1, 3): ("similar", 0.2), (2, 3): ("resaved", 0.0)}
     matches = {pair: SimpleNamespace(kind=kind, distance=distance) for pair, (kind, distance) in kinds.items()}
     embeddings = Embeddings(paths, None, None, {})
     result = Result(None, embeddings, None, np.array([0, 0, -1, -1]), matches, [], 0.5, "cpu")

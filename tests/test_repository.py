@@ -1,6 +1,7 @@
 """Files that must agree with each other: requirements, environment, imports, the commands of Makefile and CI."""
 
 import ast
+import importlib
 import re
 import shutil
 import subprocess
@@ -9,6 +10,7 @@ import sys
 import pytest
 import yaml
 
+from dedup.report.canvas import read_mark
 from tests.conftest import PROJECT
 
 OWN = {"benchmarks", "configs", "dedup", "main", "tests"}
@@ -16,6 +18,7 @@ MODULES = {
     "axe_playwright_python": "axe-playwright-python",
     "cv2": "opencv-python",
     "faiss": "faiss-cpu",
+    "lazy_loader": "lazy-loader",
     "PIL": "pillow",
     "pillow_heif": "pillow-heif",
     "sklearn": "scikit-learn",
@@ -78,7 +81,7 @@ def test_what_benchmarks_import_is_required():
 def test_environment_yml_installs_requirements_txt():
     environment = yaml.safe_load((PROJECT / "environment.yml").read_text(encoding="utf-8"))
     *conda, by_pip = environment["dependencies"]
-    assert by_pip == {"pip": ["-r requirements.txt"]}
+    assert by_pip == {"pip": ["-r requirements.txt", "--editable ."]}
     assert conda == ["python=3.11", "pip"]
     development = (PROJECT / "requirements-dev.txt").read_text(encoding="utf-8")
     assert development.startswith("-r requirements.txt\n")
@@ -90,6 +93,16 @@ def test_one_python_everywhere():
         jobs = yaml.safe_load(path.read_text(encoding="utf-8"))["jobs"].values()
         steps = [step for job in jobs for step in job["steps"] if "setup-python" in step.get("uses", "")]
         assert steps and {step["with"]["python-version"] for step in steps} == {"3.11"}
+
+
+def test_the_drawing_of_the_pipeline_shows_names_that_exist(monkeypatch):
+    monkeypatch.syspath_prepend(PROJECT / "assets")
+    drawing = importlib.import_module("draw_pipeline")
+    cards = (*drawing.STEPS, *drawing.ENDS)
+    for _, name, _ in cards:
+        room, name = name.split(".")
+        assert name in importlib.import_module(f"dedup.{room}").__all__
+    assert read_mark(PROJECT / "assets" / "pipeline.png") == str(cards), "run python assets/draw_pipeline.py"
 
 
 def test_only_the_outside_reads_configs():

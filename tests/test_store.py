@@ -19,6 +19,7 @@ from PIL import Image
 from dedup import store as module
 from dedup.dataset.reading import read_into
 from dedup.store import NOTHING, Store, code_digest
+from dedup.workers import job
 from tests.conftest import PROJECT
 
 
@@ -64,7 +65,7 @@ def test_what_was_kept_comes_back(path):
 
 
 def test_more_keys_than_one_query_asks_for(path):
-    count = 2 * module.AT_ONCE + 1
+    count = 2 * module.ASKED_AT_ONCE + 1
     filled(path, count)
     assert len(get(path, *(b"key%d" % k for k in range(count)))) == count
 
@@ -329,6 +330,7 @@ class World:
         self.stores = []
         self.later().keep_stamps(stamps)
 
+    @job
     def find(self, value="found"):
         self.found += 1
         return value
@@ -393,6 +395,7 @@ def test_nothing_is_got_or_kept_of_a_file_that_has_changed(world):
 def test_a_file_that_changes_while_a_value_is_found_tells_none(world):
     a = world.paths[0]
 
+    @job
     def find():
         a.write_bytes(b"another")
         return "of the other"

@@ -27,13 +27,14 @@ from dedup.clustering.keeper import (
     why_kept,
 )
 from dedup.clustering.members import Member
-from dedup.clustering.pairs import Pairs
+from dedup.clustering.pairs import NOT_LOOKED_AT, Pairs
 from dedup.dataset.folder_rules import NOWHERE, Places
-from dedup.store import NOTHING, Store
+from dedup.store import Store
 
 if TYPE_CHECKING:
     from dedup.encoder.embeddings import Embeddings
     from dedup.matching.confirmation import Match, Verifier
+    from dedup.workers import Losses
 
 __all__ = ["Cluster", "Member", "build_clusters", "choose_keeper", "cluster_labels"]
 
@@ -90,7 +91,7 @@ def build_clusters(
     images_dir: Path,
     epsilon: float | None = None,
     places: Places = NOWHERE,
-    facts: Store = NOTHING,
+    facts: Store | None = None,
 ) -> list[Cluster]:
     """Choose a keeper for every cluster, and say of every other member whether it may go and why not.
 
@@ -104,7 +105,7 @@ def build_clusters(
     verifier : whose matches join the files of a cluster; None = members within `epsilon` of the keeper may go
     epsilon : cosine distance in [0, 2]; read only without a verifier
     places : folders whose files are preferred as keepers, or never go; archives
-    facts : what is remembered of the files' contents
+    facts : what is remembered of the files' contents, and notes what could not be found out; None = nothing is
 
     Returns
     -------
@@ -118,6 +119,7 @@ def build_clusters(
     """
     if verifier is None and epsilon is None:
         raise ValueError("without a verifier, epsilon says which members may go: give one of the two")
+    facts = facts or Store(losses=verifier.losses if verifier else None)
     pairs = Pairs(embeddings, verifier, images_dir, epsilon, places, facts)
     kept, groups = share_out(pairs, _groups(labels, verifier.matches if verifier else {}))
     chosen = _choose_keepers(pairs, groups)
@@ -126,6 +128,19 @@ def build_clusters(
     built = [_build(pairs, group, keeper) for group, keeper in kept]
     built.sort(key=lambda cluster: (-cluster.freed, cluster.keeper.path))
     return [replace(cluster, number=number) for number, cluster in enumerate(built, start=1)]
+
+
+def staying(clusters: Sequence[Cluster], losses: Losses) -> list[Cluster]:
+    """The clusters, with the members that stay since something of them or of their keeper could not be found out."""
+
+    def of(member: Member, keeper: Member) -> Member:
+        lost = member.removable and losses.about(member.path, keeper.path)
+        return replace(member, removable=False, reason=f"{NOT_LOOKED_AT}: {lost}") if lost else member
+
+    return [
+        replace(cluster, members=tuple(of(member, cluster.keeper) for member in cluster.members))
+        for cluster in clusters
+    ]
 
 
 def _choose_keepers(pairs: Pairs, groups: Sequence[Group]) -> list[int]:

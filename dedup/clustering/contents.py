@@ -13,9 +13,10 @@ from pathlib import Path
 
 from PIL import Image
 
-from dedup.dataset.decoding import BYTES_PER_PIXEL, DIGEST, MAX_BYTES, digest_of, one_line, open_header
+from dedup.dataset.decoding import BYTES_PER_PIXEL, MAX_BYTES, digest_of, exif_of, one_line, open_header
+from dedup.dataset.folder_rules import DIGEST
 from dedup.store import NOTHING, Store
-from dedup.workers import Lost, run_apart
+from dedup.workers import Lost, job, run_apart
 
 RAW = {
     *(".3fr", ".arw", ".cr2", ".cr3", ".crw", ".dcr", ".dng", ".erf", ".iiq", ".kdc", ".mef", ".mos", ".mrw", ".nef"),
@@ -111,7 +112,10 @@ def _more_inside(member_path: Path, keeper_path: Path, facts: Store) -> str:
 
 
 def _told(facts: Store, find: Callable, path: Path, size: int, mtime_ns: int):
-    return facts.of(find.__name__, partial(find, path, size, mtime_ns), path)
+    found = facts.of(find.__name__, partial(find, path, size, mtime_ns), path)
+    if isinstance(found, Lost):
+        raise ValueError(found.reason)
+    return found
 
 
 def _status(path: Path) -> tuple[int, int]:
@@ -121,6 +125,7 @@ def _status(path: Path) -> tuple[int, int]:
 
 
 # A keeper comes again with each of its members, and on the page each with each.
+@job
 @lru_cache(maxsize=1 << 14)
 def _header(path: Path, size: int, mtime_ns: int) -> tuple[list[str], int]:
     """What else a file tells, and its number of frames or pages."""
@@ -128,18 +133,20 @@ def _header(path: Path, size: int, mtime_ns: int) -> tuple[list[str], int]:
         return sorted(besides(image)), getattr(image, "n_frames", 1)
 
 
+@job
 @lru_cache(maxsize=1 << 14)
 def _is_transparent(path: Path, size: int, mtime_ns: int) -> bool:
     """Tell whether something shines through the picture; an alpha channel that is opaque throughout is none."""
     with open_header(path) as image:
         if not image.has_transparency_data:
             return False
-    found = run_apart(_read_alpha, path, memory_limit=4 * MAX_BYTES)
+    found = run_apart(_read_alpha, path)
     if isinstance(found, Lost):
         raise ValueError(found.reason)
     return found
 
 
+@job
 def _read_alpha(path: Path) -> bool:
     with open_header(path) as image:
         if image.width * image.height * BYTES_PER_PIXEL > MAX_BYTES:
@@ -156,10 +163,9 @@ def _digest(path: Path, size: int, mtime_ns: int) -> bytes:
 def besides(image: Image.Image) -> set[str]:
     """What else a header tells: capture time, place, a short film behind the picture, finer steps than 8 bits have."""
     found = {"16 bits a channel"} if _is_deep(image) else set()  # first: Pillow forgets a PNG's bits with the next line
-    exif = image.getexif()
-    captured, place = exif.get_ifd(_EXIF), exif.get_ifd(_GPS)
+    captured, place = exif_of(image, _EXIF), exif_of(image, _GPS)
     xmp = image.info.get("xmp") or image.info.get("XML:com.adobe.xmp") or b""
-    xmp = xmp.encode("utf-8", "replace") if isinstance(xmp, str) else bytes(xmp)
+    xmp = xmp.encode("utf-8", "replace") if isinstance(xmp, str) else xmp if isinstance(xmp, bytes) else b""
     if any(re.search("[1-9]", str(captured.get(tag, ""))) for tag in _CAPTURED) or b"DateTimeOriginal" in xmp:
         found.add("capture time")
     if place.get(_LATITUDE) or b"GPSLatitude" in xmp:
@@ -180,15 +186,17 @@ def _is_deep(image: Image.Image) -> bool:
     return image.format == "PPM" and any(tile[3][1] > 255 for tile in image.tile if tile[0].startswith("ppm"))
 
 
+@job
 @lru_cache(maxsize=1 << 10)
 def _frames(path: Path, size: int, mtime_ns: int) -> tuple[int, bool, str]:
     """Number of frames or pages, whether they differ, and a digest of all their pixels."""
-    found = run_apart(_read_frames, path, memory_limit=4 * MAX_BYTES)
+    found = run_apart(_read_frames, path)
     if isinstance(found, Lost):
         raise ValueError(found.reason)
     return found
 
 
+@job
 def _read_frames(path: Path) -> tuple[int, bool, str]:
     with open_header(path) as image:
         count, digests = getattr(image, "n_frames", 1), []

@@ -15,12 +15,14 @@ from dedup.clustering.jpeg_forensics import SIDE, read_plane
 from dedup.clustering.jpeg_steps import BEYOND, INNER, in_steps
 from dedup.clustering.quality import read_details
 from dedup.clustering.resaving import MCU, alike, corner_of, mostly
+from dedup.workers import job
 
 REACH = 8  # px from where a part should be in the whole
 TILE, MOST = 64, 90  # px of the places where they are compared; the percentile of their errors that counts
 BY_CHANCE, ROUNDING = 2.0, 1.0  # ratio, and difference, of mean squared errors that say nothing
 
 
+@job
 def may_be_cut_from(part: Path, whole: Path, transform: Sequence[float]) -> bool:
     """Whether a part differs from the whole just as saving it made it differ; also where that can't be told.
 

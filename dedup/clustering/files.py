@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 
-from dedup.clustering.monochrome import TONED, own_colours
-from dedup.clustering.quality import Details, read_details, told
+from dedup.clustering.monochrome import TONED, UNTOLD, own_colours
+from dedup.clustering.quality import Details, told_details
 from dedup.dataset.folder_rules import NOWHERE, Places
 from dedup.store import NOTHING, Store
+from dedup.workers import Lost
 
 
 class Files:
@@ -28,6 +30,7 @@ class Files:
         self.paths, self.sizes, self.places, self._facts = paths, sizes, places, facts
         self._files: dict[int, tuple[int, int]] = {}
         self._details: dict[int, Details] = {}
+        self._colours: dict[int, float] = {}
 
     def pixels(self, row: int) -> int:
         return int(self.sizes[row].prod())
@@ -58,8 +61,9 @@ class Files:
     def details(self, row: int) -> Details:
         """What its header tells, read once."""
         if row not in self._details:
-            found = self._facts.of("details", lambda: told(read_details(self.paths[row])), self.paths[row])
-            self._details[row] = Details(*found[:-1], frozenset(found[-1])) if found else Details()
+            found = self._facts.of("details", partial(told_details, self.paths[row]), self.paths[row])
+            known = found and not isinstance(found, Lost)
+            self._details[row] = Details(*found[:-1], frozenset(found[-1])) if known else Details()
         return self._details[row]
 
     def is_toned(self, row: int) -> bool:
@@ -68,7 +72,10 @@ class Files:
 
     def own_colours(self, row: int) -> float:
         """Share of its chroma that its lightness leaves unexplained."""
-        return self._facts.of("own colours", lambda: own_colours(self.paths[row]), self.paths[row])
+        if row not in self._colours:
+            found = self._facts.of("own colours", partial(own_colours, self.paths[row]), self.paths[row])
+            self._colours[row] = UNTOLD if isinstance(found, Lost) else found
+        return self._colours[row]
 
     def are_of_one_size(self, one: int, other: int) -> bool:
         """Whether two files have as many px along both sides, upright or turned."""

@@ -18,10 +18,11 @@ import cv2
 import numpy as np
 from threadpoolctl import threadpool_limits
 
-from dedup.dataset.decoding import load_with_size, one_line
-from dedup.matching.pictures import COLOURS, Picture, shrink
+from dedup.dataset.decoding import load_with_size, shrink
+from dedup.matching.kinds import MatchKind
+from dedup.matching.pictures import COLOURS, Picture
 from dedup.matching.warping import Frame, lay, refine
-from dedup.workers import START_METHOD, Lost, run_jobs
+from dedup.workers import Lost, job, run_jobs
 
 if TYPE_CHECKING:
     from dedup.matching.classification import Match
@@ -29,16 +30,16 @@ if TYPE_CHECKING:
 # member, keeper, the match's transform, whether the member is its first
 Job = tuple[Path, Path, tuple[float, ...], bool]
 
-LOOKED_AT = ("copy", "crop")  # kinds of matches that are looked at before a file may go
-SIDE, DRAWN_SIDE = 800, 1600  # longest side looked at in px, of photos and of drawings or pages
-DRAWN = 0.3  # share of one grey level from which a picture is a drawing or a page
+# Kinds of matches that are looked at before a file may go.
+LOOKED_AT = (MatchKind.RESAVED, MatchKind.EDITED, MatchKind.CROP)
+LOOK_SIDE, DRAWN_SIDE = 800, 1600  # longest side looked at in px, of photos and of drawings or pages
+DRAWN_SHARE = 0.3  # share of one grey level from which a picture is a drawing or a page
 WINDOW = 20  # px, of the places that are compared
 NOISE = 36.0  # variance in squared grey levels that tells nothing
 UNLIKE = 0.5  # correlation below which a place shows something else
 SLACK = 0.1  # by how much less unlike a px may be to be looked around, and the share by which less may vary there
 FAINT = 0.25  # variance there, as a share of the keeper's, below which it shows nothing: burnt out, painted over
-MANY = 48  # pairs that are worth processes of their own
-UNTOLD = "can't be looked at closely"
+WORTH_PROCESSES = 48  # pairs that are worth processes of their own
 BANDS = 0.7, 1.4, 2.8, 5.6  # px, sigma, between which detail is taken apart
 MIDDLE = 320  # px, side of the part that tells how sharp a picture is
 WEAKER = 1.17  # gain of fine detail, as a multiple of that of coarse detail, from which one picture is softer
@@ -51,31 +52,28 @@ def is_looked_at(match: Match | None) -> bool:
     return bool(match and match.kind in LOOKED_AT and match.transform)
 
 
-def why_they_stay(jobs: Sequence[Job], num_workers: int) -> Iterator[str]:
+def why_they_stay(jobs: Sequence[Job], num_workers: int) -> Iterator[str | Lost]:
     """Look at each member and its keeper; the reason why the member stays, "" if it may go."""
     cv2.setNumThreads(1)  # OpenCV's own threads do not survive a fork
     with threadpool_limits(1):
-        for found in run_jobs(_why_it_stays, jobs, num_workers if START_METHOD == "fork" and len(jobs) >= MANY else 0):
-            yield f"{UNTOLD}: {found.reason}" if isinstance(found, Lost) else found
+        yield from run_jobs(_why_it_stays, jobs, num_workers, few=WORTH_PROCESSES, inherits=True)
 
 
-def _why_it_stays(job: Job) -> str:
-    member, keeper, transform, is_first = job
+@job
+def _why_it_stays(given: Job) -> str:
+    member, keeper, transform, is_first = given
     to_keeper = np.reshape(transform, (3, 3))
-    try:
-        if shows_too_little(member):
-            return "is too small or too blurred to tell what it shows"
-        to_keeper = to_keeper if is_first else np.linalg.inv(to_keeper)
-        if shows_more(member, keeper, to_keeper):
-            return "shows at one place what the kept file does not"
-        return "is sharper than the kept file" if is_sharper(member, keeper, to_keeper) else ""
-    except Exception as error:  # a decoder's, or of a transform that lays nothing on anything
-        return f"{UNTOLD}: {one_line(error)}"
+    if shows_too_little(member):
+        return "is too small or too blurred to tell what it shows"
+    to_keeper = to_keeper if is_first else np.linalg.inv(to_keeper)
+    if shows_more(member, keeper, to_keeper):
+        return "shows at one place what the kept file does not"
+    return "is sharper than the kept file" if is_sharper(member, keeper, to_keeper) else ""
 
 
 def shows_too_little(path: Path) -> bool:
     """Whether a picture is so coarse that another shot of the thing would look the same; may raise UnreadableImage."""
-    return _read(path, SIDE, path.stat().st_mtime_ns).coarse
+    return _read(path, LOOK_SIDE, path.stat().st_mtime_ns).coarse
 
 
 def shows_more(member: Path, keeper: Path, transform: np.ndarray) -> bool:
@@ -89,8 +87,8 @@ def shows_more(member: Path, keeper: Path, transform: np.ndarray) -> bool:
     ------
     UnreadableImage : one of them can't be read any more
     """
-    laid = _lay(member, keeper, transform, SIDE)
-    if min(picture.plain for picture in laid.pictures) >= DRAWN:
+    laid = _lay(member, keeper, transform, LOOK_SIDE)
+    if min(picture.plain for picture in laid.pictures) >= DRAWN_SHARE:
         laid = _lay(member, keeper, transform, DRAWN_SIDE)
     return _has_more(laid.as_matched) and _has_more(laid.as_fits)
 
@@ -103,7 +101,7 @@ def is_sharper(member: Path, keeper: Path, transform: np.ndarray) -> bool:
 
     Parameters and errors as of `shows_more`.
     """
-    laid = _lay(member, keeper, transform, SIDE)
+    laid = _lay(member, keeper, transform, LOOK_SIDE)
     own, kept = map(_energies, _bands(laid.as_matched))
     ratios = own / kept
     if max(ratios[1:-1]) <= WEAKER * ratios[-1]:  # going by energy alone, which needs no exact fit
@@ -133,7 +131,7 @@ class _Laid:
     @cached_property
     def as_fits(self) -> Frame:
         """Laid anew: the match is exact to a pixel of a small copy."""
-        finer = refine(lay(*self.pictures, self.transform, min(self.side, SIDE // 3)))
+        finer = refine(lay(*self.pictures, self.transform, min(self.side, LOOK_SIDE // 3)))
         return lay(*self.pictures, finer.first_to_second, self.side)
 
 

@@ -16,7 +16,7 @@ from PIL import Image
 from PIL.JpegImagePlugin import get_sampling
 
 from dedup.clustering.quality import ZIGZAG, luminance_table
-from dedup.dataset.decoding import ORIENTATION, load_image, open_header
+from dedup.dataset.decoding import load_image, open_header, orientation_of
 
 SIDE = 1024  # px of a picture that are looked at for traces, along each side
 ALIKE = 0.02  # largest change in a transform of unit coordinates that moves nothing
@@ -70,7 +70,7 @@ def _read_plane(path: Path, mtime_ns: int, even_turned: bool) -> Plane | None:
     """The same; `mtime_ns`, the file's, makes a change be seen."""
     try:
         with open_header(path) as image:
-            if not even_turned and image.getexif().get(ORIENTATION, 1) != 1:
+            if not even_turned and orientation_of(image) != 1:
                 return None
             table, tables = luminance_table(image), getattr(image, "quantization", None) or {}
             sampling, mode = (get_sampling(image), image.mode) if tables else (-1, "RGB")

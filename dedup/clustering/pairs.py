@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +14,7 @@ import numpy as np
 from dedup.clustering.contents import why_it_stays
 from dedup.clustering.crop_provenance import may_be_cut_from
 from dedup.clustering.files import Files
-from dedup.clustering.full_resolution import UNTOLD, is_looked_at, why_they_stay
+from dedup.clustering.full_resolution import is_looked_at, why_they_stay
 from dedup.clustering.jpeg_forensics import is_laid_alike
 from dedup.clustering.jpeg_steps import is_turned
 from dedup.clustering.members import COLOURED, LACKS_COLOURS, Member, View, seen_by, way_back, what_is_missing
@@ -24,7 +24,7 @@ from dedup.clustering.resaving import how_they_were_made, show_no_more
 from dedup.dataset.folder_rules import NOT_ARCHIVED, NOWHERE, Places
 from dedup.matching.classification import TWINS
 from dedup.store import NOTHING, Store
-from dedup.workers import Lost
+from dedup.workers import Lost, attempt, step
 
 if TYPE_CHECKING:
     from dedup.encoder.embeddings import Embeddings
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 MADE, ENLARGED = "how made", "enlarged"  # kinds of facts
 LARGER = 1.5  # px of a keeper for each px along a side from which its compression matters less
 LESS_COMPRESSED = "is far less compressed than the kept file"
+NOT_LOOKED_AT = "can't be looked at in full"
 AS_NEAR = 1e-4  # difference of cosine distances that says nothing
 
 
@@ -50,7 +51,7 @@ class Pairs(Files):
     ):
         super().__init__(embeddings.paths, embeddings.sizes, places, facts)
         self.vectors, self.verifier, self.images_dir, self.epsilon = embeddings.vectors, verifier, images_dir, epsilon
-        self._workers = verifier.num_workers if verifier else 0
+        self._workers, self._losses = verifier.num_workers if verifier else 0, facts.losses
         self._members: dict[tuple[int, int], Member] = {}
         self._enlarged: dict[tuple[int, int], bool] = {}
         self._made: dict[tuple[int, int], str] = {}
@@ -113,8 +114,8 @@ class Pairs(Files):
         known = {pair: self._facts.get(kind, *job[:2], **given[pair]) for pair, job in jobs.items()}
         left = [pair for pair, fact in known.items() if fact is None]
         for pair, fact in zip(left, find([jobs[pair] for pair in left], self._workers), strict=True):
+            known[pair] = self._losses.note(fact, *jobs[pair][:2])
             if not isinstance(fact, Lost):
-                known[pair] = fact
                 self._facts.keep(kind, fact, *jobs[pair][:2], **given[pair])
         return known
 
@@ -156,7 +157,10 @@ class Pairs(Files):
         """Whether a file that shows a part of another, as large, may have been cut out of it."""
         place = self._place(part, whole)
         paths = self.paths[part], self.paths[whole]
-        return not place or self._facts.of("cut", lambda: may_be_cut_from(*paths, place), *paths, given=place)
+        if not place:
+            return True
+        found = self._facts.of("cut", partial(may_be_cut_from, *paths, place), *paths, given=place)
+        return isinstance(found, Lost) or found
 
     def _match(self, one: int, other: int) -> Match | None:
         return self.verifier.matches.get((min(one, other), max(one, other))) if self.verifier else None
@@ -173,10 +177,15 @@ class Pairs(Files):
         return View("near", 1.0, 1.0, resolution, 0.0, 0.0)
 
     def member(self, row: int, keeper: int) -> Member:
-        """A row as a member of its keeper's cluster."""
+        """A row as a member of its keeper's cluster; it stays where a job on the two was lost."""
         if (row, keeper) not in self._members:
-            self._members[row, keeper] = self._compared(row, keeper)
-        return self._members[row, keeper]
+            paths = self.paths[row], self.paths[keeper]
+            found = self._losses.note(attempt(self._compared, row, keeper), *paths)
+            untold = {"kind": "indirect", "coverage": 0.0, "reason": f"{NOT_LOOKED_AT}: {self._losses.about(*paths)}"}
+            self._members[row, keeper] = found or replace(self._alone(row), **untold)
+        found = self._members[row, keeper]
+        lost = found.removable and self._losses.about(found.path, self.paths[keeper])
+        return replace(found, removable=False, reason=f"{NOT_LOOKED_AT}: {lost}") if lost else found
 
     def is_covered(self, row: int, keeper: int) -> bool:
         """Whether a row may go for a keeper, or might if that one lay in an archive."""
@@ -196,11 +205,11 @@ class Pairs(Files):
         looks = {pair: job for pair, job in jobs.items() if known[pair] is None}
         found = why_they_stay(list(looks.values()), self._workers) if looks else ()
         for (pair, job), reason in zip(looks.items(), found, strict=True):
-            known[pair] = reason
-            if not reason.startswith(UNTOLD):
+            known[pair] = self._losses.note(reason, *job[:2])
+            if not isinstance(reason, Lost):
                 self._facts.keep("closer", reason, *job[:2], given=job[2:])
         for pair, reason in (known | self._lost_in_compression(going)).items():
-            self._closer[pair] = reason
+            self._closer[pair] = reason or ""
             if reason:
                 del self._members[pair]
 
@@ -216,7 +225,7 @@ class Pairs(Files):
 
     def _lost_in_tone(self, view: View, row: int, keeper: int) -> str:
         """Why a file with colours stays where its keeper has but a tone, as of sepia; empty if that is not so."""
-        if view.kind not in ("copy", "crop") or min(view.chroma, view.kept_chroma) <= COLOURED:
+        if view.kind not in ("edited", "resaved", "crop") or min(view.chroma, view.kept_chroma) <= COLOURED:
             return ""
         return LACKS_COLOURS if self.is_toned(keeper) and self.own_colours(row) >= COLOURFUL else ""
 
@@ -227,9 +236,14 @@ class Pairs(Files):
             return ()
         return tuple(match.transform) if row < keeper else way_back(match.transform)
 
-    def _compared(self, row: int, keeper: int) -> Member:
+    def _alone(self, row: int) -> Member:
+        """A row as a keeper."""
         width, height = map(int, self.sizes[row])
-        seen = Member(self.paths[row], width, height, self.file(row)[0], 0.0, "keeper", 1.0, False, "")
+        return Member(self.paths[row], width, height, self.file(row)[0], 0.0, "keeper", 1.0, False, "")
+
+    @step
+    def _compared(self, row: int, keeper: int) -> Member:
+        seen = self._alone(row)
         if row == keeper:
             return seen
         view = self.view(row, keeper) or View("indirect", 0.0, 0.0, 0.0, 0.0, 0.0)

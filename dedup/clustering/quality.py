@@ -10,7 +10,8 @@ import numpy as np
 from PIL import Image
 
 from dedup.clustering.contents import besides
-from dedup.dataset.decoding import open_header
+from dedup.dataset.decoding import exif_of, open_header
+from dedup.workers import job
 
 LOSSLESS = ("PNG", "BMP", "TIFF", "PPM", "TGA", "QOI", "GIF")
 LOW = 15  # places of a quantisation table, in zigzag order, that hold most of a picture
@@ -40,13 +41,15 @@ def read_details(path: Path) -> Details:
         with open_header(path) as image:
             table = luminance_table(image)
             bits = 8 * os.path.getsize(path) / max(image.width * image.height, 1)
-            return Details(_is_lossless(image, path), mean_step(table), bits, _tells(image))
+            return Details(_is_lossless(image, path), mean_step(table), bits, _metadata(image))
     except Exception:  # decoders raise nearly everything on odd headers
         return Details()
 
 
-def told(details: Details) -> list | None:
-    """Details as JSON can hold them; None if the header could not be read."""
+@job
+def told_details(path: Path) -> list | None:
+    """A file's details as JSON can hold them; None if the header could not be read."""
+    details = read_details(path)
     return [*details[:-1], sorted(details.metadata)] if details.bits else None
 
 
@@ -68,14 +71,8 @@ def _is_lossless(image: Image.Image, path: Path) -> bool:
     return image.format in LOSSLESS and "jpeg" not in str(image.info.get("compression", ""))
 
 
-def _tells(image: Image.Image) -> frozenset[str]:
-    try:
-        return _metadata(image)
-    except Exception:  # broken metadata tells nothing, and the rest of the header still does
-        return frozenset()
-
-
 def _metadata(image: Image.Image) -> frozenset[str]:
-    camera = {"camera"} if any(str(image.getexif().get(tag, "")).strip("\0 ") for tag in (MAKER, MODEL)) else set()
+    exif = exif_of(image)
+    camera = {"camera"} if any(str(exif.get(tag, "")).strip("\0 ") for tag in (MAKER, MODEL)) else set()
     profile = {"colour profile"} if image.info.get("icc_profile") else set()
     return frozenset(besides(image) | camera | profile)

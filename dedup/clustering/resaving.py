@@ -19,7 +19,7 @@ from dedup.clustering.jpeg_forensics import LEAST_BLOCKS, SIDE, Plane, how_made,
 from dedup.clustering.jpeg_steps import by_steps, is_edited_from
 from dedup.clustering.quality import read_details
 from dedup.dataset.decoding import open_header
-from dedup.workers import START_METHOD, Lost, run_jobs
+from dedup.workers import Lost, job, run_jobs
 
 MANY = 12  # pairs that are worth processes of their own
 FIRST = 128  # px that are saved again first along each side: whole blocks, those of subsampled colours too
@@ -75,15 +75,17 @@ def show_no_more(jobs: Sequence[tuple[Path, Path, float, Sequence[float]]], num_
 
 
 def _run(function: Callable, jobs: Sequence, num_workers: int) -> Iterator:
-    return run_jobs(function, jobs, num_workers if START_METHOD == "fork" and len(jobs) >= MANY else 0)
+    return run_jobs(function, jobs, num_workers, few=MANY, inherits=True)
 
 
-def _shows_no_more(job: tuple[Path, Path, float, Sequence[float]]) -> bool:
-    return bool(shows_no_more(*job))
+@job
+def _shows_no_more(given: tuple[Path, Path, float, Sequence[float]]) -> bool:
+    return bool(shows_no_more(*given))
 
 
-def _how_made(job: Sequence) -> str:
-    finer, coarser, *turn = job
+@job
+def _how_made(given: Sequence) -> str:
+    finer, coarser, *turn = given
     copy, source = read_plane(finer), read_plane(coarser)
     if copy is None or source is None:
         return ""

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections import Counter
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,6 +12,7 @@ from scipy.sparse import csr_matrix
 
 from dedup.config import Config
 from dedup.dataset.folder_rules import NOWHERE, Places
+from dedup.workers import Losses
 
 if TYPE_CHECKING:
     from dedup.clustering.clusters import Cluster
@@ -30,6 +32,8 @@ class Result:
     epsilon : the one used, the encoder's own where config has none
     device : that the encoder ran on; empty if there was nothing to read
     places : folders whose files were preferred as keepers, or never go
+    others : how many files were passed over, by their endings; "" = none
+    losses : files and pairs that could not be looked at in full, with the reason
     """
 
     config: Config
@@ -41,6 +45,8 @@ class Result:
     epsilon: float
     device: str
     places: Places = NOWHERE
+    others: Counter[str] = field(default_factory=Counter)
+    losses: Losses = field(default_factory=Losses)
 
     @property
     def similar(self) -> list[tuple[Path, Path, float]]:

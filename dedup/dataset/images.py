@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 __all__ = ["ImagesDataset", "UnreadableImage", "list_images", "load_image", "read_batches"]
 
 
-def list_images(images_dir: Path, extensions: Sequence[str]) -> list[Path]:
+def list_images(images_dir: Path, extensions: Sequence[str], others: list[Path] | None = None) -> list[Path]:
     """Find the regular files below a folder that have one of the extensions.
 
     Symbolic links, hidden files and folders (a leading dot), pipes, devices and all that lies in a trash folder of
@@ -37,6 +37,7 @@ def list_images(images_dir: Path, extensions: Sequence[str]) -> list[Path]:
     ----------
     images_dir : searched to any depth
     extensions : with their dot, compared in any case
+    others : is given the regular files that have none of them, if it is wanted
 
     Returns
     -------
@@ -64,8 +65,11 @@ def list_images(images_dir: Path, extensions: Sequence[str]) -> list[Path]:
                 continue
             if entry.is_dir(follow_symlinks=False):
                 folders.append(entry.path)
-            elif entry.name.lower().endswith(endings) and entry.is_file(follow_symlinks=False):
-                found.append(entry.path)
+            elif entry.is_file(follow_symlinks=False):
+                if entry.name.lower().endswith(endings):
+                    found.append(entry.path)
+                elif others is not None:
+                    others.append(Path(entry.path))
     return sorted(Path(path) for path in found)
 
 

@@ -18,16 +18,15 @@ from typing import BinaryIO, NamedTuple
 import numpy as np
 from PIL import Image
 
-from dedup.dataset.decoding import MAX_BYTES, NAMED, UnreadableImage, decode, digest_of, open_picture
+from dedup.dataset.decoding import NAMED, UnreadableImage, decode, digest_of, open_picture
 from dedup.dataset.panels import panels
 from dedup.store import Stamp, status_of
-from dedup.workers import Lost, run_jobs
+from dedup.workers import Lost, job, run_jobs
 
 AHEAD = 128  # pictures decoded, or a batch, while the encoder is at work
 BEHIND = 2  # batches that the encoder may still be looking at
 TOGETHER = 256  # files in the largest batch: their numbers fit an encoder's pipe, so that writing there never blocks us
 RING = 1 << 29  # bytes of squares in shared memory; more only where four files have more
-MEMORY_LIMIT = 4 * MAX_BYTES  # of a worker: a decoder's own buffers come on top of the picture
 
 
 class Outcome(NamedTuple):
@@ -87,8 +86,8 @@ class Reader:
         self.ring = RawArray("B", self._slots * slot)
         self.squares = as_squares(self.ring, views, side)
         jobs = [(index % self._slots, path) for index, path in enumerate(paths)]
-        job = partial(_read_job, self.ring, views, side, known)
-        self._outcomes = run_jobs(job, jobs, num_workers, ahead, memory_limit=MEMORY_LIMIT)
+        read = partial(_read_job, self.ring, views, side, known)
+        self._outcomes = run_jobs(read, jobs, num_workers, ahead)
 
     def __iter__(self) -> Iterator[Batch]:
         outcomes: list[Outcome] = []
@@ -114,8 +113,9 @@ def as_squares(ring, views: int, side: int) -> np.ndarray:
     return np.frombuffer(ring, np.uint8)[: len(ring) // slot * slot].reshape(-1, views, side, side, 3)
 
 
-def _read_job(ring, views: int, side: int, known: Container[bytes], job: tuple[int, Path]) -> Outcome:
-    slot, path = job
+@job
+def _read_job(ring, views: int, side: int, known: Container[bytes], given: tuple[int, Path]) -> Outcome:
+    slot, path = given
     return read_into(as_squares(ring, views, side)[slot], path, known)
 
 
@@ -141,6 +141,7 @@ def read_into(pixels: np.ndarray, path: Path, known: Container[bytes] = frozense
     return Outcome(size, 1 + len(boxes), stamp=stamp)
 
 
+@job
 def stamp_of(path: Path) -> Stamp | None:
     """A file's stamp, without decoding it; None where it can't be read."""
     try:

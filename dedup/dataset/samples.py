@@ -20,7 +20,7 @@ from PIL import Image, ImageDraw, ImageEnhance, ImageFont, ImageOps
 
 from dedup.words import write_table
 
-MARK = ".dedup-samples"  # says that a folder is ours to write to
+SAMPLES_MARK = ".dedup-samples"  # says that a folder is ours to write to
 OLDEST = 1_577_836_800  # 2020-01-01 UTC: modification times are part of what a keeper is chosen by
 ORIENTATION = 0x0112
 
@@ -136,12 +136,12 @@ def write_samples(folder: Path) -> list[Path]:
     FileNotFoundError : a photo is not where scikit-image or scikit-learn should have installed it
     """
     folder = Path(folder)
-    if folder.exists() and not (folder / MARK).exists() and (not folder.is_dir() or any(folder.iterdir())):
+    if folder.exists() and not (folder / SAMPLES_MARK).exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise FileExistsError(
             f"{folder} exists and was not made by dedup.dataset.samples: name a new or an empty folder"
         )
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / MARK).touch()
+    (folder / SAMPLES_MARK).touch()
     rows = sorted([*_write_photos(folder), *_write_lookalikes(folder)])
     write_table(folder / "truth.csv", ("path", "group", "edit", "level"), rows)
     return sorted(folder / path for path, *_ in rows)

@@ -17,11 +17,11 @@ from types import MappingProxyType
 import numpy as np
 from PIL import Image
 
-from dedup.dataset.decoding import UnreadableImage, digest_of, open_picture, read_small
-from dedup.dataset.folder_rules import THUMBNAIL
+from dedup.dataset.decoding import digest_of, open_picture, read_small
+from dedup.dataset.folder_rules import THUMBNAIL_NAME
 from dedup.progress import Phases, progress_bar
 from dedup.words import write_whole
-from dedup.workers import run_jobs
+from dedup.workers import Losses, job, run_jobs
 
 QUALITY = 82  # of the JPEG
 
@@ -32,6 +32,7 @@ def write_thumbnails(
     num_workers: int = 0,
     progress: bool | Phases = True,
     known: Mapping[Path, str] = MappingProxyType({}),
+    losses: Losses | None = None,
 ) -> dict[Path, str]:
     """Write a thumbnail of each file; those that belong to none of them are removed.
 
@@ -42,6 +43,7 @@ def write_thumbnails(
     num_workers : processes that read; 0 = this one
     progress : show a bar on stderr, or the run's phases
     known : digests of files that need not be opened where their thumbnails are there already
+    losses : notes files that can't be read now
 
     Returns
     -------
@@ -56,15 +58,16 @@ def write_thumbnails(
     there = set(os.listdir(folder))
     found = {path: known[path] for path in paths if path in known and f"{known[path]}.jpg" in there}
     missing = [path for path in paths if path not in found]
-    jobs = run_jobs(_write_job, [(path, folder) for path in missing], num_workers if missing else 0)
+    losses = Losses() if losses is None else losses
+    jobs = run_jobs(_write, [(path, folder) for path in missing], num_workers)
     with progress_bar(progress, len(missing), "Thumbnails", "images") as bar:
         for path, digest in zip(missing, jobs, strict=True):
             bar.update()
-            if isinstance(digest, str):
+            if losses.note(digest, path):
                 found[path] = digest
     wanted = {thumbnail_path(folder, digest).name for digest in found.values()}
     for name in os.listdir(folder):
-        if THUMBNAIL.fullmatch(name) and name not in wanted:
+        if THUMBNAIL_NAME.fullmatch(name) and name not in wanted:
             (folder / name).unlink()
     return found
 
@@ -74,17 +77,15 @@ def thumbnail_path(folder: Path, digest: str) -> Path:
     return folder / f"{digest}.jpg"
 
 
-def _write_job(job: tuple[Path, Path]) -> str | None:
-    path, folder = job
-    try:
-        with open_picture(path) as file:
-            digest = digest_of(file).hex()
-            if (thumbnail := thumbnail_path(folder, digest)).exists():
-                return digest
-            file.seek(0)
-            small, _ = read_small(file, path.suffix.lower())
-    except (OSError, UnreadableImage):  # it was readable a moment ago
-        return None
+@job
+def _write(given: tuple[Path, Path]) -> str:
+    path, folder = given
+    with open_picture(path) as file:
+        digest = digest_of(file).hex()
+        if (thumbnail := thumbnail_path(folder, digest)).exists():
+            return digest
+        file.seek(0)
+        small, _ = read_small(file, path.suffix.lower())
     _save(small, thumbnail)
     return digest
 

@@ -24,11 +24,12 @@ from dedup.deletion.folders import Snapshot
 from dedup.deletion.not_duplicates import remember
 from dedup.deletion.outcome import SOME_REFUSED, Outcome, Refused, Tally
 from dedup.deletion.records import File
+from dedup.workers import Lost
 
 if TYPE_CHECKING:
     from dedup.matching.confirmation import Verifier
 
-AT_ONCE = 512  # pairs whose pictures are in memory together
+PAIRS_AT_ONCE = 512  # pairs whose pictures are in memory together
 
 
 @dataclass(frozen=True)
@@ -140,7 +141,7 @@ def _matched(
     verifier = Verifier(files, num_workers, progress=False)
     by_keeper = iter(sorted(removals))
     with tqdm(total=len(removals), desc="Confirming", unit=" pairs", disable=not progress) as bar:
-        while batch := list(itertools.islice(by_keeper, AT_ONCE)):
+        while batch := list(itertools.islice(by_keeper, PAIRS_AT_ONCE)):
             apart = [each for each in batch if each.keep.content != each.drop.content]
             pairs = {each: (rows[_path(roots, each.drop)], rows[_path(roots, each.keep)]) for each in apart}
             verifier.match_many([(*pair, 0.0) for pair in pairs.values()])
@@ -154,8 +155,9 @@ def _matched(
 def _compared(verifier: Verifier, pairs: Sequence[tuple[int, int]]) -> dict[tuple[int, int], tuple[str, str]]:
     """By pair (row, keeper's row), its kind and what its keeper does not show of it, also on a closer look."""
     from dedup.clustering.full_resolution import is_looked_at, why_they_stay
-    from dedup.clustering.jpeg_forensics import shows_no_more
     from dedup.clustering.members import seen_by, what_is_missing
+    from dedup.clustering.pairs import NOT_LOOKED_AT
+    from dedup.clustering.resaving import show_no_more
 
     found, looks = {}, {}
     for row, keeper in pairs:
@@ -164,11 +166,12 @@ def _compared(verifier: Verifier, pairs: Sequence[tuple[int, int]]) -> dict[tupl
             found[row, keeper] = "", "not confirmed to show the same picture as the kept file"
             continue
         view, files = seen_by(match, is_first=row < keeper), (verifier.paths[row], verifier.paths[keeper])
-        if shows_no_more(*files, view.resolution, match.transform):
+        (enlarged,) = show_no_more([(*files, view.resolution, match.transform)], verifier.num_workers)
+        if enlarged is True:
             view = view._replace(resolution=1.0)
         found[row, keeper] = match.kind, what_is_missing(view)
         if not found[row, keeper][1] and is_looked_at(match):
             looks[row, keeper] = *files, match.transform, row < keeper
     for pair, reason in zip(looks, why_they_stay(list(looks.values()), verifier.num_workers), strict=True):
-        found[pair] = found[pair][0], reason
+        found[pair] = found[pair][0], f"{NOT_LOOKED_AT}: {reason.reason}" if isinstance(reason, Lost) else reason
     return found

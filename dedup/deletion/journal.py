@@ -1,8 +1,8 @@
 """Plans and journals as text: JSON lines in, checked records out, or BadRecord before anything is touched.
 
-A plan is a header and one line an item:      {"plan": 1}  {"keep": {...}, "drop": {...}, "kind": "copy"}
+A plan is a header and one line an item:      {"plan": 1}  {"keep": {...}, "drop": {...}, "kind": "crop"}
 a journal is a header and one line an event:  {"journal": 1, "created": 1700000000}
-                                              {"move": 1, "keep": {...}, "drop": {...}, "kind": "copy"}  {"back": 1}
+                                              {"move": 1, "keep": {...}, "drop": {...}, "kind": "crop"}  {"back": 1}
 
 A file is its path, relative to the images' folder and with `/` between components, and its `Snapshot`. Bytes of a
 name that are not UTF-8 are written as the lone surrogates that Python reads them as. Where a plan was made against

@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from scipy.sparse import csr_matrix, triu
 
-from dedup.dataset.decoding import DIGEST, digest_of
+from dedup.dataset.decoding import digest_of
+from dedup.dataset.folder_rules import DIGEST
 from dedup.deletion.decisions import Content, Pair, read_pairs
 from dedup.deletion.records import BadRecord, parse_object
 from dedup.store import NOTHING, Store
@@ -26,17 +27,17 @@ from dedup.words import write_whole
 if TYPE_CHECKING:
     from dedup.matching.classification import Match
 
-NAME = "not_duplicates.json"
+NOT_DUPLICATES = "not_duplicates.json"
 
 
-def recall(output_dir: Path) -> frozenset[Pair]:
+def read_not_duplicates(output_dir: Path) -> frozenset[Pair]:
     """The pairs that are remembered there.
 
     Raises
     ------
     BadRecord : the file is there and holds something else
     """
-    path = output_dir / NAME
+    path = output_dir / NOT_DUPLICATES
     try:
         if not path.exists():
             return frozenset()
@@ -50,11 +51,11 @@ def recall(output_dir: Path) -> frozenset[Pair]:
 
 def remember(output_dir: Path, pairs: Iterable[Pair]) -> None:
     """Add pairs to those remembered; the same pairs give the same file."""
-    together = recall(output_dir) | frozenset(pairs)
+    together = read_not_duplicates(output_dir) | frozenset(pairs)
     listed = [[content._asdict() for content in pair] for pair in sorted(together)]
     output_dir.mkdir(parents=True, exist_ok=True)
     text = json.dumps({"not_duplicates": 1, "pairs": listed}, indent=1) + "\n"
-    write_whole(output_dir / NAME, text.encode("ascii"))
+    write_whole(output_dir / NOT_DUPLICATES, text.encode("ascii"))
 
 
 def keep_apart(

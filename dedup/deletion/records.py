@@ -16,7 +16,8 @@ from dedup.deletion.folders import Snapshot
 
 AGAINST = "--against DIR"  # what a user has to add
 NO_ARCHIVE = f"its keeper lies in an archive: say which with {AGAINST}"
-KINDS = ("identical", "same_pixels", "copy", "crop", "near")  # of a match that allows a removal
+# Of a match that allows a removal; `copy`, in plans and journals of older versions, was resaved or edited.
+KINDS = ("identical", "same_pixels", "resaved", "edited", "crop", "near", "copy")
 _FIELDS = {"path": str, "device": int, "inode": int, "size": int, "mtime_ns": int, "blake2b": str}
 _WINDOWS_PART = re.compile(r'[\\:*?"<>|]|[ .]$|^\.?dedup-~\d', re.IGNORECASE)
 

@@ -15,8 +15,7 @@ from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
-from dedup.dataset.decoding import DIGEST
-from dedup.dataset.folder_rules import NOWHERE, Places
+from dedup.dataset.folder_rules import DIGEST, NOWHERE, Places
 from dedup.deletion.checks import Decoder, look_again, open_roots, read, survey, verify
 from dedup.deletion.folders import Folder, Snapshot
 from dedup.deletion.journal import encode, plan_header, read_plan

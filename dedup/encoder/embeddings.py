@@ -16,11 +16,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from dedup.dataset.panels import MOST
-from dedup.dataset.reading import Batch, Reader, Stamp, stamp_of
+from dedup.dataset.reading import Batch, Reader, stamp_of
 from dedup.encoder.inference import About, EncoderProcess, LocalEncoder
 from dedup.encoder.memory import Memory, Seen
 from dedup.progress import Phases, progress_bar
-from dedup.workers import run_jobs
+from dedup.store import Stamp
+from dedup.workers import Lost, run_jobs
 
 if TYPE_CHECKING:
     import torch
@@ -149,7 +150,7 @@ def remember(gathering: Gathering, memory: Memory) -> None:
 def find_twins(gathering: Gathering, rows: Sequence[int], num_workers: int) -> dict[int, tuple[int, Stamp]]:
     """Rows of files that hold the same as an earlier one, with that one and their stamps.
 
-    Only files of one size are read, and not decoded. What can't be read is left out.
+    Only files of one size are read, and not decoded. What can't be read is left out, what can't be looked at fails.
     """
     by_size: defaultdict[int, list[int]] = defaultdict(list)
     for row in rows:
@@ -158,7 +159,9 @@ def find_twins(gathering: Gathering, rows: Sequence[int], num_workers: int) -> d
     alike = sorted(row for group in by_size.values() if len(group) > 1 for row in group)
     first, found = {}, {}
     for row, stamp in zip(alike, run_jobs(stamp_of, [gathering.paths[row] for row in alike], num_workers), strict=True):
-        if isinstance(stamp, Stamp) and first.setdefault(stamp.content, row) != row:
+        if isinstance(stamp, Lost):
+            gathering.fail(row, stamp.reason)
+        elif stamp and first.setdefault(stamp.content, row) != row:
             found[row] = first[stamp.content], stamp
     return found
 
@@ -188,7 +191,7 @@ def read_and_encode(
     """
     missing = gathering.missing()
     twins = find_twins(gathering, missing, num_workers)
-    rows = [row for row in missing if row not in twins]
+    rows = [row for row in gathering.missing() if row not in twins]
     reader = Reader([gathering.paths[row] for row in rows], side, batch_size, num_workers, 1 + MOST, known)
     encoder = start(reader) if rows and not known else None
     waiting: deque[Batch] = deque()

@@ -9,7 +9,6 @@ import copy
 import hashlib
 import multiprocessing
 import os
-import signal
 from collections import deque
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
@@ -21,7 +20,7 @@ import numpy as np
 
 from dedup.dataset.decoding import DIGEST, digest_of, one_line
 from dedup.dataset.reading import BEHIND, Reader, as_squares
-from dedup.workers import START_METHOD, await_message
+from dedup.workers import START_METHOD, serve_parent
 
 if TYPE_CHECKING:
     import torch
@@ -208,13 +207,12 @@ def load_local(name: str, embedding_size: int | None) -> LocalEncoder:
 
 def _serve(connection, ring, views: int, side: int, at_once: int, name: str, embedding_size: int | None) -> None:
     """What an encoder's process runs."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # whoever started us stops us
+    serve_parent()
     squares = as_squares(ring, views, side)
     try:
         encoder = load_local(name, embedding_size)
         connection.send(encoder.about)
         while True:
-            await_message(connection)
             slots, which = connection.recv().T
             connection.send(encoder.encode(squares[slots, which], at_once))
     except (EOFError, BrokenPipeError):

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from dedup.encoder.model import EncoderCNN
 
 FEWEST = 30  # different pictures; the distances of fewer say too little
-STEPS = 400  # of the curve
+CURVE_POINTS = 400  # of the curve
 
 
 class CalibrationError(ValueError):
@@ -109,7 +109,7 @@ def calibrate_epsilon(
     pictures, side = [found.paths[row] for row in kept], image_resize or encoder.image_resize
     vectors = embed_copies(encoder, pictures, copies, strength, side, batch_size, device, seed, progress)
     distances = 1 - np.einsum("mcd,md->mc", vectors, found.vectors[kept]).ravel()  # (m copies,)
-    thresholds = np.linspace(0, others[-1], STEPS)
+    thresholds = np.linspace(0, others[-1], CURVE_POINTS)
     recall = np.searchsorted(np.sort(distances), thresholds, side="right") / len(distances)
     pairs = size * (size - 1) / (len(kept) * (len(kept) - 1))  # of the folder, for each pair that was looked at
     expected = expected_precision(recall, thresholds, others, right=duplicates * size, scale=pairs)

@@ -9,8 +9,9 @@ import cv2
 import numpy as np
 
 from dedup.matching.compression_residual import lost_grain
+from dedup.matching.kinds import MatchKind
 from dedup.matching.motion import explained_by_motion
-from dedup.matching.pictures import Picture
+from dedup.matching.pictures import COARSE, Picture
 from dedup.matching.similarity import Overlay, detail_by_block
 from dedup.matching.warping import SIDE, Frame, chroma, lay, outline, refine, stretch
 
@@ -27,18 +28,22 @@ OUTLIERS = 3  # blocks that compression may spoil
 UNTOUCHED, SAME_DIGIT = 0.98, 0.8  # usual correlation where nothing was compressed, and the lowest then of any block
 DIFFERENT, MOVED = 0.95, 0.38  # correlation of fine detail below which motion is looked for; share that it explains
 COVERS = 0.945  # share of a picture with which the other shows all of it, but for an edge cut or a frame added
+SAME_FRAMING = 0.008  # share of a side by which a corner of one may lie beside the other's
+ROUNDED = 1.5  # px that rounding may add to a side or take from it
+PLACES, FEW_PLACES = 16, 6  # by so many places tone and colours are compared; of coarse pictures
+# CIELAB units apart, on the mean, at 95 of 100 places, and at the worst.
+SAME_TONE, SAME_COLOURS = (2.0, 4.5, 9.0), (4.5, 9.0, 20.0)
+NOTHING_ADDED = 0.01  # share of the overlap where one may show something the other does not
 WHOLE = (1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0)  # the transform of all of a picture to all of its like
 
-TWINS = ("identical", "same_pixels")  # kinds of match of files that show the very same, to the pixel
-# Kinds that join files; a screenshot joins nothing to its picture. And `near`, without geometry.
-CONFIRMED = (*TWINS, "copy", "crop")
+TWINS = (MatchKind.IDENTICAL, MatchKind.SAME_PIXELS)  # of files that show the very same, to the pixel
+CONFIRMED = tuple(kind for kind in MatchKind if kind.joins)  # and `near`, without geometry
 
 
 @dataclass(frozen=True)
 class Match:
     """A confirmed pair, or one that is near but not a copy (`similar`).
 
-    kind : identical, same_pixels, copy, crop, contains or similar
     distance : cosine distance of the embeddings
     first_coverage, second_coverage : share of each picture that the other shows
     transform : homography, row by row, from unit coordinates of the first to those of the second; None if not known
@@ -47,7 +52,7 @@ class Match:
     first_chroma, second_chroma : mean chroma (CIELAB) of each in the overlap; near 0 is grey
     """
 
-    kind: str
+    kind: MatchKind
     distance: float
     first_coverage: float = 1.0
     second_coverage: float = 1.0
@@ -67,7 +72,7 @@ class Match:
     @classmethod
     def unpack(cls, value: bytes, distance: float) -> Match:
         kind, *rest = (tuple(each) if isinstance(each, list) else each for each in json.loads(value))
-        return cls(kind, distance, *rest)
+        return cls(MatchKind(kind), distance, *rest)
 
 
 def confirmed(overlay: Overlay, graphic: bool, edge: float, breaks: float, turn: float) -> bool:
@@ -181,6 +186,34 @@ def resolution_ratios(first: Picture, second: Picture, transform: np.ndarray) ->
     return float(ratios.min()), float((1 / ratios).min())
 
 
+def is_resaved(first: Picture, second: Picture, transform: np.ndarray) -> bool:
+    """Whether all of one picture lies on all of the other, the same way up, unstretched, in the same tone and colours.
+
+    transform : unit coordinates of the first -> unit coordinates of the second
+    """
+    if np.abs(outline(transform) - outline(np.eye(3))).max() > SAME_FRAMING:
+        return False
+    (width, height), (other_width, other_height) = (first.width, first.height), (second.width, second.height)
+    least, most = ((other_width - off) / (other_height + off) for off in (ROUNDED, -ROUNDED))
+    if not least * height <= width <= most * height and max(first.width, second.width) > COARSE:
+        return False
+    tones, colours = same_places(first, second)
+    chroma = [float(np.abs(each).mean()) for each in colours]
+    if max(chroma) - min(chroma) > max(0.2 * max(chroma), 1):
+        return False
+    apart = (np.abs(each[0] - each[1]) for each in (tones, colours))
+    limits = zip(apart, (SAME_TONE, SAME_COLOURS), strict=True)
+    return all((np.r_[each.mean(), np.percentile(each, [95, 100])] <= most).all() for each, most in limits)
+
+
+def same_places(first: Picture, second: Picture) -> tuple[list[np.ndarray], list[np.ndarray]]:
+    """Lightness (k,), and a + ib (k,) complex, of both whole pictures at the same places (CIELAB)."""
+    side = FEW_PLACES if first.coarse or second.coarse else PLACES
+    squares = (cv2.resize(each.colours, (side, side), interpolation=cv2.INTER_AREA) for each in (first, second))
+    labs = [cv2.cvtColor(np.float32(square) / 255, cv2.COLOR_RGB2LAB).reshape(-1, 3) for square in squares]
+    return [lab[:, 0] for lab in labs], [lab[:, 1] + 1j * lab[:, 2] for lab in labs]
+
+
 def _turn(base: Picture, other: Picture, transform: np.ndarray) -> float:
     """Angle by which the base is turned in the other from the nearest quarter turn, 0 to 45 degrees."""
     across, _ = (stretch(transform, other.grey) / np.array(base.grey.shape[::-1])).T
@@ -232,11 +265,13 @@ def judge(first: Picture, second: Picture, frame: Frame, overlay: Overlay, dista
     other_words = graphic and is_drawn and not _same_words(first, second, frame)
     other_colours = other_hue(*colours, most=25 if graphic else 45) or (graphic and repainted(*colours, frame))
     if other_shot or other_words or other_colours or not (inner >= 0.9 or two_crops):
-        kind = "similar"
+        kind = MatchKind.SIMILAR
     elif outer >= COVERS or (outer >= 0.88 and edge >= 0.9):
-        kind = "copy"
+        adds = max(overlay.first_extra, overlay.second_extra) > NOTHING_ADDED
+        same = not adds and is_resaved(first, second, frame.first_to_second)
+        kind = MatchKind.RESAVED if same else MatchKind.EDITED
     else:
-        kind = "contains" if inner >= 0.9 and breaks > 0.3 * (1 - edge) else "crop"
+        kind = MatchKind.CONTAINS if inner >= 0.9 and breaks > 0.3 * (1 - edge) else MatchKind.CROP
     transform = frame.first_to_second
     resolution = resolution_ratios(first, second, transform)
     return Match(

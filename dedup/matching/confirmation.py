@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import filecmp
 import pickle
-import sys
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
@@ -24,6 +23,7 @@ from dedup.dataset.images import load_image
 from dedup.dataset.thumbnails import read_with_thumbnail
 from dedup.matching.classification import WHOLE, Match, judge
 from dedup.matching.coarse import match_coarse
+from dedup.matching.kinds import MatchKind
 from dedup.matching.pictures import Picture, picture_of
 from dedup.matching.registration import keypoint_transforms, whole_transforms
 from dedup.matching.scheduling import edges_graph, join
@@ -33,11 +33,11 @@ from dedup.matching.truncated import match_truncated
 from dedup.matching.warping import lay, refine
 from dedup.progress import Phases, progress_bar
 from dedup.store import NOTHING, Store
-from dedup.workers import Lost, run_jobs
+from dedup.workers import Losses, Lost, job, run_jobs
 
-FORKS = sys.platform == "linux"  # a forked process has the pictures already; elsewhere they would have to be sent
-WORTH_FORKING = 48  # pairs
-TOGETHER = 256  # comparisons kept at a time
+KEPT_AT_ONCE = 256  # comparisons
+WORTH_FORKING, FEW = 48, 16  # pairs to compare, and pictures to read, that are worth all processes
+SETTLED = (MatchKind.RESAVED, MatchKind.EDITED)
 AGREEING = 0.5  # share of blocks that must agree before a closer look
 
 
@@ -53,6 +53,7 @@ class Verifier:
     contents : (n,) digests of what the files hold, equal for equal files; empty = not known
     folder : for a temporary file, where there are more pictures than go into memory
     thumbnails : folder where the thumbnail of each file that is read is left by the way; None = nowhere
+    losses : notes files that could not be read, and pairs that could not be compared
 
     Attributes
     ----------
@@ -69,13 +70,14 @@ class Verifier:
         contents: Sequence[bytes] = (),
         folder: Path | None = None,
         thumbnails: Path | None = None,
+        losses: Losses | None = None,
     ):
         self.paths, self.num_workers, self.progress = list(paths), num_workers, progress
         self._store, self._contents = store, contents
         self.matches: dict[tuple[int, int], Match] = {}
         self.compared: set[tuple[int, int]] = set()
         self._unreadable: set[int] = set()
-        self._thumbnails = thumbnails
+        self._thumbnails, self.losses = thumbnails, Losses() if losses is None else losses
         self._pictures = Spool(folder)
         cv2.setNumThreads(1)  # OpenCV's own threads do not survive a fork
 
@@ -92,14 +94,16 @@ class Verifier:
             self._note(pair, match)
         pairs = [pair for pair in pairs if pair[:2] not in self.compared]
         self._read(sorted({k for i, j, _ in pairs for k in (i, j)}))
-        workers, new = self.num_workers if FORKS and len(pairs) >= WORTH_FORKING else 0, []
+        compare, new = partial(_compare, self._pictures, self._unreadable), []
+        jobs = [(*pair, self.paths[pair[0]], self.paths[pair[1]]) for pair in pairs]
         with threadpool_limits(1), self._bar(len(pairs), "Comparing", "pairs") as bar:
-            for (i, j, _), match in zip(pairs, run_jobs(self._compare, pairs, workers), strict=True):
-                self._note((i, j), match)
+            found = run_jobs(compare, jobs, self.num_workers, few=WORTH_FORKING, inherits=True)
+            for (i, j, _), match in zip(pairs, found, strict=True):
+                self._note((i, j), self.losses.note(match, self.paths[i], self.paths[j]))
                 bar.update()
                 if not isinstance(match, Lost) and not {i, j} & self._unreadable:
                     new.append((i, j, match))
-                if len(new) >= TOGETHER:
+                if len(new) >= KEPT_AT_ONCE:
                     self._remember(new)
                     new = []
         self._remember(new)
@@ -112,7 +116,7 @@ class Verifier:
         equal = {pair for pair in distances if len({self._contents[row] for row in pair}) == 1}
         keys = {pair: self._key(*pair) for pair in distances if pair not in equal}
         values = self._store.get_all("match", keys.values())
-        found = {pair: Match("identical", distances[pair], transform=WHOLE) for pair in equal}
+        found = {pair: Match(MatchKind.IDENTICAL, distances[pair], transform=WHOLE) for pair in equal}
         known = {pair: values[key] for pair, key in keys.items() if key in values}
         return found | {pair: Match.unpack(each, distances[pair]) if each else None for pair, each in known.items()}
 
@@ -129,9 +133,9 @@ class Verifier:
     def _key(self, i: int, j: int) -> bytes:
         return self._contents[i] + self._contents[j]  # in order: the first of a match is not its second
 
-    def _note(self, pair: tuple[int, int], match: Match | Lost | None) -> None:
+    def _note(self, pair: tuple[int, int], match: Match | None) -> None:
         self.compared.add(pair)
-        if isinstance(match, Match):
+        if match:
             self.matches[pair] = match
 
     def forget_pictures(self) -> None:
@@ -161,14 +165,13 @@ class Verifier:
     def _read(self, indices: Sequence[int]) -> None:
         """Read the pictures that are not in memory yet."""
         missing = [k for k in indices if k not in self._pictures and k not in self._unreadable]
-        few = len(missing) < 16
-        job = partial(_read_job, self._thumbnails)
-        jobs = run_jobs(job, [self.paths[k] for k in missing], 0 if few else self.num_workers)
+        read = partial(_read, self._thumbnails)
+        found = run_jobs(read, [self.paths[k] for k in missing], self.num_workers, few=FEW)
         with self._bar(len(missing), "Reading candidates", "images") as bar:
-            for k, pickled in zip(missing, jobs, strict=True):
-                if isinstance(pickled, bytes):
+            for k, pickled in zip(missing, found, strict=True):
+                if self.losses.note(pickled, self.paths[k]):
                     self._pictures.put(k, pickled)
-                else:
+                else:  # it was readable a moment ago; it is no candidate now
                     self._unreadable.add(k)
                 bar.update()
 
@@ -177,25 +180,23 @@ class Verifier:
         is_told = isinstance(self.progress, Phases) or (self.progress and total >= WORTH_FORKING)
         return progress_bar(is_told and self.progress, total, description, unit)
 
-    def _compare(self, pair: tuple[int, int, float]) -> Match | None:
-        i, j, distance = pair
-        if {i, j} & self._unreadable:
-            return None
-        first, second = self._pictures.get(i), self._pictures.get(j)
-        return _same_data(first, second, self.paths[i], self.paths[j], distance) or match_pictures(
-            first, second, distance
-        )
+
+@job
+def _read(thumbnails: Path | None, path: Path) -> bytes:
+    """A pickled Picture."""
+    picture = picture_of(*read_with_thumbnail(path, thumbnails))
+    for found in ("squares", "keypoints", "plain", "drawn", "coarse", "striped"):
+        getattr(picture, found)  # found now, in this process, and kept
+    return pickle.dumps(picture, pickle.HIGHEST_PROTOCOL)
 
 
-def _read_job(thumbnails: Path | None, path: Path) -> bytes | None:
-    """A pickled Picture, None where it can't be read."""
-    try:
-        picture = picture_of(*read_with_thumbnail(path, thumbnails))
-        for found in ("squares", "keypoints", "plain", "drawn", "coarse"):
-            getattr(picture, found)  # found now, in this process, and kept
-        return pickle.dumps(picture, pickle.HIGHEST_PROTOCOL)
-    except (ValueError, OSError):  # it was readable a moment ago; then it is no candidate now
+@job
+def _compare(pictures: Spool, unreadable: set[int], given: tuple[int, int, float, Path, Path]) -> Match | None:
+    i, j, distance, *paths = given
+    if {i, j} & unreadable:
         return None
+    first, second = pictures.get(i), pictures.get(j)
+    return _same_data(first, second, *paths, distance) or match_pictures(first, second, distance)
 
 
 def _same_data(first: Picture, second: Picture, path: Path, other: Path, distance: float) -> Match | None:
@@ -204,9 +205,9 @@ def _same_data(first: Picture, second: Picture, path: Path, other: Path, distanc
         return None
     try:
         if filecmp.cmp(path, other, shallow=False):
-            return Match("identical", distance, transform=WHOLE)
+            return Match(MatchKind.IDENTICAL, distance, transform=WHOLE)
         if np.array_equal(np.asarray(load_image(path)), np.asarray(load_image(other))):
-            return Match("same_pixels", distance, transform=WHOLE)
+            return Match(MatchKind.SAME_PIXELS, distance, transform=WHOLE)
     except (ValueError, OSError):
         pass
     return None
@@ -214,6 +215,8 @@ def _same_data(first: Picture, second: Picture, path: Path, other: Path, distanc
 
 def match_pictures(first: Picture, second: Picture, distance: float = 0.0) -> Match | None:
     """Compare two pictures by every likely transform; the best match, or None where they are not one picture."""
+    if first.striped or second.striped:
+        return None
     best, best_score = None, 0.0
     for transform in _transforms(first, second):
         frame = lay(first, second, transform)
@@ -227,7 +230,7 @@ def match_pictures(first: Picture, second: Picture, distance: float = 0.0) -> Ma
         score = overlay.detail + overlay.agreement
         if score > best_score and (match := judge(first, second, frame, overlay, distance)):
             best, best_score = match, score
-        if best and (best.kind == "copy" or best_score > 1.9):  # nothing better can follow
+        if best and (best.kind in SETTLED or best_score > 1.9):  # nothing better can follow
             break
     return best or match_coarse(first, second, distance) or match_truncated(first, second, distance)
 

@@ -18,7 +18,7 @@ import numpy as np
 from scipy.sparse import csr_matrix
 from scipy.sparse.csgraph import connected_components
 
-from dedup.matching.classification import CONFIRMED
+from dedup.matching.kinds import MatchKind
 from dedup.matching.warping import outline
 
 if TYPE_CHECKING:
@@ -27,7 +27,9 @@ if TYPE_CHECKING:
 
 TRIES = 20  # pairs compared between two groups, none of which joined them, after which the rest is left
 FEW = 8  # files of a group that may have lost its way to a larger one
-LARGE = 4  # what a failed pair counts between two groups of more than FEW, which had many ways to find each other
+FAILED_LARGE = (
+    4  # what a failed pair counts between two groups of more than FEW, which had many ways to find each other
+)
 OTHERS = 8  # groups that a group is compared with, the nearest; beyond these only if the other one has had fewer
 AT_ONCE = 4  # pairs of two groups that are compared in one round, after two rounds of one
 HUBS, BEYOND = 2, 1.6  # nearest groups tried at the end, and how far beyond the farthest candidate they may lie
@@ -62,7 +64,7 @@ def edges_graph(edges: Sequence[Edge], n: int) -> csr_matrix:
 
 def _confirmed(verifier: Verifier, pairs: list[Edge]) -> list[Edge]:
     verifier.match_many(pairs)
-    return [pair for pair in pairs if (match := verifier.matches.get(pair[:2])) and match.kind in CONFIRMED]
+    return [pair for pair in pairs if (match := verifier.matches.get(pair[:2])) and match.kind.joins]
 
 
 def without_bridges(edges: list[Edge], matches: Mapping[tuple[int, int], Match], n: int) -> list[Edge]:
@@ -74,7 +76,7 @@ def without_bridges(edges: list[Edge], matches: Mapping[tuple[int, int], Match],
     """
     largest: dict[int, tuple[float, int, np.ndarray]] = {}  # what a file contains: its share, row and place
     for pair, match in sorted(matches.items(), key=lambda found: (found[1].distance, found[0])):
-        if match.kind == "contains":
+        if match.kind == MatchKind.CONTAINS:
             outer, inner, place = _placed(pair, match)
             share = min(match.first_coverage, match.second_coverage)
             if share > largest.get(outer, (0.0,))[0]:
@@ -82,7 +84,7 @@ def without_bridges(edges: list[Edge], matches: Mapping[tuple[int, int], Match],
     kept, parts, beside = [], defaultdict(list), defaultdict(list)
     for edge in edges:
         match = matches[edge[:2]]
-        outer, part, place = _placed(edge[:2], match) if match.kind == "crop" else (None, None, None)
+        outer, part, place = _placed(edge[:2], match) if match.kind == MatchKind.CROP else (None, None, None)
         if outer not in largest:
             kept.append(edge)
         else:
@@ -129,9 +131,9 @@ def _choose(verifier: Verifier, waiting: list[Edge], groups: np.ndarray, at_once
     sizes, groups = np.bincount(groups).tolist(), groups.tolist()
     for i, j in verifier.compared:
         both, fewer = _ordered(groups[i], groups[j]), min(sizes[groups[i]], sizes[groups[j]])
-        contained = (match := verifier.matches.get((i, j))) is not None and match.kind == "contains"
+        contained = (match := verifier.matches.get((i, j))) is not None and match.kind == MatchKind.CONTAINS
         settled = contained and fewer == 1  # it comes with the other's cluster
-        tries[both] += TRIES if settled else LARGE if fewer > FEW else 1
+        tries[both] += TRIES if settled else FAILED_LARGE if fewer > FEW else 1
         if both[0] != both[1]:
             others[both[0]].add(both[1])
             others[both[1]].add(both[0])

@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from dedup.matching.kinds import MatchKind
+
 if TYPE_CHECKING:
     from dedup.clustering.clusters import Cluster, Member
 
@@ -18,9 +20,9 @@ def insets(cluster: Cluster, member: Member) -> list[np.ndarray]:
     list of (4, 2) float, corners in unit coordinates of the picture; what lies outside it is cut off
     """
     if member is cluster.keeper:
-        crops = (other for other in cluster.members if other.kind == "crop" and other.place)
+        crops = (other for other in cluster.members if other.kind == MatchKind.CROP and other.place)
         return [outline(np.reshape(crop.place, (3, 3))) for crop in crops]
-    if member.kind == "contains" and member.place and member.coverage < 1:
+    if member.kind == MatchKind.CONTAINS and member.place and member.coverage < 1:
         return [outline(np.linalg.inv(np.reshape(member.place, (3, 3))))]
     return []
 

@@ -20,10 +20,14 @@ from dedup.report.lettering import escape
 from dedup.words import count_of, format_bytes, relative_path, write_table
 
 if TYPE_CHECKING:
+    from collections import Counter
+
     from dedup.clustering.clusters import Cluster
     from dedup.deletion.removal import Outcome
+    from dedup.workers import Losses
 
 SHOWN = 10  # unreadable files that the terminal names
+ENDINGS = 8  # of files that were passed over, that it names
 
 
 def shown(text: object) -> str:
@@ -81,6 +85,32 @@ def reading(
         yield f"  {shown(relative_path(path, images_dir))}: {shown(reason)}"
     if len(failures) > SHOWN:
         yield f"  and {len(failures) - SHOWN:,} more, in {shown(near(table))}"
+
+
+def passing_over(others: Counter[str]) -> Iterator[str]:
+    """How many files were not read for their endings; "" is none."""
+    if others:
+        ordered = sorted(others, key=lambda ending: (not ending, -others[ending], ending))
+        named = [f"{shown(ending) or 'no ending'} {others[ending]:,}" for ending in ordered[:ENDINGS]]
+        if rest := sum(others[ending] for ending in ordered[ENDINGS:]):
+            named.append(f"other endings {rest:,}")
+        yield f"{count_of(others.total(), 'file')} not read: {', '.join(named)}"
+
+
+def losing(losses: Losses, images_dir: Path, is_verbose: bool) -> Iterator[str]:
+    """How many files and pairs could not be looked at in full; `is_verbose` names them, with the reason."""
+    if losses:
+        files = sum(len(paths) == 1 for paths in losses)
+        found = [count_of(*each) for each in ((files, "file"), (len(losses) - files, "pair")) if each[0]]
+        yield f"{' and '.join(found)} can't be looked at in full{'' if is_verbose else '; --verbose names them'}"
+    for paths, reason in losses.items() if is_verbose else ():
+        yield f"  {' and '.join(shown(relative_path(path, images_dir)) for path in paths)}: {shown(reason)}"
+
+
+def undrawn(losses: Losses) -> Iterator[str]:
+    """Pages of pictures that are missing, each with the reason."""
+    for (page,), reason in losses.items():
+        yield f"  {page.name} can't be drawn: {shown(reason)}"
 
 
 def finding(

@@ -21,11 +21,11 @@ from urllib.parse import quote
 from dedup.clustering.contents import why_it_stays
 from dedup.clustering.full_resolution import is_looked_at
 from dedup.clustering.members import seen_by, way_back, what_is_missing
-from dedup.dataset.decoding import DIGEST
-from dedup.dataset.folder_rules import THUMBNAILS
+from dedup.dataset.folder_rules import DIGEST, THUMBNAILS
 from dedup.dataset.thumbnails import thumbnail_path, write_thumbnails
 from dedup.store import NOTHING, Store
 from dedup.words import relative_path, write_whole
+from dedup.workers import attempt, step
 
 if TYPE_CHECKING:
     from dedup.clustering.clusters import Cluster, Member
@@ -51,7 +51,8 @@ def write_small(
     shown = result.clusters[:MOST_CLUSTERS]
     paths = [member.path for cluster in shown for member in (cluster.keeper, *cluster.members)]
     known = {path: content[:DIGEST].hex() for path in paths if (content := facts.content(path))}
-    return write_thumbnails(paths, config.output_dir / THUMBNAILS, config.num_workers, progress, known)
+    folder = config.output_dir / THUMBNAILS
+    return write_thumbnails(paths, folder, config.num_workers, progress, known, facts.losses)
 
 
 def small_files(config: Config, digests: Mapping[Path, str]) -> dict[Path, Path]:
@@ -185,16 +186,20 @@ def _pairs(clusters: Sequence[Cluster], result: Result, images_dir: Path, facts:
             number, i = places[first]
             j = places[second][1]
             files = result.embeddings.paths[first], result.embeddings.paths[second]
-            found[number][i, j] = _known(i, j, match, *files, images_dir, result.places, facts)
+            known = attempt(_known, i, j, match, *files, images_dir, result.places, facts)
+            if known := facts.losses.note(known, *files):
+                found[number][i, j] = known
     for cluster, known in zip(clusters, found, strict=True):
         for place, member in enumerate(cluster.members, start=1):
             pair = known.pop((0, place), None)
-            pair = _turned(pair) if pair else known.pop((place, 0), [place, 0, *[None] * 7])
+            turned = pair and facts.losses.note(attempt(_turned, pair), cluster.keeper.path, member.path)
+            pair = turned or known.pop((place, 0), [place, 0, *[None] * 7])
             known[place, 0] = [place, 0, member.kind, _round(member.distance), _round(member.coverage), pair[5],
                                member.reason, pair[7], pair[8]]  # fmt: skip
     return [sorted(known.values(), key=lambda pair: (pair[1] != 0, pair[:2])) for known in found]
 
 
+@step
 def _known(
     i: int, j: int, match: Match, first: Path, second: Path, images_dir: Path, places: Places, facts: Store
 ) -> list:
@@ -212,6 +217,7 @@ def _known(
             transform]  # fmt: skip
 
 
+@step
 def _turned(pair: list) -> list:
     """What is known of a pair, seen from its other file."""
     i, j, kind, distance, first, second, why_first, why_second, transform = pair

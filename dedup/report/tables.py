@@ -18,7 +18,7 @@ from dedup.report.grid import layout, plot_cluster_grid
 from dedup.report.lettering import escape, unescape
 from dedup.store import code_digest
 from dedup.words import count_of, format_bytes, relative_path, table_text, write_table, write_whole
-from dedup.workers import Lost, run_jobs
+from dedup.workers import Losses, job, run_jobs
 
 if TYPE_CHECKING:
     from dedup.clustering.clusters import Cluster, Member
@@ -52,6 +52,7 @@ def write_report(
     contents: Mapping[Path, bytes] | None = None,
     num_workers: int = 0,
     thumbnails: Mapping[Path, Path] = MappingProxyType({}),
+    losses: Losses | None = None,
 ) -> list[Path]:
     """Write the clusters as pages of pictures and as a table; the same clusters give the same bytes.
 
@@ -63,7 +64,8 @@ def write_report(
     progress : show a bar on stderr, or the run's phases
     max_pages : pages drawn at most; the last says how many clusters they leave out, the table has them all
     contents : digests of files; a page that shows what it showed in an earlier run is left as it is
-    num_workers : processes that draw; 0 = this one. A page that takes one down is left out
+    num_workers : processes that draw; 0 = this one
+    losses : notes pages that could not be drawn, which are left out
     thumbnails : smaller copies, by path, of files that need not be read to be drawn
 
     Returns
@@ -88,13 +90,14 @@ def write_report(
         shows = _what_is_shown(page, images_dir, note, held)
         if not shows or read_mark(path) != shows:
             jobs.append((page, images_dir, note, shows, path, small))
-    done = run_jobs(_draw_page, jobs, num_workers if len(jobs) > 1 else 0, time_limit=PAGE_TIME)
-    lost = []
+    losses = Losses() if losses is None else losses
+    drawn_now = run_jobs(_draw_page, jobs, num_workers, time_limit=PAGE_TIME)
     with progress_bar(progress, len(jobs), "Drawing", "pages") as bar:
-        for job, found in zip(jobs, done, strict=True):
+        for (*_, path, _), found in zip(jobs, drawn_now, strict=True):
             bar.update()
-            lost += [job[4]] if isinstance(found, Lost) else []
-    written = [path for path in written if path not in lost]
+            if png := losses.note(found, path):
+                write_whole(path, png)
+    written = [path for path in written if (path,) not in losses]
     written.append(output_dir / "clusters.csv")
     write_whole(written[-1], clusters_table(clusters, images_dir).encode())
     for old in output_dir.iterdir():
@@ -103,9 +106,10 @@ def write_report(
     return written
 
 
-def _draw_page(job: tuple[Sequence[Cluster], Path, str, str, Path, Mapping[Path, Path]]) -> None:
-    page, images_dir, note, shows, path, thumbnails = job
-    write_whole(path, plot_cluster_grid(page, images_dir, note=note, thumbnails=thumbnails).png(shows))
+@job
+def _draw_page(given: tuple[Sequence[Cluster], Path, str, str, Path, Mapping[Path, Path]]) -> bytes:
+    page, images_dir, note, shows, _, thumbnails = given
+    return plot_cluster_grid(page, images_dir, note=note, thumbnails=thumbnails).png(shows)
 
 
 def _what_is_shown(

@@ -27,11 +27,11 @@ from PIL import Image
 from torch.utils.data import DataLoader
 from tqdm import tqdm
 
-from dedup.encoder.checkpoints import export_encoder
-from dedup.training.loss import CopiesDataset, schedule_batches
 from dedup.dataset.images import UnreadableImage, list_images, load_image
+from dedup.encoder.checkpoints import export_encoder
 from dedup.encoder.embeddings import extract_embeddings
 from dedup.encoder.model import EncoderCNN
+from dedup.training.loss import CopiesDataset, schedule_batches
 from dedup.training.trainer import ROUNDS, Recipe, Trainer, TrainingError
 
 SHORT_SIDE = 224  # px of a photo in memory; its copies are smaller

@@ -174,8 +174,8 @@ function parted(name) {
   return parts.map((part) => make("span", {}, part.join("")));
 }
 
-const KINDS = {identical: "identical", same_pixels: "same pixels", copy: "copy", crop: "crop", contains: "contains",
-  similar: "similar", near: "near", indirect: "indirect"};
+const KINDS = {identical: "identical", same_pixels: "same pixels", resaved: "resaved", edited: "edited", crop: "crop",
+  contains: "contains", similar: "similar", near: "near", indirect: "indirect"};
 const FATES = {keeper: "kept", goes: "goes", check: "goes", stays: "stays"};
 const ACTS = [["compare", "Compare", "b"], ["stay", "Keep this too", "x"], ["split", "Split off", "s"],
   ["different", "Not a duplicate", "n"]];

@@ -105,7 +105,7 @@ function whyItGoes(kind, file, keeper) {
   if (kind === "identical") return "same bytes as the kept file";
   if (kind === "same_pixels") return "same pixels as the kept file";
   const ratio = keeper.width * keeper.height / (file.width * file.height);
-  const more = ratio >= 1.1 && kind === "copy" ? `, in ${ratio.toFixed(1)} × the pixels` : "";
+  const more = ratio >= 1.1 && kind === "resaved" ? `, in ${ratio.toFixed(1)} × the pixels` : "";
   return kind === "near" ? "near the kept file, not confirmed" : `the kept file shows all of it${more}`;
 }
 

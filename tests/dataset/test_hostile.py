@@ -17,6 +17,7 @@ import zlib
 from pathlib import Path
 from types import SimpleNamespace
 
+import cv2
 import numpy as np
 import pillow_heif
 import pytest
@@ -24,13 +25,13 @@ from PIL import Image
 
 from dedup.dataset import decoding
 from dedup.dataset.images import ImagesDataset, UnreadableImage, list_images, load_image, read_batches
-from dedup.workers import TIME_LIMIT, TIMED, Lost, run_jobs
+from dedup.workers import TIME_LIMIT, TIMED, Lost, job, run_jobs
 
 MEGABYTE = 2**20
 LIMIT = 300  # seconds for a whole process
 HUGE = 20_000  # px
 KINDS = ["JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF", "HEIF", "JPEG2000", "PPM", "TGA", "QOI"]
-PROJECT = Path(__file__).resolve().parent.parent
+PROJECT = Path(__file__).resolve().parents[2]
 
 
 def encode(kind, size=(64, 48), **options):
@@ -217,6 +218,7 @@ def test_a_pipe_put_in_place_at_the_last_moment_is_not_waited_for(tmp_path, monk
     assert result == "not a regular file"
 
 
+@job
 def load_reason(path):
     with pytest.raises(UnreadableImage) as caught:
         load_image(path)
@@ -251,17 +253,25 @@ def test_odd_names_survive(tmp_path):
     assert not dataset.failures
 
 
-def fatal(job):
+@job
+def fatal(given):
     """A decoder at its worst."""
-    if job == "crash":
+    if given == "crash":
         ctypes.string_at(0)
-    if job == "hang":
+    if given == "hang":
         time.sleep(60)
-    while job == "spin":
+    while given == "spin":
         pass
-    if job == "greed":
+    if given == "greed":
         return len(bytearray(2**27))
-    return job
+    if isinstance(given, BaseException):
+        raise given
+    return given
+
+
+@job
+def sleep(seconds):
+    time.sleep(seconds)
 
 
 @pytest.mark.parametrize("num_workers", [1, 2])
@@ -274,9 +284,39 @@ def test_a_crash_or_a_hang_costs_one_job(num_workers):
     assert "longer than 0.5 s" in results[7].reason or not TIMED, "of computing"
 
 
+ERRORS = [
+    cv2.error("OpenCV"),
+    np.linalg.LinAlgError("Singular matrix"),
+    MemoryError(),
+    SystemExit(3),
+    ValueError("a\nb"),
+]
+
+
+@pytest.mark.parametrize("num_workers", [0, 2])
+def test_whatever_a_job_raises_costs_it_alone(num_workers):
+    reasons = ["error: OpenCV", "LinAlgError: Singular matrix", "MemoryError", "SystemExit: 3", "ValueError: a b"]
+    assert list(run_jobs(fatal, ["a", *ERRORS, "b"], num_workers)) == ["a", *map(Lost, reasons), "b"]
+
+
+def test_a_function_that_is_not_declared_is_no_job():
+    with pytest.raises(TypeError, match="is no job"):
+        run_jobs(len, ["a"], 0)
+
+
+def test_a_result_that_can_not_be_sent_costs_its_job():
+    found = list(run_jobs(unsendable, ["a"], 1))
+    assert len(found) == 1 and isinstance(found[0], Lost)
+
+
+@job
+def unsendable(given):
+    return lambda: given
+
+
 @pytest.mark.skipif(not TIMED, reason="only the clock counts here")
 def test_a_job_that_waits_for_the_processor_or_a_disk_is_waited_for():
-    assert list(run_jobs(time.sleep, [0.5, 0.1], 1, time_limit=0.2)) == [None, None]
+    assert list(run_jobs(sleep, [0.5, 0.1], 1, time_limit=0.2)) == [None, None]
 
 
 def test_a_slow_reader_is_no_reason_to_blame_a_job():
@@ -289,8 +329,13 @@ def test_a_slow_reader_is_no_reason_to_blame_a_job():
 
 ORPHANS = """
 import multiprocessing, time
-from dedup.workers import run_jobs
-results = run_jobs(time.sleep, [0, 0, 0.5, 0.5, 0.5, 0.5], 2)
+from dedup.workers import job, run_jobs
+
+@job
+def sleep(seconds):
+    time.sleep(seconds)
+
+results = run_jobs(sleep, [0, 0, 60, 60], 2)  # at work, and not about to look whether anybody waits
 next(results), next(results)
 print(*(process.pid for process in multiprocessing.active_children()), flush=True)
 time.sleep(60)
@@ -310,8 +355,7 @@ def test_workers_end_when_who_started_them_is_killed():
 
 @pytest.mark.skipif(sys.platform != "linux", reason="the limit is Linux's")
 def test_a_job_can_not_take_all_memory():
-    with pytest.raises(MemoryError):
-        list(run_jobs(fatal, ["greed"], 1, memory_limit=2**25))
+    assert list(run_jobs(fatal, ["greed"], 1, memory_limit=2**25)) == [Lost("MemoryError")]
     assert list(run_jobs(fatal, ["greed"], 1, memory_limit=2**29)) == [2**27]
 
 

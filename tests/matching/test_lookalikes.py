@@ -81,8 +81,8 @@ def test_a_page_with_other_words_is_another_page(old, new, scale):
 @pytest.mark.parametrize("edit", ["resize", "bright", "dark", "noise", "border", "letterbox"])
 def test_a_page_is_still_found_when_edited(edit):
     page = letter(LETTER, 2)
-    assert match(page, COPIES[edit](page)).kind == "copy"
-    assert match(page, jpeg(samples._scale(page, 0.7), 30)).kind == "copy"
+    assert match(page, COPIES[edit](page)).kind in ("resaved", "edited")
+    assert match(page, jpeg(samples._scale(page, 0.7), 30)).kind == "resaved"
 
 
 def receipt(prices, total):
@@ -96,7 +96,7 @@ def receipt(prices, total):
 def test_a_receipt_with_another_total_is_another_receipt():
     prices = ["1.29", "2.49", "3.10", "7.99"]
     first = receipt(prices, "14.87")
-    assert match(first, jpeg(first, 30)).kind == "copy"
+    assert match(first, jpeg(first, 30)).kind == "resaved"
     assert not joined(match(first, receipt(prices, "14.81")))
     assert not joined(match(first, receipt(["1.29", "2.49", "3.11", "8.99"], "15.88")))
 
@@ -115,7 +115,7 @@ def chart(values):
 
 def test_a_chart_with_another_bar_is_another_chart():
     values = [100, 120, 80, 200, 50, 30, 150, 170]
-    assert match(chart(values), jpeg(chart(values), 40)).kind == "copy"
+    assert match(chart(values), jpeg(chart(values), 40)).kind == "resaved"
     assert not joined(match(chart(values), chart([*values[:3], 180, *values[4:]])))
     assert not joined(match(chart(values), chart(values[::-1])))
 
@@ -156,8 +156,8 @@ def test_one_drawing_in_two_hues_is_two_pictures(hues):
 
 def test_a_drawing_is_found_in_grey_and_sepia():
     house = samples._house("crimson")
-    assert match(house, ImageOps.grayscale(house)).kind == "copy"
-    assert match(house, samples._sepia(house)).kind == "copy"
+    assert match(house, ImageOps.grayscale(house)).kind == "edited"
+    assert match(house, samples._sepia(house)).kind == "edited"
 
 
 def speckled(seed):

@@ -24,7 +24,7 @@ from dedup.report.lettering import drawable, escape, shorten, text_width, unesca
 from dedup.report.plots import nearest_distances, plot_distance_histogram, plot_k_distances
 from dedup.report.tables import clusters_table, describe_report, paginate, write_report
 from dedup.words import format_bytes, relative_path
-from dedup.workers import START_METHOD, run_jobs
+from dedup.workers import START_METHOD, job, run_jobs
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ class Member:
     height: int = 30
     bytes: int = 1000
     distance: float = 0.01
-    kind: str = "copy"
+    kind: str = "resaved"
     coverage: float = 1.0
     removable: bool = True
     reason: str = ""
@@ -200,7 +200,7 @@ def test_the_grid_says_what_a_person_needs(tmp_path):
     assert {"Cluster 1", "2 files   1 can go, 1.0 kB freed", "no longer there", "a.png", "gone.png"} <= set(
         words(figure)
     )
-    assert {"keeper", "goes", "copy", "40 × 30   1.0 kB", "distance 0.010", "Cluster 2"} <= set(words(figure))
+    assert {"keeper", "goes", "resaved", "40 × 30   1.0 kB", "distance 0.010", "Cluster 2"} <= set(words(figure))
     cluster = Cluster(3, Member(tmp_path / "a.png", kind="keeper", removable=False), (stays,))
     texts = words(plot_cluster_grid([cluster], tmp_path))
     assert {"2 files   all stay", "$x$.png", "b/", "stays", "same pixels", "distance 0.300   52 % shown"} <= set(texts)
@@ -342,6 +342,7 @@ def test_pages_are_drawn_by_several_processes_and_one_that_dies_costs_its_page(t
     assert sorted((tmp_path / "by2").glob("*.png")) == left[:2]
 
 
+@job
 def widths_of_letters(first):
     return [text_width(chr(code), 10) for code in range(0x100 + first, 0x900, 7)]
 
@@ -411,7 +412,7 @@ HALF = (0.5, 0.0, 0.25, 0.0, 0.5, 0.25, 0.0, 0.0, 1.0)  # the middle of the othe
 
 @pytest.mark.parametrize(
     ("kind", "drawn_on", "corners"),
-    [("crop", 0, [[0.25, 0.25], [0.75, 0.25], [0.75, 0.75], [0.25, 0.75]]), ("copy", None, None)],
+    [("crop", 0, [[0.25, 0.25], [0.75, 0.25], [0.75, 0.75], [0.25, 0.75]]), ("edited", None, None)],
 )
 def test_a_crop_is_framed_on_the_keeper(tmp_path, kind, drawn_on, corners):
     cluster = cluster_of(["a.jpg", "b.jpg"], tmp_path, kind=kind, place=HALF)

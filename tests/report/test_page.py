@@ -353,7 +353,7 @@ def test_nothing_serious_for_axe(visit, run, scheme, width):
 
 @pytest.mark.parametrize(("width", "rows"), [(1280, 1), (1024, 2), (768, 2), (390, 4)])
 def test_the_tools_fit_when_every_kind_occurs(visit, tmp_path, width, rows):
-    kinds = ("identical", "same_pixels", "copy", "crop", "contains", "similar", "indirect")
+    kinds = ("identical", "same_pixels", "resaved", "crop", "contains", "similar", "indirect")
     data = made_up([["a.jpg", *(f"{kind}.jpg" for kind in kinds)]])
     for pair, kind in zip(data["clusters"][0]["pairs"], kinds, strict=True):
         pair[2] = kind
@@ -394,7 +394,7 @@ def test_dark_follows_the_system(visit, run):
 
 def test_what_was_not_looked_at_closely_is_checked_when_applied(visit, tmp_path):
     data = made_up([["a.jpg", "b.jpg"]])
-    data["clusters"][0]["pairs"] = [[1, 0, "copy", 0.1, 1.0, 1.0, "", None, [1, 0, 0, 0, 1, 0, 0, 0, 1]]]
+    data["clusters"][0]["pairs"] = [[1, 0, "resaved", 0.1, 1.0, 1.0, "", None, [1, 0, 0, 0, 1, 0, 0, 0, 1]]]
     opened = visit(write_made_up(tmp_path, data, thumbnails=2))
     assert "goes" in opened.cell(0, 1).inner_text()
     opened.cell(0, 1).locator(".photo").click()
@@ -416,5 +416,5 @@ def test_the_same_data_gives_the_same_page():
 
 
 def test_templates_are_small():
-    for path in sorted((PROJECT / "dedup" / "templates").iterdir()):
+    for path in sorted((PROJECT / "dedup" / "report" / "templates").iterdir()):
         assert len(path.read_text(encoding="utf-8").splitlines()) <= 300, path

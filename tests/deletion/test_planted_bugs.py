@@ -13,12 +13,18 @@ import pytest
 
 from tests.conftest import PROJECT
 
-REMOVAL_TESTS = ["removal", "removal_hostile", "known_losses", "removal_races", "removal_faults"]
+REMOVAL_TESTS = [
+    "deletion/test_removal",
+    "deletion/test_removal_hostile",
+    "deletion/test_known_losses",
+    "deletion/test_removal_races",
+    "deletion/test_removal_faults",
+]
 TESTS = {  # of a module, when not all of those: the likeliest to notice first
-    "deletion/journal": ["removal_hostile", *REMOVAL_TESTS],
-    "deletion/records": ["removal_hostile", *REMOVAL_TESTS],
-    "clustering/contents": ["safeguards"],
-    "dataset/decoding": ["hostile"],
+    "deletion/journal": ["deletion/test_removal_hostile", *REMOVAL_TESTS],
+    "deletion/records": ["deletion/test_removal_hostile", *REMOVAL_TESTS],
+    "clustering/contents": ["deletion/test_contents"],
+    "dataset/decoding": ["dataset/test_hostile"],
 }
 FALSE = "if False:"
 
@@ -149,7 +155,7 @@ BUGS = {
     "links in a plan are let pass": ("deletion/checks", "            if is_link(status):\n", "            if False:\n"),
     "a file that changes while it is read": (
         *(
-            "folders",
+            "deletion/folders",
             "if size != after.st_size or (opened.st_size, opened.st_mtime_ns) != (after.st_size, after.st_mtime_ns):",
         ),
         FALSE,
@@ -235,7 +241,7 @@ BUGS = {
     # undo, purge, runs
     "undo replaces what is there": (
         *(
-            "trash",
+            "deletion/trash",
             '        else:\n            raise Refused("something else is there now; move it away and undo again")',
         ),
         "        else:\n            box.rename(stored, home, name)",
@@ -304,7 +310,7 @@ BUGS = {
     ),
     "a folder's error is one file's": (
         *(
-            "folders",
+            "deletion/folders",
             'raise OSError(errno.EIO, f"a folder could not be synced: {error.strerror}", str(self.path)) from None',
         ),
         "raise",
@@ -377,7 +383,7 @@ BUGS = {
     ),
     "frames are read in this very process": (
         "clustering/contents",
-        "run_apart(_read_frames, path, memory_limit=4 * MAX_BYTES)",
+        "run_apart(_read_frames, path)",
         "_read_frames(path)",
     ),
     "what can't be compared may go": (
@@ -386,7 +392,7 @@ BUGS = {
     ),
     "a keeper is decoded in this very process": (
         "deletion/checks",
-        "run_apart(_why_unreadable, path, LONGEST)",
+        "run_apart(_why_unreadable, path, time_limit=LONGEST)",
         "_why_unreadable(path)",
     ),
     # decoding
@@ -425,7 +431,7 @@ def planted(folder: Path, module: str, text: str, instead: str) -> Path:
 
 def failing_test(folder: Path, module: str) -> str:
     """The first test that fails in a folder, of those about a module; "" if none does."""
-    tests = [f"tests/test_{name}.py" for name in TESTS.get(module, REMOVAL_TESTS)]
+    tests = [f"tests/{name}.py" for name in TESTS.get(module, REMOVAL_TESTS)]
     call = [
         sys.executable,
         "-B",

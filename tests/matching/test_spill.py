@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from dedup.matching.spill import RECENT, Spool
-from dedup.workers import START_METHOD, run_jobs
+from dedup.workers import START_METHOD, job, run_jobs
 
 
 @pytest.fixture
@@ -30,7 +30,7 @@ def test_all_come_back_in_any_order(spool, tmp_path):
 @pytest.mark.skipif(START_METHOD != "fork", reason="processes are not forked here")
 def test_forked_processes_read_at_once(spool):
     numbers = list(range(2 * RECENT)) * 5
-    found = run_jobs(lambda number: int(spool.get(number).mean()), numbers, num_workers=3)
+    found = run_jobs(job(lambda number: int(spool.get(number).mean())), numbers, num_workers=3)
     assert list(found) == numbers
 
 

@@ -14,6 +14,7 @@ from dedup.dataset import samples
 from dedup.matching import confirmation, scheduling
 from dedup.matching.classification import CONFIRMED
 from dedup.matching.confirmation import Verifier
+from dedup.matching.kinds import MatchKind
 from tests.confirmation_pictures import collage, cut, photo
 
 
@@ -168,7 +169,7 @@ def test_same_bytes_and_same_pixels_are_told_from_copies(twins):
     verifier = Verifier(twins, num_workers=0, progress=False)
     assert verifier.match(0, 1, 0.0).kind == "identical"
     assert verifier.match(0, 2, 0.0).kind == "same_pixels"
-    assert verifier.match(2, 3, 0.0).kind == "copy"
+    assert verifier.match(2, 3, 0.0).kind == "resaved"
     assert verifier.match(0, 4, 0.5) is None
     whole = verifier.matches[0, 1]
     assert whole.transform == (1, 0, 0, 0, 1, 0, 0, 0, 1)
@@ -228,7 +229,7 @@ def test_no_candidates_no_edges(twins):
 def test_a_match_is_asked_for_in_any_order_and_compared_once(twins, monkeypatch):
     verifier = Verifier(twins, num_workers=0, progress=False)
     found = verifier.match(3, 2, 0.25)
-    assert (found.kind, found.distance) == ("copy", 0.25) and list(verifier.matches) == [(2, 3)]
+    assert (found.kind, found.distance) == ("resaved", 0.25) and list(verifier.matches) == [(2, 3)]
     monkeypatch.setattr(confirmation, "match_pictures", lambda *_: pytest.fail("compared again"))
     assert verifier.match(2, 3, 0.3) is found
     assert verifier.match(2, 2, 0.0) is None
@@ -246,7 +247,7 @@ def test_two_groups_that_do_not_join_are_left_after_some_tries(tmp_path, monkeyp
 
     def same_letter(first, second, path, other, distance):
         compared.append(path.name + other.name)
-        return confirmation.Match("copy", distance) if path.name[0] == other.name[0] else None
+        return confirmation.Match(MatchKind.RESAVED, distance) if path.name[0] == other.name[0] else None
 
     monkeypatch.setattr(confirmation, "_same_data", same_letter)
     monkeypatch.setattr(confirmation, "match_pictures", lambda *_: None)

@@ -14,9 +14,10 @@ from scipy.sparse import csr_matrix
 
 from dedup.deletion import applying, not_duplicates
 from dedup.deletion.decisions import Content, is_decisions, read_decisions
-from dedup.deletion.not_duplicates import keep_apart, recall, remember
+from dedup.deletion.not_duplicates import keep_apart, read_not_duplicates, remember
 from dedup.deletion.records import BadRecord
 from dedup.matching.classification import Match
+from dedup.matching.kinds import MatchKind
 from tests.confirmation_pictures import photo
 from tests.removal_world import scan
 from tests.test_main import call
@@ -239,7 +240,7 @@ def test_decisions_through_the_command_line(folder, tmp_path, capsys):
     said = capsys.readouterr().out
     assert "1 pair remembered as no duplicates" in said and "1 file moved to the trash" in said
     assert "exact.png" not in left(folder)
-    assert len(recall(tmp_path / "out")) == 1
+    assert len(read_not_duplicates(tmp_path / "out")) == 1
     path.write_text('{"decisions": 2}')
     assert call(folder, "--apply", path, "--output", tmp_path / "out", "--quiet") == 2
     assert "not decisions" in capsys.readouterr().err
@@ -249,19 +250,19 @@ A, B, C = (Content(size, f"{size:064x}") for size in (1, 2, 3))
 
 
 def test_pairs_add_up_and_stay_sorted(tmp_path):
-    assert recall(tmp_path / "out") == frozenset()
+    assert read_not_duplicates(tmp_path / "out") == frozenset()
     remember(tmp_path / "out", [(B, C)])
     remember(tmp_path / "out", [(A, B), (B, C)])
-    first = (tmp_path / "out" / not_duplicates.NAME).read_bytes()
+    first = (tmp_path / "out" / not_duplicates.NOT_DUPLICATES).read_bytes()
     remember(tmp_path / "out", [])
-    assert recall(tmp_path / "out") == {(A, B), (B, C)}
-    assert (tmp_path / "out" / not_duplicates.NAME).read_bytes() == first
+    assert read_not_duplicates(tmp_path / "out") == {(A, B), (B, C)}
+    assert (tmp_path / "out" / not_duplicates.NOT_DUPLICATES).read_bytes() == first
 
 
 def test_a_broken_memory_says_where_it_lies(tmp_path):
-    (tmp_path / not_duplicates.NAME).write_text("{}")
+    (tmp_path / not_duplicates.NOT_DUPLICATES).write_text("{}")
     with pytest.raises(BadRecord, match="remove the file to forget its pairs"):
-        recall(tmp_path)
+        read_not_duplicates(tmp_path)
 
 
 def cut(tmp_path, edges, different, contains=()):
@@ -279,7 +280,7 @@ def cut(tmp_path, edges, different, contains=()):
         distances[[i, j], [j, i]] = distance
     np.fill_diagonal(graph, True)
     rows, columns = np.nonzero(graph)
-    matches = {(i, j): Match("copy", distance) for i, j, distance in edges}
+    matches = {(i, j): Match(MatchKind.RESAVED, distance) for i, j, distance in edges}
     matches |= {(i, j): Match("contains", distance) for i, j, distance in contains}
     pairs = [tuple(sorted(Content(**content(paths[row])) for row in pair)) for pair in different]
     sparse = csr_matrix((distances[rows, columns], (rows, columns)), shape=(6, 6))

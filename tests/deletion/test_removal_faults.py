@@ -16,7 +16,7 @@ from dedup.deletion.folders import Folder
 from tests.removal_faults import CHANGING, Killed, failing
 from tests.removal_world import TRASH, World, cluster, decodes, no_waiting
 
-DRIVER = Path(__file__).with_name("removal_driver.py")
+DRIVER = Path(__file__).parent.with_name("removal_driver.py")
 __all__ = ["no_waiting"]
 pytestmark = pytest.mark.skipif(not hasattr(os, "O_NOFOLLOW"), reason="on Windows the calls have other names")
 OTHERS = ["ENOSPC", "EACCES", "EXDEV", "EROFS"]  # beside EIO

@@ -49,7 +49,7 @@ def bad_items(item: dict) -> list:
             *(("blake2b", "G" * 64), ("blake2b", None), ("blake2b", "0" * 64 + "\n"), ("extra", 1)),
         ]
     ]
-    kinds = [with_value(item, ("kind",), kind) for kind in ("similar", "contains", "", None, 1, ["copy"])]
+    kinds = [with_value(item, ("kind",), kind) for kind in ("similar", "contains", "", None, 1, ["crop"])]
     shapes = [[], "text", None, 1, {}, {"keep": item["keep"]}, item | {"more": 1}, with_value(item, ("keep",), [])]
     missing = [
         {**item, "drop": {key: item["drop"][key] for key in item["drop"] if key != left}} for left in item["drop"]

@@ -17,7 +17,7 @@ import pytest
 from dedup.deletion import removal
 from tests.removal_world import World
 
-DRIVER = Path(__file__).with_name("removal_driver.py")
+DRIVER = Path(__file__).parent.with_name("removal_driver.py")
 CHANGING = set(  # all that Linux has
     """
     write writev pwrite64 pwritev pwritev2 fsync fdatasync sync syncfs sync_file_range msync fallocate

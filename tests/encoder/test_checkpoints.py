@@ -9,7 +9,7 @@ from torchvision import models
 
 from dedup.encoder import checkpoints
 from dedup.encoder.model import EncoderError, load_encoder
-from tests.test_model import embed, some_images
+from tests.encoder.test_model import embed, some_images
 
 
 def normalised(images):

@@ -47,7 +47,7 @@ def test_plan_names_keeper_and_duplicate_with_all_that_identifies_them(world):
     header, first, _ = lines(world.plan)
     status = (world.root / "copy 0.jpg").stat()
     assert header == {"plan": 1}
-    assert first["keep"]["path"] == "keeper 0.jpg" and first["kind"] == "copy"
+    assert first["keep"]["path"] == "keeper 0.jpg" and first["kind"] == "resaved"
     digest = first["drop"].pop("blake2b")
     assert len(digest) == 64 and digest != first["keep"]["blake2b"]
     assert first["drop"] == {
@@ -110,7 +110,7 @@ def test_nothing_is_known_of_a_link(world):
     (world.root / "copy 0.jpg").rename(world.folder / "elsewhere.jpg")
     (world.root / "copy 0.jpg").symlink_to(world.folder / "elsewhere.jpg")
     outcome = removal.make_plan(world.clusters(), world.root, world.plan, known=lambda path, status: bytes(32))
-    assert reasons(outcome) == ["copy can't be read: a link: 'copy 0.jpg'"]
+    assert reasons(outcome) == ["resaved can't be read: a link: 'copy 0.jpg'"]
 
 
 @pytest.mark.parametrize("name", ["copy 0.jpg", "keeper 0.jpg"])

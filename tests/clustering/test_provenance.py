@@ -276,10 +276,10 @@ def test_one_tone_laid_over_greys_is_known(save, quality):
     assert own_colours(save(coloured(), "coloured", quality)) >= COLOURFUL
 
 
-def test_what_has_few_shades_or_is_not_there_is_not_toned(save, tmp_path):
+def test_what_has_few_shades_is_not_toned(save):
     drawing = Image.new("RGB", (256, 192), "white")
     drawing.paste("navy", (40, 40, 140, 140))
-    assert own_colours(save(drawing, "drawing")) == own_colours(tmp_path / "missing.png") == 1
+    assert own_colours(save(drawing, "drawing")) == 1
 
 
 def test_a_header_tells_of_loss_and_metadata(save, tmp_path):

@@ -22,7 +22,8 @@ from dedup.dataset import samples
 from dedup.dataset.folder_rules import NOWHERE, Places
 from dedup.encoder.embeddings import Embeddings
 from dedup.matching.confirmation import Verifier as RealVerifier
-from tests.test_traces import WHOLE, coloured, photo
+from dedup.matching.kinds import MatchKind
+from tests.clustering.test_provenance import WHOLE, coloured, photo
 
 
 def graph_of(count, edges):
@@ -62,7 +63,7 @@ def test_labels_leave_the_graph_as_it_was():
 
 @dataclass(frozen=True)
 class Match:
-    kind: str = "copy"
+    kind: str = "resaved"
     distance: float = 0.01
     first_coverage: float = 1.0
     second_coverage: float = 1.0
@@ -143,7 +144,7 @@ def pair(tmp_path):
     return build
 
 
-@pytest.mark.parametrize("kind", ["identical", "same_pixels", "copy", "crop"])
+@pytest.mark.parametrize("kind", [kind for kind in MatchKind if kind.joins])
 def test_a_covered_member_may_go(pair, kind):
     member = pair(kind=kind, second_coverage=0.97, first_coverage=0.3, second_extra=0.25)
     assert (member.removable, member.reason, member.kind, member.coverage) == (True, "", kind, 0.97)

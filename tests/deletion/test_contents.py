@@ -204,8 +204,9 @@ def test_pictures_behind_the_first_of_a_jpeg_make_it_stay(keeper, tmp_path):
 def test_a_page_that_brings_its_decoder_down_costs_no_run(keeper, tmp_path, monkeypatch, harm, said):
     page = Image.new("RGB", (8, 8), "blue")
     picture(tmp_path / "a.tif", save_all=True, append_images=[page])
-    monkeypatch.setattr(contents, "_read_frames", lambda path: harm(60 if harm is time.sleep else 0))
-    monkeypatch.setattr(workers.run_apart, "__defaults__", (0.2,))
+    harmful = workers.job(lambda path: harm(60 if harm is time.sleep else 0))
+    monkeypatch.setattr(contents, "_read_frames", harmful)
+    monkeypatch.setattr(workers, "TIME_LIMIT", 0.2)
     assert said in why_it_stays(tmp_path / "a.tif", keeper, tmp_path)
 
 

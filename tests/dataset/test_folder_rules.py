@@ -14,7 +14,7 @@ from dedup.deletion.applying import apply_decisions
 from dedup.deletion.removal import apply_plan, make_plan
 from dedup.encoder.embeddings import Embeddings
 from dedup.matching.confirmation import Verifier
-from tests.test_traces import photo
+from tests.clustering.test_provenance import photo
 
 
 @pytest.fixture
