@@ -13,7 +13,7 @@ from contextlib import AbstractContextManager, contextmanager
 
 from tqdm import tqdm
 
-COLUMNS = 80  # of the line
+LINE_COLUMNS = 80  # of the line
 OFTEN = 0.1  # seconds between two looks of the line
 EARLY = 2.0  # seconds before which nothing is said of the time that is left
 TRUSTED = 0.05  # share of a phase from which its own pace tells how long it takes
@@ -42,7 +42,7 @@ class Phases(AbstractContextManager):
         self._shares, self._began, self._drawn = dict(shares), _now(), 0.0
         self._name, self._since, self._done, self._total = "", self._began, 0, 0
         self._count("")
-        width = min(COLUMNS, shutil.get_terminal_size().columns)
+        width = min(LINE_COLUMNS, shutil.get_terminal_size().columns)
         options = {"bar_format": PROGRESS_LINE, "ncols": width, "leave": False, "disable": None if is_shown else True}
         self._line = tqdm(total=1.0, desc="Starting", unit="", **options)
 

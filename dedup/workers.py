@@ -35,7 +35,7 @@ START_METHOD = "fork" if sys.platform == "linux" else "spawn"
 DIE_WITH_PARENT = 1  # PR_SET_PDEATHSIG of Linux's prctl(2)
 TIMED = hasattr(signal, "setitimer")  # not on Windows, where the clock alone counts
 _is_worker = False  # whether this process is one of ours: it starts no other
-LONGEST = 200  # characters of a reason
+REASON_LENGTH = 200  # characters of a reason
 DYING = 5.0  # seconds for a process that closed its pipe to end, before it is killed
 START_LIMIT = 120.0  # seconds for a process to start; where it can't be forked it imports everything anew
 
@@ -85,7 +85,7 @@ def attempt(function: Callable[..., Any], *arguments: Any) -> Any:
         raise
     except BaseException as error:  # decoders raise nearly everything, some of it beyond Exception
         text = " ".join(f"{type(error).__name__}: {error}".split()).removesuffix(":")
-        return Lost("".join(char if char.isprintable() else "?" for char in text)[:LONGEST])
+        return Lost("".join(char if char.isprintable() else "?" for char in text)[:REASON_LENGTH])
 
 
 def run_jobs(

@@ -148,3 +148,16 @@ def test_relative_paths_belong_to_where_they_are_written(tmp_path, monkeypatch):
     assert Path(config.encoder) == tmp_path / "project" / "weights" / "mine.pt"
     assert Config.load(made, encoder="resnet50").encoder == "resnet50"
     assert Config.load(module(tmp_path, output_dir=str(tmp_path / "out"))).output_dir == tmp_path / "out"
+
+
+def test_every_ending_of_the_formats_that_are_read_is_listed():
+    import pillow_heif
+    from PIL import Image
+
+    from dedup.decoding import FORMATS
+
+    pillow_heif.register_heif_opener()
+    Image.init()
+    read = {*FORMATS, "HEIF", "TGA", "MPO"}
+    known = {ending for ending, name in Image.registered_extensions().items() if name in read}
+    assert known <= set(configs.extensions)

@@ -36,7 +36,7 @@ from dedup.store import NOTHING, Store
 from dedup.workers import Losses, Lost, job, run_jobs
 
 KEPT_AT_ONCE = 256  # comparisons
-WORTH_FORKING, FEW = 48, 16  # pairs to compare, and pictures to read, that are worth all processes
+WORTH_FORKING, FEW_PICTURES = 48, 16  # pairs to compare, and pictures to read, that are worth all processes
 SETTLED = (MatchKind.RESAVED, MatchKind.EDITED)
 AGREEING = 0.5  # share of blocks that must agree before a closer look
 
@@ -166,7 +166,7 @@ class Verifier:
         """Read the pictures that are not in memory yet."""
         missing = [k for k in indices if k not in self._pictures and k not in self._unreadable]
         read = partial(_read, self._thumbnails)
-        found = run_jobs(read, [self.paths[k] for k in missing], self.num_workers, few=FEW)
+        found = run_jobs(read, [self.paths[k] for k in missing], self.num_workers, few=FEW_PICTURES)
         with self._bar(len(missing), "Reading candidates", "images") as bar:
             for k, pickled in zip(missing, found, strict=True):
                 if self.losses.note(pickled, self.paths[k]):

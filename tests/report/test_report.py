@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from types import SimpleNamespace
 
+import cv2
 import numpy as np
 import pytest
 from hypothesis import given
@@ -16,10 +17,9 @@ from hypothesis import strategies as st
 from PIL import Image
 from scipy.sparse import csr_matrix
 
-from dedup.report import fonts, glyphs, tables
+from dedup.report import fonts, tables
 from dedup.report.canvas import Canvas
-from dedup.report.crop_outlines import insets
-from dedup.report.grid import HEADER, HIGHEST, MARGIN, SIDE, layout, plot_cluster_grid
+from dedup.report.grid import HEADER, HIGHEST, MARGIN, SIDE, insets, layout, plot_cluster_grid
 from dedup.report.lettering import drawable, escape, shorten, text_width, unescape, wrap
 from dedup.report.plots import nearest_distances, plot_distance_histogram, plot_k_distances
 from dedup.report.tables import clusters_table, describe_report, paginate, write_report
@@ -134,14 +134,14 @@ def test_a_name_that_no_font_has_is_drawn_with_the_glyphs_of_opencv(no_cjk, tmp_
 
 
 def test_without_those_glyphs_a_name_is_written_in_codes(no_cjk, monkeypatch):
-    glyphs._font.cache_clear()
-    monkeypatch.delattr(glyphs.cv2, "FontFace")
+    fonts._opencv_font.cache_clear()
+    monkeypatch.delattr(cv2, "FontFace")
     assert drawable("写真.png") == "\\u5199\\u771f.png"
 
 
 def test_any_font_of_the_machine_may_have_what_the_first_ones_lack(no_cjk, monkeypatch):
     thai = "\u0e20"
-    assert drawable(thai) == "\\u0e20" and not glyphs.has_glyph(thai)
+    assert drawable(thai) == "\\u0e20" and not fonts._in_opencv(thai)
     font = SimpleNamespace(
         set_size=lambda *_: None, load_char=lambda *_, **__: SimpleNamespace(linearHoriAdvance=2**16)
     )
