@@ -16,4 +16,7 @@ encoder = "copydet"  # copydet (comes along), resnet18, resnet50 (downloaded onc
 output_dir = "results"  # folder for the grids, clusters.csv and plan.jsonl
 num_workers = 2  # processes that read images, 0 to 64; 0 = none of their own
 verify = True  # confirm by geometry what the encoder found; False is faster and less sure
+# how far removal goes. exact: the same bytes or pixels; copies: also the same picture saved again in another format,
+# quality or size; edits: also what was made from the kept picture by cutting, turning, toning, marking
+remove = "copies"
 cache = True  # remember in output_dir what was found out about files, so that later runs take a fraction of the time

@@ -30,6 +30,7 @@ examples:
   python main.py photos                           find duplicates, write grids and a plan; nothing is moved
   python main.py photos --dry-run                 the same, and list every file that would go
   python main.py photos --epsilon 0.7             compare less alike pictures as well
+  python main.py photos --remove edits            let crops and edits of a kept picture go as well, not only copies
   python main.py photos --protect photos/archive  never move what lies in photos/archive
   python main.py new --against archive            say which files in new are in the archive already; it stays untouched
   python main.py photos --calibrate 0.99          say at which epsilon 99 of 100 candidates are right
@@ -80,6 +81,7 @@ def build_parser() -> argparse.ArgumentParser:
     add("--quiet", action="store_true", default=False, help="say nothing of the progress")
     add("--timing", action="store_true", default=False, help="print on stderr where the time went, by phase")
     group = parser.add_argument_group("removal", "one of --delete, --dry-run, --apply, --undo, --purge")
+    add_setting(group, "remove", SETTINGS["remove"])
     one = group.add_mutually_exclusive_group()
     add_setting(one, "delete_files", SETTINGS["delete_files"])
     one.add_argument("--dry-run", action="store_true", default=False, help="list what --delete would move")
@@ -308,7 +310,7 @@ def search_in(config: Config, options: argparse.Namespace, phase: Phases) -> int
     if not paths:
         return fail("none of the images could be read", BAD_USAGE)
     say(messages.refusals(planned))
-    say(messages.finding(found, result.epsilon, planned, folder, archived is not None))
+    say(messages.finding(found, result.epsilon, planned, folder, archived is not None, config.remove))
     say(messages.leaving(result.similar, similar))
     if found:
         say(messages.shown(line) for line in tables.describe_report(found, folder, written).splitlines())

@@ -17,6 +17,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+REMOVE = ("exact", "copies", "edits")  # how far removal goes, from the least on
 OWN = "the encoder's own"  # what None stands for, where a setting takes it
 
 
@@ -86,6 +87,17 @@ def setting(meaning: str, check: Callable[[str, Any], Any], option: str, **more:
     return field(metadata={"setting": Setting(meaning, check, option, **more)})
 
 
+def one_of(meaning: str, names: tuple[str, ...], option: str) -> Any:
+    """A field of Config that is one of some words."""
+
+    def check(name: str, value: Any) -> str:
+        if value not in names:
+            raise ConfigError(f"{name} is one of {', '.join(names)}, got {value!r}")
+        return value
+
+    return setting(meaning, check, option)
+
+
 def number(meaning: str, unit: str, low: int, high: int, option: str, kind: type = int, or_none=False) -> Any:
     """A field of Config that is a number in [low, high], which no bool is, or None where that is accepted."""
     unit = f"whole number of {unit}" if kind is int else unit
@@ -135,6 +147,12 @@ class Config:
     output_dir: Path = setting("folder for grids, tables and plan", check_path, "--output DIR")
     num_workers: int = number("processes that read images", "processes", 0, 64, "--num-workers N")
     verify: bool = setting("confirm by geometry what the encoder found", check_bool, "--no-verify")
+    remove: str = one_of(
+        "what may go for a file that stays: exact = the same bytes or pixels; copies = also the same picture saved "
+        "again in another format, quality or size; edits = also its crops, turned, toned and marked ones",
+        REMOVE,
+        "--remove LEVEL",
+    )
     cache: bool = setting("remember what was found out about files, for later runs", check_bool, "--no-cache")
 
     def __post_init__(self):

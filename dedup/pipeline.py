@@ -99,7 +99,9 @@ def _find(
                 verifier.matches = matches
         labels = cluster_labels(confirmed, epsilon)
     with phase("Checking"):
-        clusters = build_clusters(embeddings, labels, verifier, config.images_dir, epsilon, places, store)
+        clusters = build_clusters(
+            embeddings, labels, verifier, config.images_dir, epsilon, places, store, config.remove
+        )
     store.forget_other_code()
     if verifier:
         verifier.forget_pictures()

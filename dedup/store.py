@@ -40,7 +40,7 @@ DECIDED_BY = {
     "vectors": ("dataset", "encoder"),
     "match": ("dataset", "matching"),
 }
-DECIDED_BY_ANY = ("dataset", "matching", "clustering", "deletion")  # values of all other kinds
+DECIDED_BY_ANY = ("dataset", "matching", "contents", "clustering", "deletion")  # values of all other kinds
 MARGIN = 2_000_000_000  # ns; a file that changed so shortly before it was read may change again unseen
 TOGETHER = 256  # values written in one transaction, and lost at most if the process is killed
 ASKED_AT_ONCE = 500  # keys asked for in one query

@@ -66,12 +66,12 @@ class World:
 
 
 def cluster(root: Path, keeper: str, *dropped: str, kind: str = "resaved", removable: bool = True) -> SimpleNamespace:
-    members = tuple(member(root / name, kind, removable) for name in dropped)
+    members = tuple(member(root / name, kind, removable, root / keeper) for name in dropped)
     return SimpleNamespace(keeper=member(root / keeper, "keeper", False), members=members)
 
 
-def member(path: Path, kind: str, removable: bool) -> SimpleNamespace:
-    return SimpleNamespace(path=path, kind=kind, removable=removable, bytes=os.lstat(path).st_size)
+def member(path: Path, kind: str, removable: bool, keeper: Path | None = None) -> SimpleNamespace:
+    return SimpleNamespace(path=path, kind=kind, removable=removable, keeper=keeper, bytes=os.lstat(path).st_size)
 
 
 def scan(root: Path) -> dict[str, tuple[bytes, int, int]]:

@@ -22,6 +22,7 @@ SETTINGS = {
     "num_workers": 0,
     "verify": True,
     "cache": True,
+    "remove": "copies",
 }
 
 

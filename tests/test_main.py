@@ -61,9 +61,9 @@ def find(monkeypatch, pictures):
     from dedup.clustering.clusters import Cluster, Member
 
     size = (pictures / "a.png").stat().st_size
-    shared = {"width": 256, "height": 256, "bytes": size, "distance": 0.0, "coverage": 1.0, "reason": ""}
-    keeper = Member(pictures / "a.png", kind="keeper", removable=False, **shared)
-    copy = Member(pictures / "b.png", kind="identical", removable=True, **shared)
+    shared = {"width": 256, "height": 256, "bytes": size, "distance": 0.0, "coverage": 1.0}
+    keeper = Member(pictures / "a.png", kind="keeper", **shared)
+    copy = Member(pictures / "b.png", kind="identical", keeper=keeper.path, **shared)
 
     found = (Cluster(1, keeper, (copy,)),)
 

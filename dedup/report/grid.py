@@ -14,7 +14,7 @@ from PIL import Image
 
 from dedup.dataset.decoding import UnreadableImage, load_image
 from dedup.matching.kinds import MatchKind
-from dedup.report.canvas import BLUE, CELL, GREY, INK, LIGHT, PAGE, VERMILION, Canvas
+from dedup.report.canvas import BLUE, CELL, GREY, INK, LIGHT, PAGE, SKY, VERMILION, Canvas
 from dedup.report.lettering import drawable, shorten, text_width, wrap
 from dedup.words import count_of, format_bytes, relative_path
 
@@ -46,11 +46,12 @@ def plot_cluster_grid(
 ) -> Canvas:
     """Draw the clusters below each other, each as a row of pictures that wraps after eight.
 
-    Every picture is fitted into a square of the same size. The keeper comes first, in a blue frame; a thin red frame on
-    it shows what a crop shows of it, and one on a picture that contains the keeper where that is. Under a picture
-    stand its name and folder, its size in pixels and bytes, what becomes of it, the kind of its match with the keeper,
-    the cosine distance to it, the share of the picture that the keeper shows where that is not all, and why it stays;
-    under the keeper, why it is kept.
+    Every picture is fitted into a square of the same size. The keeper comes first, in a blue frame; the best file of
+    every other version is in a light blue one, and what would go for it follows it. A thin red frame on the keeper
+    shows what a crop shows of it, and one on a picture that contains the keeper where that is. Under a picture stand
+    its name and folder, its size in pixels and bytes, what becomes of it, the kind of its match with the file that it
+    would go for, the cosine distance to it, the share of the picture that this shows where that is not all, and why it
+    stays; under the keeper, why it is kept.
 
     Parameters
     ----------
@@ -110,14 +111,22 @@ def _draw_strip(page: Canvas, strip: Strip, top: int, thumbnails: Mapping[Path, 
         _draw_frames(page, strip.cluster, member, box)
         if member is strip.cluster.keeper:
             page.frame(left, top, SIDE, SIDE, BLUE, 4)
+        elif member.version > 1 and member is _best_of(strip.cluster, member.version):
+            page.frame(left, top, SIDE, SIDE, SKY, 3)
         for row, (text, size, color, pill) in enumerate(strip.captions[column]):
             _draw_line(page, left, top + SIDE + 20 + row * LINE, text, size, color, pill)
+
+
+def _best_of(cluster: Cluster, version: int) -> Member:
+    """The best file of a version, which comes first."""
+    return next(member for member in cluster.members if member.version == version)
 
 
 def _draw_heading(page: Canvas, strip: Strip, top: int) -> None:
     members = strip.cluster.members
     going = [member.bytes for member in members if member.removable]
-    parts = [count_of(len(members) + 1, "file")]
+    versions = max(member.version for member in (strip.cluster.keeper, *members))
+    parts = [count_of(len(members) + 1, "file") + (f" in {versions} versions" if versions > 1 else "")]
     parts += [f"{len(going)} can go, {format_bytes(sum(going))} freed" if going else "all stay"]
     parts += [f"{strip.left_out} more not shown"] if strip.left_out else []
     title = f"Cluster {strip.cluster.number}"
@@ -141,7 +150,7 @@ def _caption(member: Member, images_dir: Path, with_folder: bool, why: str) -> l
     lines.append((member.kind.replace("_", " "), SMALL, INK, pill))
     shown = f"   {100 * member.coverage:.0f} % shown" if member.coverage < 0.995 else ""
     lines.append((f"distance {member.distance:.3f}{shown}", SMALL, GREY, None))
-    return lines + [(line, SMALL, GREY, None) for line in wrap(drawable(member.reason), SMALL, SIDE, 2)]
+    return lines + [(line, SMALL, GREY, None) for line in wrap(drawable(str(member.reason or "")), SMALL, SIDE, 2)]
 
 
 def _draw_line(

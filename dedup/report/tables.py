@@ -35,7 +35,10 @@ __all__ = [
     "write_similar",
 ]
 
-COLUMNS = ("path", "cluster", "keep", "kind", "distance", "coverage", "width", "height", "bytes", "reason", "why")
+COLUMNS = (
+    *("path", "cluster", "keep", "kind", "distance", "coverage", "width", "height", "bytes", "reason", "why"),
+    *("version", "keeper"),
+)
 PAGE_HEIGHT, PAGE_PICTURES = 2200, 32  # keeps a page of photos under 2 MB
 MAX_PAGES = 20  # the page to look at in a browser has all clusters
 DRAWN_BY = ("dataset", "report")  # rooms whose source decides how a page looks
@@ -161,6 +164,8 @@ def paginate(clusters: Sequence[Cluster], images_dir: Path) -> Iterator[list[Clu
 def clusters_table(clusters: Sequence[Cluster], images_dir: Path) -> str:
     """All clusters as CSV: a row a file, the keeper first in its cluster; `keep` is 1 for what stays, 0 for what goes.
 
+    `version` numbers the versions of a cluster, `keeper` is the file that one goes for, or would go for.
+
     `escape` says how odd names are written, and `unescape` gives them back.
     """
     members = ((cluster, member) for cluster in clusters for member in (cluster.keeper, *cluster.members))
@@ -178,8 +183,10 @@ def _row(cluster: Cluster, member: Member, images_dir: Path) -> tuple:
         member.width,
         member.height,
         member.bytes,
-        escape(member.reason),
+        escape(str(member.reason or "")),
         escape(cluster.why) if member is cluster.keeper else "",
+        member.version or "",
+        escape(relative_path(member.keeper, images_dir).as_posix()) if member.keeper else "",
     )
 
 
