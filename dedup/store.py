@@ -122,11 +122,11 @@ class Store(AbstractContextManager):
         """
         found = self.get(kind, *paths, given=given)
         if found is None:
-            key, found = self._key(paths, given), self._helper.run(find)
+            found = self._helper.run(find)
             if isinstance(found, Lost):
                 self.losses.note(found, *paths)
-            elif key == self._key(paths, given):  # no file has changed meanwhile
-                self.keep(kind, found, *paths, given=given)
+            else:
+                self.keep(kind, found, *paths, given=given)  # unless one of them has changed meanwhile
         return found
 
     def get(self, kind: str, *paths: Path, given: Any = None) -> Any:

@@ -47,7 +47,7 @@ class Batch(NamedTuple):
 
 
 class Reader:
-    """Reads pictures ahead of who looks at them, in order. Reading begins at once.
+    """Reads pictures ahead of who looks at them, in order. Reading begins with the first batch that is asked for.
 
     With workers, a decoder that crashes or hangs costs its file alone.
 
