@@ -32,8 +32,7 @@ from dedup.clustering.versions import (
 )
 from dedup.dataset.folder_rules import NOWHERE, Places
 from dedup.matching.kinds import MatchKind
-from dedup.store.cache import Cache
-from dedup.store.facts import Facts
+from dedup.store import Store
 
 if TYPE_CHECKING:
     from dedup.encoder.embeddings import Embeddings
@@ -114,7 +113,7 @@ def build_clusters(
     images_dir: Path,
     epsilon: float | None = None,
     places: Places = NOWHERE,
-    facts: Facts | None = None,
+    facts: Store | None = None,
     remove: str = "copies",
 ) -> list[Cluster]:
     """Find the versions in every cluster and the best file of each, and say of every other one whether it may go.
@@ -147,7 +146,7 @@ def build_clusters(
         raise ValueError("without a verifier, epsilon says which members may go: give one of the two")
     if remove not in LEVELS:
         raise ValueError(f"remove is one of {', '.join(LEVELS)}, got {remove!r}")
-    facts = facts or Facts(Cache(None), losses=verifier.losses if verifier else None)
+    facts = facts or Store(losses=verifier.losses if verifier else None)
     evidence = Evidence(embeddings, verifier, images_dir, epsilon, places, facts)
     groups = _groups(labels, verifier.matches if verifier else {})
     evidence.read_files(row for group in groups for row in (*group.rows, *group.containers))

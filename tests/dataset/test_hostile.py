@@ -5,6 +5,7 @@ import csv
 import ctypes
 import io
 import json
+import multiprocessing
 import os
 import random
 import re
@@ -322,6 +323,21 @@ def unsendable(given):
 @pytest.mark.skipif(not TIMED, reason="only the clock counts here")
 def test_a_job_that_waits_for_the_processor_or_a_disk_is_waited_for():
     assert list(run_jobs(sleep, [0.5, 0.1], 1, time_limit=0.2)) == [None, None]
+
+
+@job
+def touch(path):
+    path.touch()
+
+
+@pytest.mark.parametrize("num_workers", [0, 2])
+def test_nothing_is_done_before_the_first_result_is_asked_for(num_workers, tmp_path):
+    paths = [tmp_path / name for name in "abc"]
+    before = multiprocessing.active_children()
+    results = run_jobs(touch, paths, num_workers)
+    time.sleep(0.3)
+    assert not any(path.exists() for path in paths) and multiprocessing.active_children() == before
+    assert list(results) == [None] * 3 and all(path.exists() for path in paths)
 
 
 def test_a_slow_reader_is_no_reason_to_blame_a_job():
