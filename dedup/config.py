@@ -17,6 +17,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+REMOVE = ("exact", "copies", "edits")  # how far removal goes, from the least on
 OWN = "the encoder's own"  # what None stands for, where a setting takes it
 
 
@@ -34,6 +35,7 @@ class Setting:
     parse : its value from the command line's text
     limits : smallest and largest value of a number
     accepts_none : None stands for the encoder's own value
+    repeats : may be given again on the command line, each time with one value of a list
     """
 
     meaning: str
@@ -42,6 +44,7 @@ class Setting:
     parse: Callable[[str], Any] = str
     limits: tuple[int, int] | None = None
     accepts_none: bool = False
+    repeats: bool = False
 
     @property
     def help(self) -> str:
@@ -69,6 +72,17 @@ def check_extensions(name: str, value: Any) -> tuple[str, ...]:
     return tuple(dict.fromkeys(endings if isinstance(value, (list, tuple)) else sorted(endings)))
 
 
+def check_exclude(name: str, value: Any) -> tuple[str, ...]:
+    """Each once, in the order given."""
+    wanted = f"{name} is a list of patterns of paths below images_dir, such as ['*/previews', 'old/*.png']"
+    if not isinstance(value, (list, tuple)):
+        raise ConfigError(f"{wanted}, got {value!r}")
+    for pattern in value:
+        if not isinstance(pattern, str) or not pattern.strip("/") or "\0" in pattern or pattern.startswith("/"):
+            raise ConfigError(f"{wanted}, got {pattern!r} in it")
+    return tuple(dict.fromkeys(value))
+
+
 def check_bool(name: str, value: Any) -> bool:
     if not isinstance(value, bool):
         raise ConfigError(f"{name} is True or False, got {value!r}")
@@ -84,6 +98,17 @@ def check_encoder(name: str, value: Any) -> str:
 def setting(meaning: str, check: Callable[[str, Any], Any], option: str, **more: Any) -> Any:
     """A field of Config."""
     return field(metadata={"setting": Setting(meaning, check, option, **more)})
+
+
+def one_of(meaning: str, names: tuple[str, ...], option: str) -> Any:
+    """A field of Config that is one of some words."""
+
+    def check(name: str, value: Any) -> str:
+        if value not in names:
+            raise ConfigError(f"{name} is one of {', '.join(names)}, got {value!r}")
+        return value
+
+    return setting(meaning, check, option)
 
 
 def number(meaning: str, unit: str, low: int, high: int, option: str, kind: type = int, or_none=False) -> Any:
@@ -135,8 +160,20 @@ class Config:
         "copydet, imagenet, resnet18, resnet50 or the path of a checkpoint", check_encoder, "--encoder NAME"
     )
     output_dir: Path = setting("folder for grids, tables and plan", check_path, "--output DIR")
+    exclude: tuple[str, ...] = setting(
+        "pattern of what is passed over, relative to the folder, as */previews; may be given again",
+        check_exclude,
+        "--exclude PATTERN",
+        repeats=True,
+    )
     num_workers: int = number("processes that read images", "processes", 0, 64, "--num-workers N")
     verify: bool = setting("confirm by geometry what the encoder found", check_bool, "--no-verify")
+    remove: str = one_of(
+        "what may go for a file that stays: exact = the same bytes or pixels; copies = also the same picture saved "
+        "again in another format, quality or size; edits = also its crops, turned, toned and marked ones",
+        REMOVE,
+        "--remove LEVEL",
+    )
     cache: bool = setting("remember what was found out about files, for later runs", check_bool, "--no-cache")
 
     def __post_init__(self):

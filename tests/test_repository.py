@@ -6,6 +6,8 @@ import re
 import shutil
 import subprocess
 import sys
+import tomllib
+from pathlib import Path
 
 import pytest
 import yaml
@@ -13,6 +15,7 @@ import yaml
 from dedup.report.canvas import read_mark
 from tests.conftest import PROJECT
 
+PYPROJECT = tomllib.loads((PROJECT / "pyproject.toml").read_text(encoding="utf-8"))
 OWN = {"benchmarks", "configs", "dedup", "main", "tests"}
 MODULES = {
     "axe_playwright_python": "axe-playwright-python",
@@ -87,8 +90,24 @@ def test_environment_yml_installs_requirements_txt():
     assert development.startswith("-r requirements.txt\n")
 
 
+def test_the_package_holds_what_it_reads():
+    settings = PYPROJECT["tool"]["setuptools"]
+    assert settings["dynamic"]["dependencies"] == {"file": ["requirements.txt"]}
+    held = {
+        path for room, names in settings["package-data"].items() for name in names for path in folder(room).glob(name)
+    }
+    read = {path for path in (PROJECT / "dedup").rglob("*.*") if path.suffix not in (".py", ".pyc")}
+    assert held == read
+    assert "pip install --quiet --no-deps --editable ." in (PROJECT / "Makefile").read_text(encoding="utf-8")
+
+
+def folder(package: str) -> Path:
+    return PROJECT / package.replace(".", "/")
+
+
 def test_one_python_everywhere():
-    assert 'target-version = "py311"' in (PROJECT / "pyproject.toml").read_text(encoding="utf-8")
+    assert PYPROJECT["tool"]["ruff"]["target-version"] == "py311"
+    assert PYPROJECT["project"]["requires-python"] == ">=3.11"
     for path in sorted((PROJECT / ".github" / "workflows").glob("*.yml")):
         jobs = yaml.safe_load(path.read_text(encoding="utf-8"))["jobs"].values()
         steps = [step for job in jobs for step in job["steps"] if "setup-python" in step.get("uses", "")]

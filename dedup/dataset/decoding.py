@@ -25,7 +25,9 @@ from pillow_heif import HeifImageFile
 from dedup.dataset.folder_rules import DIGEST
 
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "AVIF", "BMP", "TIFF", "JPEG2000", "PPM", "QOI")  # and HEIF
-NAMED = {".tga": "TGA"}  # has no mark of its own at its start: taken by the file's ending
+NAMED = dict.fromkeys(
+    (".tga", ".icb", ".vda", ".vst"), "TGA"
+)  # has no mark of its own at its start: taken by the file's ending
 MAX_BYTES = 2**29  # of one picture in memory, 4 a pixel (134 megapixels), and of one file
 RARE_BYTES = {"TGA": 2**26, "QOI": 2**24}  # their headers promise what few bytes can't hold; QOI takes 1 s a megapixel
 BYTES_PER_PIXEL = 4  # what Pillow needs for RGB

@@ -18,7 +18,7 @@ from PIL import Image
 
 from dedup.dataset.decoding import NAMED, UnreadableImage, decode, digest_of, open_picture
 from dedup.dataset.panels import panels
-from dedup.store.memory import Stamp, status_of
+from dedup.store import Stamp, status_of
 from dedup.workers import Lost, job, run_jobs
 
 AHEAD = 128  # files read while the encoder is at work

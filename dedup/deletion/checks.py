@@ -63,8 +63,11 @@ class Decoder:
         self._seen.add(digest)
 
 
-def verify(root: Folder, keep: File, place: Folder, drop: File, decoder: Decoder) -> tuple[Snapshot, Snapshot]:
-    """Find keeper and duplicate to be two files that hold what is on record, the keeper one that can be decoded."""
+def verify(root: Folder, keep: File, place: Folder, drop: File, decoder: Decoder | None) -> tuple[Snapshot, Snapshot]:
+    """Find keeper and duplicate to be two files that hold what is on record, the keeper one that can be decoded.
+
+    decoder : None for companions, which need be alike and no pictures
+    """
     where = f"its keeper, in archive {keep.archive} of those given," if keep.archive else "its keeper"
     kept, dropped = read(root, keep, where), read(place, drop, "it")
     if kept.identity == dropped.identity:
@@ -72,7 +75,10 @@ def verify(root: Folder, keep: File, place: Folder, drop: File, decoder: Decoder
     for role, now, before in (("its keeper", kept, keep.snapshot), ("it", dropped, drop.snapshot)):
         if now.blake2b != before.blake2b:
             raise Refused(f"{role} no longer holds what it held")
-    decoder.check(root.path / keep.path, kept.blake2b)
+    if decoder:
+        decoder.check(root.path / keep.path, kept.blake2b)
+    elif kept.blake2b != dropped.blake2b:
+        raise Refused("its companion is not the keeper's")
     return kept, dropped
 
 
@@ -95,7 +101,8 @@ def look_again(root: Folder, keep: File, keeper: Snapshot, place: Folder, drop: 
 def survey(roots: Sequence[Folder], items: Iterable[Item]) -> set[tuple[int, int]]:
     """Identities of all keepers; BadRecord if a path leads over a link. What is missing is refused later."""
     kept = set()
-    for file, is_keeper in ((file, file is item.keep) for item in items for file in (item.keep, item.drop)):
+    pairs = [pair for item in items for pair in item.pairs]
+    for file, is_keeper in ((file, file is pair.keep) for pair in pairs for file in (pair.keep, pair.drop)):
         try:
             with roots[file.archive].parent_of(file.parts) as folder:
                 status = folder.status(file.parts[-1])

@@ -19,8 +19,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from dedup.dataset.decoding import one_line
-from dedup.store.memory import CODE, code_tag, encoding_code
+from dedup.dataset.decoding import DIGEST, digest_of, one_line
 
 if TYPE_CHECKING:
     import torch
@@ -155,13 +154,14 @@ def cores() -> int:
 
 
 def encoder_tag(name: str, image_resize: int | None, embedding_size: int | None) -> bytes:
-    """What decides a vector: the encoder's weights, its settings and all the code on the way."""
+    """What decides a vector besides the code: the encoder's weights and its settings."""
     try:
         with open(exported_file(name) or Path(name).expanduser(), "rb") as file:
-            weights = hashlib.file_digest(file, "blake2b").hexdigest()
+            weights = digest_of(file).hex()
     except OSError:  # a package's or torchvision's, whose weights go by its version
         weights = name
-    return encoding_code()[:CODE] + code_tag((), (), weights, image_resize, embedding_size)[CODE:]
+    settings = repr((weights, image_resize, embedding_size))
+    return hashlib.blake2b(settings.encode(), digest_size=DIGEST).digest()
 
 
 def half_precision(device: torch.device) -> AbstractContextManager:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import json
+from dataclasses import astuple, dataclass
 
 import cv2
 import numpy as np
@@ -62,6 +63,16 @@ class Match:
     second_extra: float = 0.0
     first_chroma: float = 0.0
     second_chroma: float = 0.0
+
+    def pack(self) -> bytes:
+        """As bytes to keep, but for the distance, which is the encoder's."""
+        kind, _, *rest = astuple(self)
+        return json.dumps([kind, *rest], default=float).encode()
+
+    @classmethod
+    def unpack(cls, value: bytes, distance: float) -> Match:
+        kind, *rest = (tuple(each) if isinstance(each, list) else each for each in json.loads(value))
+        return cls(MatchKind(kind), distance, *rest)
 
 
 def confirmed(overlay: Overlay, graphic: bool, edge: float, breaks: float, turn: float) -> bool:

@@ -8,13 +8,14 @@ import pytest
 from PIL import Image
 
 from dedup.clustering.clusters import build_clusters
+from dedup.clustering.members import Why
 from dedup.config import ConfigError
 from dedup.dataset.folder_rules import NOWHERE, Places
 from dedup.deletion.applying import apply_decisions
 from dedup.deletion.removal import apply_plan, make_plan
 from dedup.encoder.embeddings import Embeddings
 from dedup.matching.confirmation import Verifier
-from tests.clustering.test_provenance import photo
+from tests.clustering.test_detail import photo
 
 
 @pytest.fixture
@@ -73,7 +74,7 @@ def test_what_is_protected_stays_and_is_kept(folder):
     assert names(folder, [cluster.keeper.path]) == ["z/1.jpg"]
     assert going(folder, cluster) == ["a/1.jpg", "y/2.jpg"]
     (stays,) = (member for member in cluster.members if not member.removable)
-    assert stays.reason == "lies in a protected folder"
+    assert stays.reason == (Why.PROTECTED, "lies in a protected folder")
 
 
 def test_no_plan_and_no_decision_moves_what_is_protected(folder, tmp_path):

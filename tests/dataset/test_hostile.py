@@ -1,11 +1,14 @@
 """Files that mean harm: bombs, mutants, crashes, hangs, odd names, things that are no files. None may end a run."""
 
 import contextlib
+import csv
 import ctypes
 import io
 import json
+import multiprocessing
 import os
 import random
+import re
 import shutil
 import socket
 import stat
@@ -21,14 +24,17 @@ import cv2
 import numpy as np
 import pillow_heif
 import pytest
-from PIL import Image
+from PIL import Image, PngImagePlugin
 
+from dedup.contents.inventory import why_it_stays
 from dedup.dataset import decoding
 from dedup.dataset.images import ImagesDataset, UnreadableImage, list_images, load_image, read_batches
+from dedup.matching.confirmation import match_pictures
+from dedup.matching.pictures import content_box, picture_of
 from dedup.workers import TIME_LIMIT, TIMED, Lost, job, run_jobs
 
 MEGABYTE = 2**20
-LIMIT = 300  # seconds for a whole process
+LIMIT = 1800  # seconds for a whole process
 HUGE = 20_000  # px
 KINDS = ["JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF", "HEIF", "JPEG2000", "PPM", "TGA", "QOI"]
 PROJECT = Path(__file__).resolve().parents[2]
@@ -319,6 +325,21 @@ def test_a_job_that_waits_for_the_processor_or_a_disk_is_waited_for():
     assert list(run_jobs(sleep, [0.5, 0.1], 1, time_limit=0.2)) == [None, None]
 
 
+@job
+def touch(path):
+    path.touch()
+
+
+@pytest.mark.parametrize("num_workers", [0, 2])
+def test_nothing_is_done_before_the_first_result_is_asked_for(num_workers, tmp_path):
+    paths = [tmp_path / name for name in "abc"]
+    before = multiprocessing.active_children()
+    results = run_jobs(touch, paths, num_workers)
+    time.sleep(0.3)
+    assert not any(path.exists() for path in paths) and multiprocessing.active_children() == before
+    assert list(results) == [None] * 3 and all(path.exists() for path in paths)
+
+
 def test_a_slow_reader_is_no_reason_to_blame_a_job():
     taken = []
     for result in run_jobs(fatal, list("abcdef"), 2, ahead=2, time_limit=0.3):
@@ -376,38 +397,31 @@ def make_mutants(folder, count, seed=0):
         (folder / f"{number:05}.{kind.lower()}").write_bytes(mutant)
 
 
-READ = """
-import json, resource, sys, time
-from pathlib import Path
-from dedup.dataset.images import list_images
-from dedup.dataset.reading import read_ahead
-resident = lambda: int(open("/proc/self/statm").read().split()[1]) * resource.getpagesize()
-if __name__ == "__main__":
-    paths = list_images(Path(sys.argv[1]), [""])
-    forked = resident()
-    start = time.perf_counter()
-    outcomes = [outcome for batch in read_ahead(paths, 160, 64, 2) for outcome in batch]
-    seconds = time.perf_counter() - start
-    status = dict(line.split(":", 1) for line in open("/proc/self/status"))
-    mine = int(status["VmHWM"].split()[0]) * 1024  # ru_maxrss would begin with what started this process had
-    theirs = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * 1024
-    peak = mine + 2 * max(0, theirs - forked)  # as if both workers had been at their largest at once
-    read = sum(outcome.views for outcome in outcomes)
-    print(json.dumps([len(paths), read, seconds, peak, [each.reason for each in outcomes if not each.views]]))
+MEASURE_RUN = """
+import json, resource, subprocess, sys, time
+start = time.perf_counter()
+done = subprocess.run(sys.argv[1:], capture_output=True, text=True, errors="replace")
+peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * 1024  # of the largest of all its processes
+print(json.dumps([done.returncode, done.stdout, done.stderr, time.perf_counter() - start, peak]))
 """
 
 
-def check_folder(folder, expected):
-    """Read a folder of broken files in a process of its own."""
+def check_folder(folder, output, expected):
+    """Find the duplicates of a folder of broken files, all phases, as a process."""
+    program = [sys.executable, PROJECT / "main.py", folder, "--output", output, "--quiet", "--verbose"]
+    program += ["--extensions", ",".join({path.suffix.lower() for path in folder.rglob("*.*")})]
     done = subprocess.run(
-        [sys.executable, "-c", READ, folder], cwd=PROJECT, capture_output=True, text=True, check=True, timeout=LIMIT
+        [sys.executable, "-c", MEASURE_RUN, *program], capture_output=True, text=True, check=True, timeout=LIMIT
     )
-    assert done.stderr == ""
-    count, read, seconds, peak, reasons = json.loads(done.stdout)
-    print(f"{count} files, {read} read, {len(reasons)} unreadable, {seconds:.1f} s, peak {peak / MEGABYTE:.0f} MB")
-    assert count == expected
-    assert read + len(reasons) == count
-    assert all(reason and len(reason.splitlines()) == 1 for reason in reasons)
+    code, said, errors, seconds, peak = json.loads(done.stdout)
+    counted = re.search(r"^([\d,]+) images? read, ([\d,]+) unread", said, re.MULTILINE).groups()
+    read, unreadable = (int(number.replace(",", "")) for number in counted)
+    print(f"{read} read, {unreadable} unreadable, {seconds:.1f} s, largest process {peak / MEGABYTE:.0f} MB\n{said}")
+    assert code in (0, 1) and "Traceback" not in said + errors, said + errors
+    assert read + unreadable == expected
+    with open(output / "unreadable.csv", newline="", encoding="utf-8") as file:
+        reasons = [row["reason"] for row in csv.DictReader(file)]
+    assert len(reasons) >= unreadable and all(reason and len(reason.splitlines()) == 1 for reason in reasons)
     assert not [reason for reason in reasons if "crashed" in reason]
     assert TIME_LIMIT <= 10
     assert peak <= 1024 * MEGABYTE
@@ -418,28 +432,64 @@ linux = pytest.mark.skipif(sys.platform != "linux", reason="memory is measured i
 
 @linux
 def test_mutants_end_no_run(tmp_path):
-    make_mutants(tmp_path / "mutants", 280)
-    check_folder(tmp_path, 280)
+    make_mutants(tmp_path / "mutants", 300)
+    check_folder(tmp_path / "mutants", tmp_path / "out", 300)
 
 
 def copy_hostile(folder):
     if "DEDUP_DATA" not in os.environ:
         pytest.skip("needs $DEDUP_DATA/hostile")
     sources = sorted(path for path in Path(os.environ["DEDUP_DATA"], "hostile").rglob("*") if path.is_file())
+    folder.mkdir()
     for number, source in enumerate(sources):
-        shutil.copyfile(source, folder / f"{number:05}{source.suffix}")
+        shutil.copyfile(source, folder / f"{number:05}{source.suffix or '.jpg'}")
     return len(sources)
 
 
 @linux
 @pytest.mark.data
 def test_real_hostile_files_end_no_run(tmp_path):
-    check_folder(tmp_path, copy_hostile(tmp_path))
+    count = copy_hostile(tmp_path / "hostile")
+    check_folder(tmp_path / "hostile", tmp_path / "out", count)
 
 
 @linux
 @pytest.mark.data
 @pytest.mark.slow
 def test_real_hostile_files_and_many_mutants_end_no_run(tmp_path):
-    make_mutants(tmp_path / "mutants", 5000)
-    check_folder(tmp_path, 5000 + copy_hostile(tmp_path))
+    count = 5000 + copy_hostile(tmp_path / "hostile")
+    make_mutants(tmp_path / "hostile" / "mutants", 5000)
+    check_folder(tmp_path / "hostile", tmp_path / "out", count)
+
+
+def test_what_is_kept_of_a_picture_holds_no_decoder(tmp_path):
+    """Whose threads are not there after a fork, while it waits for them."""
+    for kind in KINDS:
+        (tmp_path / f"x.{kind.lower()}").write_bytes(encode(kind))
+        assert type(load_image(tmp_path / f"x.{kind.lower()}")) is Image.Image, kind
+
+
+def test_bars_around_what_is_plain_are_no_margin():
+    """And stripes, which change along one side alone, confirm nothing: of another picture they look the same."""
+    image = np.zeros((48, 64, 3), np.uint8)
+    image[:, 12:52] = 255
+    assert content_box(image) == content_box(image.transpose(1, 0, 2)) == (0, 0, 1, 1)
+    pictures = [picture_of(each, (64, 48)) for each in (image, np.minimum(image, 244))]
+    assert all(picture.striped for picture in pictures) and match_pictures(*pictures) is None
+    image[20:30, 20:30] = 0
+    assert not picture_of(image, (64, 48)).striped
+
+
+BROKEN_EXIF = [b"Exif\0\0MM\0*\0\0\0\x08\xff\xff" + bytes(range(60)), b"Exif\0\0II*\0\xff\xff\xff\xff", b"Exif\0\0"]
+
+
+@pytest.mark.parametrize("exif", BROKEN_EXIF)
+def test_broken_metadata_tells_nothing_and_holds_nothing_back(exif, tmp_path):
+    image = Image.open(io.BytesIO(encode("PNG")))
+    image.save(tmp_path / "whole.png")
+    image.save(tmp_path / "broken.webp", lossless=True, exif=exif)
+    text = PngImagePlugin.PngInfo()
+    text.add_text("Raw profile type exif", "\nexif\n      40\nno hexadecimal number")
+    image.save(tmp_path / "broken.png", pnginfo=text)
+    for name in ("broken.webp", "broken.png"):
+        assert why_it_stays(tmp_path / name, tmp_path / "whole.png", tmp_path) == ""

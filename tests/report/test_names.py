@@ -11,6 +11,7 @@ import pytest
 from PIL import Image
 
 from dedup.clustering.clusters import Cluster, Member
+from dedup.clustering.members import Reason, Why
 from dedup.report.lettering import unescape
 from tests.test_main import call, find, pictures
 
@@ -63,12 +64,12 @@ class Tags(html.parser.HTMLParser):
 @pytest.mark.skipif(sys.platform != "linux", reason="other systems refuse some of these names")
 def test_hostile_names_are_live_nowhere(find, pictures, tmp_path, capsys):
     size = (pictures / "a.png").stat().st_size
-    seen = Member(pictures / "a.png", 256, 256, size, 0.0, "identical", 1.0, True, "")
+    seen = Member(pictures / "a.png", 256, 256, size, 0.0, "identical", 1.0, keeper=pictures / "a.png")
     for name in NAMES:
         shutil.copy(pictures / "a.png", pictures / name)
     going = tuple(replace(seen, path=pictures / name) for name in NAMES)
-    staying = tuple(replace(seen, path=pictures / "b.png", removable=False, reason=name) for name in NAMES)
-    keeper = replace(seen, kind="keeper", removable=False)
+    staying = tuple(replace(seen, path=pictures / "b.png", reason=Reason(Why.CLOSER, name)) for name in NAMES)
+    keeper = replace(seen, kind="keeper", keeper=None)
     out, pages = tmp_path / "out", []
     failures, similar = ({pictures / name: name for name in NAMES}, [(keeper.path, pictures / n, 0.1) for n in NAMES])
     for members in ((going[0],), going + staying):  # the page of one name, then of all

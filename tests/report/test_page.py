@@ -12,6 +12,7 @@ from PIL import Image
 import configs
 import main
 from dedup.clustering.clusters import Cluster, Member
+from dedup.clustering.members import Reason, Why
 from dedup.config import Config
 from dedup.dataset.folder_rules import NOWHERE
 from dedup.matching.classification import Match
@@ -248,9 +249,10 @@ def test_what_is_known_of_a_pair_is_told_from_its_member(tmp_path, keeper):
     right_half = (2, 0, -1, 0, 1, 0, 0, 0, 1)  # from the whole to its half
     match = Match("crop", 0.1, 0.5, 1.0, transform=right_half)
     shared = {"width": 8, "height": 8, "bytes": 1, "distance": 0.1}
-    kept = Member(paths[keeper], kind="keeper", coverage=1.0, removable=False, reason="", **shared)
+    kept = Member(paths[keeper], kind="keeper", coverage=1.0, **shared)
     coverage, reason = (1.0, "") if keeper == 0 else (0.5, "half")
-    other = Member(paths[1 - keeper], kind="crop", coverage=coverage, removable=not reason, reason=reason, **shared)
+    stays = {"keeper": kept.path, "reason": Reason(Why.COVERAGE, reason) if reason else None}
+    other = Member(paths[1 - keeper], kind="crop", coverage=coverage, **stays, **shared)
     embeddings = SimpleNamespace(paths=paths, failures={})
     found = SimpleNamespace(
         places=NOWHERE,
@@ -259,7 +261,7 @@ def test_what_is_known_of_a_pair_is_told_from_its_member(tmp_path, keeper):
         matches={(0, 1): match},
         epsilon=0.1,
     )
-    config = Config.load(configs, images_dir=tmp_path, output_dir=tmp_path / "out")
+    config = Config.load(configs, images_dir=tmp_path, output_dir=tmp_path / "out", remove="edits")
     [pair] = page_data(config, found, {})["clusters"][0]["pairs"]
     half_to_whole = [0.5, 0, 0.5, 0, 1, 0, 0, 0, 1]
     if keeper == 0:

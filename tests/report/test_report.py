@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from types import SimpleNamespace
 
+import cv2
 import numpy as np
 import pytest
 from hypothesis import given
@@ -16,10 +17,10 @@ from hypothesis import strategies as st
 from PIL import Image
 from scipy.sparse import csr_matrix
 
-from dedup.report import fonts, glyphs, tables
+from dedup.clustering.members import Reason, Why
+from dedup.report import fonts, tables
 from dedup.report.canvas import Canvas
-from dedup.report.crop_outlines import insets
-from dedup.report.grid import HEADER, HIGHEST, MARGIN, SIDE, layout, plot_cluster_grid
+from dedup.report.grid import GAP, HEADER, HIGHEST, MARGIN, SIDE, insets, layout, plot_cluster_grid
 from dedup.report.lettering import drawable, escape, shorten, text_width, unescape, wrap
 from dedup.report.plots import nearest_distances, plot_distance_histogram, plot_k_distances
 from dedup.report.tables import clusters_table, describe_report, paginate, write_report
@@ -36,9 +37,14 @@ class Member:
     distance: float = 0.01
     kind: str = "resaved"
     coverage: float = 1.0
-    removable: bool = True
-    reason: str = ""
+    version: int = 1
+    keeper: Path | None = None
+    reason: Reason | None = None
     place: tuple[float, ...] = ()
+
+    @property
+    def removable(self) -> bool:
+        return self.keeper is not None and self.reason is None
 
 
 @dataclass(frozen=True)
@@ -51,8 +57,8 @@ class Cluster:
 
 def cluster_of(names, images_dir, number=1, **settings):
     keeper, *others = [images_dir / name for name in names]
-    members = tuple(Member(path, **settings) for path in others)
-    return Cluster(number, Member(keeper, distance=0.0, kind="keeper", removable=False), members)
+    members = tuple(Member(path, **{"keeper": keeper, **settings}) for path in others)
+    return Cluster(number, Member(keeper, distance=0.0, kind="keeper"), members)
 
 
 def save(path, size=(40, 30), color="red"):
@@ -134,14 +140,14 @@ def test_a_name_that_no_font_has_is_drawn_with_the_glyphs_of_opencv(no_cjk, tmp_
 
 
 def test_without_those_glyphs_a_name_is_written_in_codes(no_cjk, monkeypatch):
-    glyphs._font.cache_clear()
-    monkeypatch.delattr(glyphs.cv2, "FontFace")
+    fonts._opencv_font.cache_clear()
+    monkeypatch.delattr(cv2, "FontFace")
     assert drawable("写真.png") == "\\u5199\\u771f.png"
 
 
 def test_any_font_of_the_machine_may_have_what_the_first_ones_lack(no_cjk, monkeypatch):
     thai = "\u0e20"
-    assert drawable(thai) == "\\u0e20" and not glyphs.has_glyph(thai)
+    assert drawable(thai) == "\\u0e20" and not fonts._in_opencv(thai)
     font = SimpleNamespace(
         set_size=lambda *_: None, load_char=lambda *_, **__: SimpleNamespace(linearHoriAdvance=2**16)
     )
@@ -179,21 +185,24 @@ def test_paths_are_relative_to_the_folder(tmp_path):
 
 
 def test_the_table_has_the_keeper_first_and_a_row_a_file(tmp_path):
-    keeper = Member(tmp_path / "a.jpg", 800, 600, 9000, 0.0, "keeper", 1.0, False)
-    goes = Member(tmp_path / "sub" / "b.jpg", 400, 300, 3000, -1e-9, "crop", 0.99951, True)
-    stays = Member(tmp_path / "=c.jpg", 900, 300, 5000, 0.25, "contains", 0.5, False, "it shows, more")
+    keeper = Member(tmp_path / "a.jpg", 800, 600, 9000, 0.0, "keeper", 1.0)
+    goes = Member(tmp_path / "sub" / "b.jpg", 400, 300, 3000, -1e-9, "crop", 0.99951, 2, keeper.path)
+    more = Reason(Why.CONTAINS, "it shows, more")
+    stays = Member(tmp_path / "=c.jpg", 900, 300, 5000, 0.25, "contains", 0.5, 0, keeper.path, more)
     table = clusters_table([Cluster(7, keeper, (goes, stays), "4.0x the pixels")], tmp_path)
     assert table == (
-        "path,cluster,keep,kind,distance,coverage,width,height,bytes,reason,why\n"
-        "a.jpg,7,1,keeper,0.0000,1.000,800,600,9000,,4.0x the pixels\n"
-        "sub/b.jpg,7,0,crop,0.0000,1.000,400,300,3000,,\n"
-        '\\x3dc.jpg,7,1,contains,0.2500,0.500,900,300,5000,"it shows, more",\n'
+        "path,cluster,keep,kind,distance,coverage,width,height,bytes,reason,why,version,keeper\n"
+        "a.jpg,7,1,keeper,0.0000,1.000,800,600,9000,,4.0x the pixels,1,\n"
+        "sub/b.jpg,7,0,crop,0.0000,1.000,400,300,3000,,,2,a.jpg\n"
+        '\\x3dc.jpg,7,1,contains,0.2500,0.500,900,300,5000,"it shows, more",,,a.jpg\n'
     )
 
 
 def test_the_grid_says_what_a_person_needs(tmp_path):
     save(tmp_path / "a.png"), save(tmp_path / "b" / "$x$.png")
-    stays = Member(tmp_path / "b" / "$x$.png", 40, 30, 70, 0.3, "same_pixels", 0.52, False, "not plain")
+    stays = Member(
+        tmp_path / "b" / "$x$.png", 40, 30, 70, 0.3, "same_pixels", 0.52, reason=Reason(Why.CLOSER, "not plain")
+    )
     figure = plot_cluster_grid(
         [cluster_of(["a.png", "gone.png"], tmp_path), cluster_of(["a.png"], tmp_path, 2)], tmp_path
     )
@@ -201,7 +210,7 @@ def test_the_grid_says_what_a_person_needs(tmp_path):
         words(figure)
     )
     assert {"keeper", "goes", "resaved", "40 × 30   1.0 kB", "distance 0.010", "Cluster 2"} <= set(words(figure))
-    cluster = Cluster(3, Member(tmp_path / "a.png", kind="keeper", removable=False), (stays,))
+    cluster = Cluster(3, Member(tmp_path / "a.png", kind="keeper"), (stays,))
     texts = words(plot_cluster_grid([cluster], tmp_path))
     assert {"2 files   all stay", "$x$.png", "b/", "stays", "same pixels", "distance 0.300   52 % shown"} <= set(texts)
     assert "not plain" in texts
@@ -213,6 +222,19 @@ def test_the_keeper_is_framed_and_colors_tell_what_goes(tmp_path):
     first, second = image[:, :216], image[:, 216:]
     assert has_color(first, (0x00, 0x68, 0xA8)) and not has_color(second, (0x00, 0x68, 0xA8))
     assert has_color(second, (0xB9, 0x4A, 0x00)) and not has_color(first, (0xB9, 0x4A, 0x00))
+
+
+def test_the_best_of_each_other_version_has_a_lighter_frame(tmp_path):
+    for name in "abcd":
+        save(tmp_path / f"{name}.png")
+    kept, other = tmp_path / "a.png", Member(tmp_path / "b.png", version=2, keeper=tmp_path / "a.png")
+    members = (other, Member(tmp_path / "c.png", version=2, keeper=other.path), Member(tmp_path / "d.png", version=0))
+    figure = plot_cluster_grid([Cluster(1, Member(kept, kind="keeper"), members)], tmp_path)
+    image, column = pixels(figure), SIDE + GAP
+    lighter = (np.abs(image - (0x7F, 0xB8, 0xDC)).max(axis=-1) <= 2).sum(axis=0)
+    framed = [lighter[MARGIN // 2 + column * k :][:column].sum() > SIDE for k in range(4)]
+    assert framed == [False, True, False, False]
+    assert "4 files in 2 versions   2 can go, 2.0 kB freed" in words(figure)
 
 
 @pytest.mark.parametrize("size", [(40, 30), (1, 500), (500, 1), (3, 3), (600, 200)])

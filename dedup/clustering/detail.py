@@ -1,57 +1,41 @@
-"""Traces of how a file was made: two decoded pictures in, whether one was enlarged or saved again from the other out.
+"""What two decoded pictures tell of how they were made: whether one was enlarged, or saved again, from the other.
 
-Plane, Plane  ->  `how_made`, by what quantisation leaves of the coefficients;  `enlarged`, by the finest detail
+paths of two files that show the same  ->  `shows_no_more`, by the finest detail;  `made_from`, by a JPEG's steps
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple
 
 import cv2
 import numpy as np
-from PIL import Image
-from PIL.JpegImagePlugin import get_sampling
 
 from dedup.clustering.quality import ZIGZAG, luminance_table
 from dedup.dataset.decoding import load_image, open_header, orientation_of
+from dedup.workers import Lost, job, run_jobs
 
-SIDE = 1024  # px of a picture that are looked at for traces, along each side
-ALIKE = 0.02  # largest change in a transform of unit coordinates that moves nothing
-ROUNDED = 2.0  # least step of a DCT coefficient that colour conversion and rounding to 8 bits leave to be seen
-LOWEST = 1 + max(map(max, ZIGZAG))  # frequencies down and across that tell how a picture was made
-LEAST_OF_BLOCK, LEAST_BLOCKS = 4, 50  # coefficients of a block, and such blocks, that tell how a picture was made
-TOLD = 0.92  # chance up to which the two can be told apart
-EDITED = 0.075  # share of coefficients that are farther apart than two quantisations bring them
-EDITED_CUT_OFF = 0.2  # the same where black or white cut off what quantisation made, which moves some as well
-RECOLOURED = 0.1  # change of the mean chroma that compression does not explain
+MANY = 12  # pairs that are worth processes of their own
+SIDE = 1024  # px of a picture that are looked at for a JPEG's steps, along each side
+LAID_ALIKE = 0.02  # largest change in a transform of unit coordinates that moves nothing
 PART, FLAT = 512, 1.0  # px of each part that is looked at for detail; energy of the finest there that tells nothing
 ENLARGED_FROM = 1.8  # px for each px of the source, from which an enlargement can be told from a sharper picture
 ROUNDING = 0.5  # energy that rounding to 8 bits, and colours, leave where there is nothing new
 NOTHING_NEW = 0.12  # energy of what a picture twice as large adds, as a share of the smaller one's finest, that is none
 ENLARGING = (cv2.INTER_NEAREST, cv2.INTER_NEAREST_EXACT, cv2.INTER_LINEAR, cv2.INTER_CUBIC, cv2.INTER_LANCZOS4)
+COARSE = 4.0  # least step that tells where in it a coefficient was
+INNER = 0.55  # share of coefficients in the inner half of their step that is no chance
+LEAST_OF_BLOCK, LEAST_BLOCKS = 4, 50  # coefficients of a block, and such blocks, that tell how a picture was made
+LOWEST = 1 + max(map(max, ZIGZAG))  # frequencies down and across that tell it
 
 
 class Plane(NamedTuple):
-    """The luminance of a picture that is stored upright, and a JPEG's luminance table.
-
-    grey : (h, w) uint8
-    cut_off : (h, w) bool, where a colour is as dark or as bright as can be, and may have been more so
-    chroma : mean distance of its colours from grey, in levels
-    table : (8, 8) float32, zeros where there is none
-    picture : in its colours
-    tables, sampling : of a JPEG; no tables where it is none
-    """
+    """The luminance of a picture, (h, w) uint8, and a JPEG's luminance table, (8, 8) float32, zeros without one."""
 
     grey: np.ndarray
-    cut_off: np.ndarray
-    chroma: float
     table: np.ndarray
-    picture: Image.Image
-    tables: dict[int, list[int]]
-    sampling: int
 
 
 def read_plane(path: Path, even_turned: bool = False) -> Plane | None:
@@ -61,32 +45,36 @@ def read_plane(path: Path, even_turned: bool = False) -> Plane | None:
     """
     try:
         return _read_plane(path, path.stat().st_mtime_ns, even_turned)
-    except OSError:
+    except Exception:  # decoders raise nearly everything on odd files
         return None
 
 
 @lru_cache(maxsize=2)  # whole pictures, in each process
 def _read_plane(path: Path, mtime_ns: int, even_turned: bool) -> Plane | None:
     """The same; `mtime_ns`, the file's, makes a change be seen."""
-    try:
-        with open_header(path) as image:
-            if not even_turned and orientation_of(image) != 1:
-                return None
-            table, tables = luminance_table(image), getattr(image, "quantization", None) or {}
-            sampling, mode = (get_sampling(image), image.mode) if tables else (-1, "RGB")
-        picture = load_image(path)
-        luminance, *colours = picture.convert("YCbCr").split()
-    except Exception:
-        return None
-    colour = np.asarray(picture.convert("RGB"))
-    cut_off = ((colour == 0) | (colour == 255)).any(axis=-1)
-    stored = picture.convert("L") if mode == "L" else picture
-    return Plane(np.asarray(luminance), cut_off, _chroma(colours), table, stored, tables, sampling)
+    with open_header(path) as image:
+        if not even_turned and orientation_of(image) != 1:
+            return None
+        table = luminance_table(image)
+    return Plane(np.asarray(load_image(path).convert("YCbCr").getchannel(0)), table)
 
 
 def is_laid_alike(transform: Sequence[float] | None) -> bool:
     """Whether a match's transform leaves a picture where it was, neither turned nor cut."""
-    return transform is not None and bool(np.abs(np.reshape(transform, (3, 3)) - np.eye(3)).max() < ALIKE)
+    return transform is not None and bool(np.abs(np.reshape(transform, (3, 3)) - np.eye(3)).max() < LAID_ALIKE)
+
+
+def tell_sources(jobs: Sequence[tuple], num_workers: int) -> Iterator[bool | Lost]:
+    """Of many pairs whether the first file was made from the second; in processes, where there are enough.
+
+    jobs : (file, source) for `made_from`, or the arguments of `shows_no_more` where the file is larger
+    """
+    return run_jobs(_tell_source, jobs, num_workers, few=MANY)
+
+
+@job
+def _tell_source(given: tuple) -> bool:
+    return shows_no_more(*given) if len(given) > 2 else made_from(*given)
 
 
 def shows_no_more(path: Path, source: Path, resolution: float, transform: Sequence[float] | None) -> bool:
@@ -100,52 +88,35 @@ def shows_no_more(path: Path, source: Path, resolution: float, transform: Sequen
     return None not in planes and enlarged(*planes)
 
 
-def how_made(copy: Plane, source: Plane) -> str:
-    """How `copy`, saved finer or without loss, may have been made from `source`, a JPEG of the same size.
+def made_from(path: Path, source: Path) -> bool:
+    """Whether a file was saved again, finer, from a JPEG of its size, so that its finer steps tell nothing.
 
-    What was saved again from the source has just the coefficients that the source's become on the copy's own steps.
-    Where the source was saved from the copy, or both from a third, that is so by chance alone, the rarer the finer
-    the copy's steps. The median over blocks leaves captions aside.
-
-    Returns
-    -------
-    `saved again`; `compressed`, if the source was, from the copy or from what both come from; `alike`, if their steps
-    are too near to tell; `edited`, if they differ by more than compression; nothing where that can't be told
+    A JPEG's coefficients were rounded from what its source has, which lies anywhere in their steps, half of them in
+    the inner half. What was made from the JPEG lies near the middle of the steps. So does what went through the same
+    steps earlier, and which of the two came first is not known then.
     """
-    if not copy.table.any() and copy.chroma == source.chroma and np.array_equal(copy.grey, source.grey):
-        return "saved again"  # no compression of another picture ends in just these pixels
-    first, second = (coefficients(plane.grey[:SIDE, :SIDE], LOWEST) for plane in (source, copy))
-    away, foretold, chance, kept, foreseen = np.zeros((5, first.shape[0] * first.shape[2]))
-    for place in (place for place in ZIGZAG if source.table[place] > 0):
-        step, own = source.table[place], max(copy.table[place], ROUNDED)
-        before, after = of_blocks(first, place), of_blocks(second, place)
-        here = np.abs(before) > step / 2  # what was quantised to zero may have lost less than a step
-        away += here * (np.abs(after - before) > (step + copy.table[place]) / 2 + ROUNDED)
-        sharp = here & (np.abs(before / own % 1 - 0.5) > ROUNDED / 3 / own) if copy.table[place] else here
-        expected = np.rint(before / own) * own if copy.table[place] else before
-        foretold += sharp * (np.abs(after - expected) < own / 2)
-        chance += sharp * min(own / step, 1)
+    copy, first = read_plane(path), read_plane(source)
+    if copy is None or first is None or copy.grey.shape != first.grey.shape:
+        return False
+    return _share_inside(copy.grey[:SIDE, :SIDE], first.grey[:SIDE, :SIDE], first.table) > INNER
+
+
+def _share_inside(copy: np.ndarray, source: np.ndarray, table: np.ndarray) -> float:
+    """Share of a copy's coefficients that lie in the inner half of a JPEG's steps; 0 where that can't be told."""
+    first, second = coefficients(source, LOWEST), coefficients(copy, LOWEST)
+    kept, inner = np.zeros((2, first.shape[0] * first.shape[2]))
+    for place in (place for place in ZIGZAG if table[place] >= COARSE):
+        step, before = table[place], _of_blocks(first, place)
+        here = np.abs(before) > step / 2
         kept += here
-        foreseen += sharp
-    told = np.minimum(kept, foreseen) >= LEAST_OF_BLOCK
-    whole = told & ~(blocks_with(source.cut_off[:SIDE, :SIDE]) | blocks_with(copy.cut_off[:SIDE, :SIDE]))
-    is_cut_off = whole.sum() < LEAST_BLOCKS
-    told = told if is_cut_off else whole
+        inner += here & (np.abs(_of_blocks(second, place) - before) < step / 4)
+    cut_off = _blocks((source == 0) | (source == 255)).any(axis=1).any(axis=-1).ravel()  # and may have been more so
+    told = (kept >= LEAST_OF_BLOCK) & ~cut_off
     if told.sum() < LEAST_BLOCKS:
-        return ""
-    if is_recoloured(copy, source) or away[told].sum() > (EDITED_CUT_OFF if is_cut_off else EDITED) * kept[told].sum():
-        return "edited"
-    share, by_chance = (float(np.median(values[told] / foreseen[told])) for values in (foretold, chance))
-    if by_chance >= TOLD:
-        return "alike"
-    if share > (1 + by_chance) / 2:
-        return "saved again"
-    return "" if is_cut_off else "compressed"
-
-
-def is_recoloured(copy: Plane, source: Plane) -> bool:
-    """Whether one has more colours than compression explains."""
-    return abs(copy.chroma - source.chroma) > RECOLOURED * max(copy.chroma, source.chroma, 10)
+        return 0.0
+    shares = np.sort(inner[told] / kept[told])
+    fourth = len(shares) // 4
+    return float(shares[fourth:-fourth].mean())  # some blocks show something else
 
 
 def enlarged(large: Plane, small: Plane) -> bool:
@@ -229,7 +200,7 @@ def coefficients(grey: np.ndarray, most: int = 8) -> np.ndarray:
     return down.reshape(rows, most, columns, 8) @ _DCT[:most].T
 
 
-def of_blocks(found: np.ndarray, place: tuple[int, int]) -> np.ndarray:
+def _of_blocks(found: np.ndarray, place: tuple[int, int]) -> np.ndarray:
     """The coefficients of one frequency, (blocks,)."""
     return found[:, place[0], :, place[1]].ravel()
 
@@ -244,12 +215,3 @@ def _blocks(image: np.ndarray) -> np.ndarray:
     """Whole blocks of a picture: (rows of blocks, 8, columns of them, 8)."""
     height, width = (side // 8 for side in image.shape)
     return image[: 8 * height, : 8 * width].reshape(height, 8, width, 8)
-
-
-def blocks_with(mask: np.ndarray) -> np.ndarray:
-    """Of each whole block, (blocks,) bool, whether any of its px is in a mask (h, w)."""
-    return _blocks(mask).any(axis=1).any(axis=-1).ravel()
-
-
-def _chroma(colours: list[Image.Image]) -> float:
-    return float(np.mean([np.abs(np.asarray(each, np.int16) - 128).mean() for each in colours]))

@@ -6,9 +6,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from dedup.report.figures import CELL
-from dedup.report.gallery import plot_pictures
-from dedup.report.grid import GAP, MARGIN
+from dedup.report.canvas import CELL
+from dedup.report.grid import GAP, MARGIN, plot_pictures
 
 RED, BLUE = (200, 30, 30), (20, 40, 220)
 
