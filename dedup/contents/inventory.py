@@ -218,14 +218,8 @@ def _read(path: Path) -> Told:
         with identify(io.BytesIO(data), path.suffix.lower()) as image:
             if image.width * image.height * BYTES_PER_PIXEL > MAX_BYTES:
                 raise ValueError("it is too large to be read in full")
-            for find in (
-                bits_of,
-                _colours,
-                read_metadata,
-                read_parts,
-                _transparency,
-                _frames,
-            ):  # bits are forgotten first
+            # Bits first: Pillow forgets those of a PNG when anything else is asked.
+            for find in (bits_of, _colours, read_metadata, read_parts, _transparency, _frames):
                 for name, values in find(image, data).items():
                     held[name] = held.get(name, set()) | values
     return held
