@@ -150,6 +150,8 @@ def content_box(image: np.ndarray, tolerance: int = 14) -> tuple[float, float, f
     if left + right:  # side bars can hide plain lines above and below
         rows = image[:, left : width - right]
         top, bottom = _margin(rows, tolerance), _margin(rows[::-1], tolerance)
+        if top + bottom >= height:  # nothing but bars and a plain middle
+            return 0.0, 0.0, 1.0, 1.0
     return left / width, top / height, 1 - right / width, 1 - bottom / height
 
 
