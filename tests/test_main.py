@@ -371,10 +371,10 @@ def test_a_plan_that_can_not_be_written_is_not_replaced_by_an_older_one(find, pi
     assert call(pictures, "--output", tmp_path / "out", "--quiet") == 0
     before = tree(pictures)
 
-    def full(path, data):
+    def full(path, data, sync):
         raise OSError(errno.ENOSPC, "No space left on device", str(path))
 
-    monkeypatch.setattr(removal, "_write", full)
+    monkeypatch.setattr(removal, "write_whole", full)
     for arguments in ([], ["--dry-run"], ["--delete"]):
         capsys.readouterr()
         assert call(pictures, "--output", tmp_path / "out", "--quiet", *arguments) == 4

@@ -12,6 +12,7 @@ from scipy.sparse import csr_matrix
 
 from dedup.config import Config
 from dedup.dataset.folder_rules import NOWHERE, Places
+from dedup.matching.kinds import MatchKind
 from dedup.workers import Losses
 
 if TYPE_CHECKING:
@@ -58,6 +59,8 @@ class Result:
         pairs = sorted(
             (match.distance, paths[i], paths[j])
             for (i, j), match in self.matches.items()
-            if match.kind == "similar" and not labels[i] == labels[j] >= 0 and not (is_archived[i] and is_archived[j])
+            if match.kind == MatchKind.SIMILAR
+            and not labels[i] == labels[j] >= 0
+            and not (is_archived[i] and is_archived[j])
         )
         return [(first, second, distance) for distance, first, second in pairs]

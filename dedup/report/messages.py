@@ -5,7 +5,6 @@ Result, Outcome  ->  list of lines; failures  ->  unreadable.csv
 
 from __future__ import annotations
 
-import csv
 import os
 import shlex
 import shutil
@@ -19,7 +18,7 @@ from dedup.config import REMOVE
 from dedup.deletion.outcome import BAD_PLAN, DONE, LOCKED, SOME_REFUSED
 from dedup.deletion.records import AGAINST
 from dedup.report.lettering import escape
-from dedup.words import count_of, format_bytes, relative_path
+from dedup.words import count_of, format_bytes, relative_path, write_table
 
 if TYPE_CHECKING:
     from collections import Counter
@@ -71,11 +70,8 @@ def _path_word(path: Path) -> str:
 
 def write_unreadable(failures: dict[Path, str], images_dir: Path, path: Path) -> None:
     """The files that could not be read, as CSV: path, reason; names written as in clusters.csv."""
-    with open(path, "w", encoding="utf-8", newline="") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(("path", "reason"))
-        for failed, reason in failures.items():
-            writer.writerow((escape(relative_path(failed, images_dir).as_posix()), escape(reason)))
+    names = ((escape(relative_path(failed, images_dir).as_posix()), reason) for failed, reason in failures.items())
+    write_table(path, ("path", "reason"), ((name, escape(reason)) for name, reason in names))
 
 
 def reading(
