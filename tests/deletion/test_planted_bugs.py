@@ -471,8 +471,8 @@ BUGS = {
     ),
     "folders below are not looked at": (
         "contents/companions",
-        "DEPTH = 2 ",
-        "DEPTH = 0 ",
+        "LEVELS_BELOW = 2 ",
+        "LEVELS_BELOW = 0 ",
     ),
     "what is lacking may go": (
         "contents/inventory",
@@ -612,7 +612,7 @@ BUGS = {
     ),
     "the only film may go": (
         "contents/parts",
-        'yield FILM if b"ftyp" in data or b"MotionPhoto_Data" in data else BEHIND, data',
+        'yield FILM if b"ftyp" in data or b"MotionPhoto_Data" in data else BEHIND_THE_END, data',
         "yield from ()",
     ),
     "the only transparency may go": (
