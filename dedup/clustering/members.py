@@ -44,7 +44,8 @@ class Why(StrEnum):
     CONTENTS = "contents"  # what it holds besides its picture, or how it lies on the disk
     COMPRESSION = "compression"
     LEVEL = "level"  # goes at a higher level of `remove` only
-    CLOSER = "closer"  # what the comparison at full resolution found
+    SHARPER = "sharper"  # what the comparison at full resolution found
+    CLOSER = "closer"
 
 
 class Reason(NamedTuple):
