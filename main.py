@@ -59,7 +59,7 @@ def build_parser() -> argparse.ArgumentParser:
         allow_abbrev=False,
     )
     for name, setting in SETTINGS.items():
-        if name != "delete_files":
+        if name not in ("delete_files", "remove"):
             add_setting(parser, name, setting)
     add = parser.add_argument
     add("--keep-in", metavar="DIR", action="append", default=[], help="of files that show the same, keep one in here")

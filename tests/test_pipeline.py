@@ -31,7 +31,7 @@ from dedup.report.page import write_small
 from dedup.report.tables import write_report
 from dedup.store import memory
 from dedup.store.facts import remembered
-from tests.deletion.test_contents import exif
+from tests.contents.test_why_it_stays import exif
 
 
 class Encoder(torch.nn.Module):
