@@ -14,9 +14,13 @@ import time
 from collections.abc import Iterable
 from datetime import timedelta
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import configs
 from dedup.config import SETTINGS, Config, ConfigError, Setting
+
+if TYPE_CHECKING:
+    from dedup.progress import Phases
 
 BAD_USAGE, STOPPED, FAULT, INTERRUPTED, UNHEARD = 2, 4, 70, 130, 141  # 70: EX_SOFTWARE of sysexits.h
 REMOVALS = ("delete_files", "dry_run", "apply", "undo", "purge")
@@ -74,7 +78,8 @@ def build_parser() -> argparse.ArgumentParser:
     add("--calibrate", type=float, metavar="P", default=None, help="only find the epsilon of this precision, as 0.99")
     add("--ray", metavar="ADDRESS", default=None, help="read and embed on a Ray cluster; see docs/scale.md")
     add("--verbose", action="store_true", default=False, help="name what could not be looked at, and where a fault was")
-    add("--quiet", action="store_true", default=False, help="no progress bars")
+    add("--quiet", action="store_true", default=False, help="say nothing of the progress")
+    add("--timing", action="store_true", default=False, help="print on stderr where the time went, by phase")
     group = parser.add_argument_group("removal", "one of --delete, --dry-run, --apply, --undo, --purge")
     add_setting(group, "remove", SETTINGS["remove"])
     one = group.add_mutually_exclusive_group()
@@ -95,6 +100,8 @@ def add_setting(parser, name: str, setting: Setting) -> None:
     option, _, value = setting.option.partition(" ")
     if not option.startswith("--"):
         parser.add_argument(name, metavar=option, nargs="?", help=setting.help)
+    elif setting.repeats:
+        parser.add_argument(option, dest=name, type=setting.parse, metavar=value, action="append", help=setting.help)
     elif value:
         parser.add_argument(option, dest=name, type=setting.parse, metavar=value, help=setting.help)
     elif option.startswith("--no-"):
@@ -241,24 +248,34 @@ def search_bucket(source: str, config: Config, options: argparse.Namespace) -> i
 
 
 def search(config: Config, options: argparse.Namespace) -> int:
-    """Find, report, plan and, if asked, move."""
+    """Find, report, plan and, if asked, move; say how far it is, and where the time went."""
     make_output(config)
-    from dedup.encoder.inference import EncoderError
-    from dedup.pipeline import find_duplicates
+    from dedup.progress import RUN, Phases
 
-    began, progress, folder = time.time(), not options.quiet, config.images_dir
+    with Phases(RUN, is_shown=not options.quiet) as phase:
+        status = search_in(config, options, phase)
+    if options.timing:
+        print(*phase.table(), sep="\n", file=sys.stderr)
+    return status
+
+
+def search_in(config: Config, options: argparse.Namespace, phase: Phases) -> int:
+    """`search`, in the phases of a run."""
+    from dedup.encoder.inference import EncoderError
+    from dedup.pipeline import find_duplicates, open_store
+
+    began, folder = time.time(), config.images_dir
     try:
-        result = find_duplicates(config, progress=progress, ray=options.ray, places=options.places)
+        result = find_duplicates(config, progress=phase, ray=options.ray, places=options.places)
     except EncoderError as error:
         raise ConfigError(str(error)) from error
     from dedup.clustering.clusters import staying
     from dedup.deletion import removal  # not before reading has begun
     from dedup.report import messages, page, tables
-    from dedup.store.facts import remembered
     from dedup.workers import Losses
 
     paths, failures = result.embeddings.paths, result.embeddings.failures
-    passed_over = list(messages.passing_over(result.others))
+    passed_over = [*messages.passing_over(result.others), *messages.leaving_alone(result.passed_over, folder)]
     if not paths and not failures:
         endings = "; ".join([f"no file in it ends in {', '.join(config.extensions)}", *passed_over])
         raise ConfigError(f"no images in {folder}: {endings}")
@@ -271,20 +288,21 @@ def search(config: Config, options: argparse.Namespace) -> int:
     places, archived = options.places, None
     if options.against:
         archived = sum(places.archive_of(path) > 0 for path in paths)
-    with remembered(config) as facts:
-        digests = page.write_small(config, result, progress, facts)
+    with open_store(config) as facts, phase("Writing"):
+        digests = page.write_small(config, result, phase, facts)
         reviewed = page.write_page(config, result, digests, apply, facts)
         lost, undrawn = Losses(result.losses | facts.losses), Losses()
         found = staying(result.clusters, lost)
         drawn = {"contents": contents if config.cache else {}, "thumbnails": page.small_files(config, digests)}
         written = tables.write_report(
-            found, folder, config.output_dir, progress, num_workers=config.num_workers, losses=undrawn, **drawn
+            found, folder, config.output_dir, phase, num_workers=config.num_workers, losses=undrawn, **drawn
         )
         judged = {"read_since": began, "contents": contents, "known": facts.content}
         planned = removal.make_plan(found, folder, plan, places=places, **judged)
     messages.write_unreadable(
         failures | {paths[0]: reason for paths, reason in lost.items() if len(paths) == 1}, folder, unreadable
     )
+    phase.close()
     if paths:
         say([f"encoder {messages.shown(config.encoder)} on {result.device}"])
     say([*messages.reading(len(paths), failures, folder, unreadable, archived), *passed_over])

@@ -12,9 +12,10 @@ Beside that way lie evaluation, report, training and distributed. Outside of roo
 
     config.py    settings: types, ranges and help, in one table
     pipeline.py  the way of the data, room by room
-    store/       what earlier runs found out, in output_dir/cache.sqlite
+    store.py     what earlier runs found out, by the contents of files, in output_dir/cache.sqlite
+    progress.py  the phases of a run: one line that says how far it is, and a table of where its time went
     workers.py   processes that read strangers' files: a crash or a hang costs one file, not the run
-    words.py     counts, sizes and paths as people read them
+    words.py     counts, sizes and paths as people read them; tables and files, written whole
 """
 
 import lazy_loader

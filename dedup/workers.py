@@ -100,7 +100,7 @@ def run_jobs(
 ) -> Iterator[Any]:
     """Give `function(job)` for each job, in order; `Lost` for a job that raised, crashed its process or hung.
 
-    Work begins at once, before the first result is asked for, unless it is done in this process.
+    Nothing is done, and no process started, before the first result is asked for.
 
     Parameters
     ----------
@@ -122,10 +122,8 @@ def run_jobs(
     if num_workers == 0 or not jobs or (inherits and START_METHOD != "fork"):
         return (attempt(function, each) for each in jobs)
     count = 1 if len(jobs) < few else min(num_workers, len(jobs))
-    pool = _Pool(function, jobs, count, TIME_LIMIT if time_limit is None else time_limit, memory_limit)
-    results = _results(pool, len(jobs), ahead)
-    next(results)
-    return results
+    limits = TIME_LIMIT if time_limit is None else time_limit, memory_limit
+    return _results(lambda: _Pool(function, jobs, count, *limits), len(jobs), ahead)
 
 
 def _is_job(function: Callable) -> bool:
@@ -134,15 +132,13 @@ def _is_job(function: Callable) -> bool:
     return hasattr(function, _IS_JOB)
 
 
-def _results(pool: _Pool, count: int, ahead: int) -> Iterator[Any]:
-    """First None, once the first jobs are handed out; then the results."""
+def _results(start: Callable[[], _Pool], count: int, ahead: int) -> Iterator[Any]:
+    pool, sent = start(), 0
     try:
-        sent = min(ahead, count)
-        pool.send(range(sent))
-        yield None
         for number in range(count):
-            pool.send(range(sent, min(number + ahead, count)))
-            sent = max(sent, min(number + ahead, count))
+            wanted = min(number + max(ahead, 1), count)
+            pool.send(range(sent, wanted))
+            sent = wanted
             pool.collect(patience=0.0)
             while number not in pool.results:
                 pool.collect()

@@ -14,6 +14,7 @@ import torch
 from PIL import Image
 
 import configs
+from dedup import store
 from dedup.clustering.result import Result
 from dedup.config import Config, ConfigError
 from dedup.dataset import samples, thumbnails
@@ -26,11 +27,9 @@ from dedup.deletion.not_duplicates import remember
 from dedup.encoder import embeddings, model
 from dedup.encoder.embeddings import Embeddings
 from dedup.matching import confirmation
-from dedup.pipeline import find_duplicates, images_to_search
+from dedup.pipeline import find_duplicates, images_to_search, open_store
 from dedup.report.page import write_small
 from dedup.report.tables import write_report
-from dedup.store import memory
-from dedup.store.facts import remembered
 from tests.contents.test_why_it_stays import exif
 
 
@@ -205,7 +204,7 @@ def test_each_reason_is_told_in_the_table(tmp_path):
 def test_what_confirmation_decodes_is_the_pages_thumbnail(config, monkeypatch):
     shutil.rmtree(config.images_dir)
     write_pictures(config.images_dir, 12, 240, 200)
-    monkeypatch.setattr(memory, "MARGIN", -(10**12))  # so new a file's content is not remembered otherwise
+    monkeypatch.setattr(store, "MARGIN", -(10**12))  # so new a file's content is not remembered otherwise
     config = replace(config, verify=True)
     config.output_dir.mkdir()
     result = find_duplicates(config, progress=False)
@@ -214,7 +213,7 @@ def test_what_confirmation_decodes_is_the_pages_thumbnail(config, monkeypatch):
     assert {path.name for path in paths} == {"a.png", "b.png"}
     anew = write_thumbnails(paths, config.output_dir / "anew", progress=False)
     monkeypatch.setattr(thumbnails, "open_picture", lambda path: pytest.fail(f"{path.name} is read again"))
-    with remembered(config) as facts:
+    with open_store(config) as facts:
         assert write_small(config, result, progress=False, facts=facts) == anew
     for digest in anew.values():
         written = thumbnail_path(config.output_dir / "thumbnails", digest)

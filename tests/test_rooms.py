@@ -20,8 +20,8 @@ from tests.conftest import PROJECT
 
 # A room imports from those before it.
 ORDER = (
-    "config words workers store dataset encoder matching contents clustering deletion evaluation report training "
-    "distributed pipeline"
+    "config words progress workers store dataset encoder matching contents clustering deletion evaluation report "
+    "training distributed pipeline"
 ).split()
 ROOMS = sorted(path.parent.name for path in (PROJECT / "dedup").glob("*/__init__.py"))
 MODULES = {
@@ -29,10 +29,10 @@ MODULES = {
     for path in sorted((PROJECT / "dedup").rglob("*.py"))
 }
 MOST_LINES, MOST_MODULES, MOST_NAMES = 450, 8, 12
-CROWDED = {"dataset": 10, "deletion": 10, "matching": 15}  # modules of larger rooms
+CROWDED = {"dataset": 10, "deletion": 10, "matching": 16}  # modules of larger rooms
 TWO_VALUES = set(
-    """BEHIND BEYOND COARSE DEPTH INDIRECT LEAST_BLOCKS LEVELS LOSSLESS MANY MARGIN NAME NAMED NAMES NEAR
-    NEAREST NUMBER PATIENCE PLAIN ROUNDED ROUNDING SHADES SIDE TOGETHER TRASH""".split()
+    """BEHIND COARSE DEPTH GREY INDIRECT LEAST_BLOCKS LEVELS LOSSLESS LOST MANY MARGIN NAME NAMED NAMES NEAR
+    NEAREST NOISE NUMBER PATIENCE PLAIN ROUNDING SAME_TONE SHADES SIDE STEPS TOGETHER TONED TRASH UPRIGHT WINDOW""".split()
 )
 
 

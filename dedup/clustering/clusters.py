@@ -27,13 +27,13 @@ from dedup.clustering.versions import (
     decide,
     decide_for,
     find_versions,
+    keys_of,
     possible_sources,
     stands_for,
 )
 from dedup.dataset.folder_rules import NOWHERE, Places
 from dedup.matching.kinds import MatchKind
-from dedup.store.cache import Cache
-from dedup.store.facts import Facts
+from dedup.store import Store
 
 if TYPE_CHECKING:
     from dedup.encoder.embeddings import Embeddings
@@ -42,7 +42,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Cluster", "Member", "build_clusters", "cluster_labels"]
 
-NEAREST = 3  # files that a file is compared with, beside the would-be keepers of its cluster
+NEAREST = 2  # files that a file is compared with, beside the would-be keepers of its cluster
+SAME_VERSION = 0.05  # cosine distance beyond which seldom two files are one version
 CHAINED = 2  # best files of a chain that are compared with what is left of it
 LESS_THAN_HELD = (Why.RESOLUTION, Why.COMPRESSION)  # reasons that fall where a file was made from its keeper
 BESIDE = Reason(Why.CONTAINS, "shows a member of the cluster beside other things")
@@ -114,7 +115,7 @@ def build_clusters(
     images_dir: Path,
     epsilon: float | None = None,
     places: Places = NOWHERE,
-    facts: Facts | None = None,
+    facts: Store | None = None,
     remove: str = "copies",
 ) -> list[Cluster]:
     """Find the versions in every cluster and the best file of each, and say of every other one whether it may go.
@@ -147,7 +148,7 @@ def build_clusters(
         raise ValueError("without a verifier, epsilon says which members may go: give one of the two")
     if remove not in LEVELS:
         raise ValueError(f"remove is one of {', '.join(LEVELS)}, got {remove!r}")
-    facts = facts or Facts(Cache(None), losses=verifier.losses if verifier else None)
+    facts = facts or Store(losses=verifier.losses if verifier else None)
     evidence = Evidence(embeddings, verifier, images_dir, epsilon, places, facts)
     groups = _groups(labels, verifier.matches if verifier else {})
     evidence.read_files(row for group in groups for row in (*group.rows, *group.containers))
@@ -195,14 +196,19 @@ def _part(evidence: Evidence, groups: Sequence[Group]) -> list[list[Version]]:
 
 
 def _keeper_candidates(evidence: Evidence, group: Group, covers: Counter[int]) -> list[int]:
-    """The few rows that are worth comparing with all others: the largest, the most central, what shows most others."""
+    """The few rows that are worth comparing with all others: the largest, the most central, what shows most others.
+
+    Of rows that are known to be one version the best one.
+    """
     if group.keeper is not None:
         return [group.keeper]
     means = evidence.means(group.rows)
     central = sorted(group.rows, key=lambda row: (means[row], row))
     largest = sorted(central, key=lambda row: -evidence.files[row].pixels)
     preferred = [row for row in largest if evidence.files[row].preferred]
-    return sorted({central[0], largest[0], *preferred[:1], max(central, key=lambda row: covers[row])})
+    tried = {central[0], largest[0], *preferred[:1], max(central, key=lambda row: covers[row])}
+    homes = [chain for chain in chains(group.rows, evidence) if tried.intersection(chain)] if evidence.verifier else []
+    return sorted({keys_of(chain, evidence)[0].row for chain in homes} or tried)
 
 
 def _each_with(group: Group, keepers: Sequence[int]) -> Iterator[Pair]:
@@ -217,9 +223,8 @@ def _nearest(evidence: Evidence, group: Group, keepers: Sequence[int]) -> Iterat
         products = evidence.vectors[block] @ evidence.vectors[rows].T  # (<= 1024, len(rows))
         products[block[:, None] == rows[None]] = -np.inf  # itself
         nearest = np.argsort(-products, axis=1, kind="stable")[:, : min(NEAREST, len(rows) - 1)]
-        yield from (
-            (int(row), int(other)) for row, places in zip(block, nearest, strict=True) for other in rows[places]
-        )
+        for row, near, places in zip(block.tolist(), products, nearest, strict=True):
+            yield from ((row, int(rows[place])) for place in places if near[place] >= 1 - SAME_VERSION)
 
 
 def _with_best_of_chains(evidence: Evidence, group: Group, turn: int) -> Iterator[Pair]:

@@ -37,7 +37,7 @@ from dedup.clustering.quality import COLOURFUL, STRONG, TONED, Details, own_colo
 from dedup.contents.inventory import Contents, read_all_contents, why_it_stays
 from dedup.dataset.folder_rules import NOWHERE, Places
 from dedup.matching.kinds import MatchKind
-from dedup.store.facts import NOTHING, Facts
+from dedup.store import NOTHING, Store
 from dedup.workers import Lost, attempt
 
 if TYPE_CHECKING:
@@ -98,7 +98,7 @@ class Evidence:
         images_dir: Path,
         epsilon: float | None,
         places: Places = NOWHERE,
-        facts: Facts = NOTHING,
+        facts: Store = NOTHING,
     ):
         self.paths, self.sizes, self.vectors = embeddings.paths, embeddings.sizes, embeddings.vectors
         self.verifier, self.images_dir, self.epsilon, self.places = verifier, images_dir, epsilon, places
@@ -156,7 +156,7 @@ class Evidence:
                 self.made_from.add((row, source))
             else:
                 jobs[row, source] = self.paths[row], self.paths[source]
-        known = {pair: self._facts.recall("made from", *job[:2], given=job[2:]) for pair, job in jobs.items()}
+        known = {pair: self._facts.get("made from", *job[:2], given=job[2:]) for pair, job in jobs.items()}
         left = [pair for pair, fact in known.items() if fact is None]
         for pair, fact in zip(left, tell_sources([jobs[pair] for pair in left], self._workers), strict=True):
             known[pair] = self._facts.losses.note(fact, *jobs[pair][:2])
@@ -183,7 +183,7 @@ class Evidence:
             for row, keeper in new
             if is_looked_at(match := self._match(row, keeper))
         }
-        known = {pair: self._facts.recall("closer", *job[:2], given=job[2:]) for pair, job in jobs.items()}
+        known = {pair: self._facts.get("closer", *job[:2], given=job[2:]) for pair, job in jobs.items()}
         looks = {pair: job for pair, job in jobs.items() if known[pair] is None}
         found = why_they_stay(list(looks.values()), self._workers) if looks else ()
         for (pair, job), text in zip(looks.items(), found, strict=True):

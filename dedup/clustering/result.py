@@ -33,6 +33,7 @@ class Result:
     epsilon : the one used, the encoder's own where config has none
     device : that the encoder ran on; empty if there was nothing to read
     places : folders whose files were preferred as keepers, or never go
+    passed_over : folders of other programs that were not searched
     others : how many files were passed over, by their endings; "" = none
     losses : files and pairs that could not be looked at in full, with the reason
     """
@@ -46,6 +47,7 @@ class Result:
     epsilon: float
     device: str
     places: Places = NOWHERE
+    passed_over: tuple[Path, ...] = ()
     others: Counter[str] = field(default_factory=Counter)
     losses: Losses = field(default_factory=Losses)
 

@@ -26,7 +26,7 @@ from dedup.contents.companions import matched_companions
 from dedup.contents.metadata import CAPTURED, Told, digest, read_metadata
 from dedup.contents.parts import bits_in_boxes, read_parts
 from dedup.dataset.decoding import BYTES_PER_PIXEL, DIGEST, MAX_BYTES, digest_of, identify, one_line
-from dedup.store.facts import NOTHING, Facts
+from dedup.store import NOTHING, Store
 from dedup.workers import Lost, job, run_apart, run_jobs
 
 TRANSPARENCY, FRAMES, FRAME_TIMES, PROFILE = "transparency", "other frames or pages", "frame times", "colour profile"
@@ -86,7 +86,7 @@ def ages(files: Sequence[tuple[Contents, float]]) -> list[float]:
     return [mtime for _, mtime in files] if None in captured else captured
 
 
-def read_contents(path: Path, facts: Facts = NOTHING) -> Contents:
+def read_contents(path: Path, facts: Store = NOTHING) -> Contents:
     """What a file holds, remembered or read in a process of its own; what can't be told says why."""
     try:
         status = os.stat(path)
@@ -95,9 +95,9 @@ def read_contents(path: Path, facts: Facts = NOTHING) -> Contents:
     return _contents(facts.of("contents", partial(_read_apart, path, status.st_size, status.st_mtime_ns), path))
 
 
-def read_all_contents(paths: Sequence[Path], num_workers: int, facts: Facts = NOTHING) -> dict[Path, Contents]:
+def read_all_contents(paths: Sequence[Path], num_workers: int, facts: Store = NOTHING) -> dict[Path, Contents]:
     """`read_contents` of many files, in parallel."""
-    known = {path: facts.recall("contents", path) for path in paths}
+    known = {path: facts.get("contents", path) for path in paths}
     left = [path for path, found in known.items() if found is None]
     for path, found in zip(left, run_jobs(_read_told, left, num_workers, memory_limit=_MEMORY), strict=True):
         known[path] = found
@@ -117,7 +117,7 @@ def why_it_stays(
     keeper_path: Path,
     images_dir: Path,
     keeper_dir: Path | None = None,
-    facts: Facts = NOTHING,
+    facts: Store = NOTHING,
     told: Mapping[Path, Contents] | None = None,
 ) -> str:
     """Tell why a duplicate should not be removed although its keeper shows all of its picture; empty if it may go.
@@ -176,7 +176,7 @@ def _of_one_file(member_path: Path, keeper_path: Path) -> str:
     return f"has {member.st_nlink - 1} more hard link(s): nothing would be freed" if member.st_nlink > 1 else ""
 
 
-def _more_inside(member_path: Path, keeper_path: Path, facts: Facts, told: Mapping[Path, Contents] | None) -> str:
+def _more_inside(member_path: Path, keeper_path: Path, facts: Store, told: Mapping[Path, Contents] | None) -> str:
     member, keeper = (os.stat(path) for path in (member_path, keeper_path))
     if member.st_size == keeper.st_size:
         files = (member_path, member), (keeper_path, keeper)

@@ -20,7 +20,7 @@ from PIL import Image
 
 from dedup.dataset.decoding import NAMED, UnreadableImage, decode, digest_of, open_picture
 from dedup.dataset.panels import panels
-from dedup.store.memory import Stamp, status_of
+from dedup.store import Stamp, status_of
 from dedup.workers import Lost, job, run_jobs
 
 AHEAD = 128  # pictures decoded, or a batch, while the encoder is at work
@@ -47,7 +47,7 @@ class Batch(NamedTuple):
 
 
 class Reader:
-    """Reads pictures ahead of who looks at them, in order. Reading begins at once.
+    """Reads pictures ahead of who looks at them, in order. Reading begins with the first batch that is asked for.
 
     With workers, a decoder that crashes or hangs costs its file alone.
 

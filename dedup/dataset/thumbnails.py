@@ -8,6 +8,7 @@ Files of equal content share a thumbnail, and what an earlier run made is not ma
 from __future__ import annotations
 
 import contextlib
+import io
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -15,10 +16,11 @@ from types import MappingProxyType
 
 import numpy as np
 from PIL import Image
-from tqdm import tqdm
 
 from dedup.dataset.decoding import digest_of, open_picture, read_small
 from dedup.dataset.folder_rules import THUMBNAIL_NAME
+from dedup.progress import Phases, progress_bar
+from dedup.words import write_whole
 from dedup.workers import Losses, job, run_jobs
 
 QUALITY = 82  # of the JPEG
@@ -28,7 +30,7 @@ def write_thumbnails(
     paths: Sequence[Path],
     folder: Path,
     num_workers: int = 0,
-    progress: bool = True,
+    progress: bool | Phases = True,
     known: Mapping[Path, str] = MappingProxyType({}),
     losses: Losses | None = None,
 ) -> dict[Path, str]:
@@ -39,7 +41,7 @@ def write_thumbnails(
     paths : image files
     folder : made if it is missing; files in it that are no thumbnails stay
     num_workers : processes that read; 0 = this one
-    progress : show a bar on stderr
+    progress : show a bar on stderr, or the run's phases
     known : digests of files that need not be opened where their thumbnails are there already
     losses : notes files that can't be read now
 
@@ -58,9 +60,11 @@ def write_thumbnails(
     missing = [path for path in paths if path not in found]
     losses = Losses() if losses is None else losses
     jobs = run_jobs(_write, [(path, folder) for path in missing], num_workers)
-    bar = tqdm(jobs, total=len(missing), desc="Thumbnails", unit=" images", disable=not (progress and missing))
-    made = {path: losses.note(digest, path) for path, digest in zip(missing, bar, strict=True)}
-    found |= {path: digest for path, digest in made.items() if digest}
+    with progress_bar(progress, len(missing), "Thumbnails", "images") as bar:
+        for path, digest in zip(missing, jobs, strict=True):
+            bar.update()
+            if losses.note(digest, path):
+                found[path] = digest
     wanted = {thumbnail_path(folder, digest).name for digest in found.values()}
     for name in os.listdir(folder):
         if THUMBNAIL_NAME.fullmatch(name) and name not in wanted:
@@ -108,11 +112,6 @@ def read_with_thumbnail(path: Path, folder: Path | None = None) -> tuple[np.ndar
 
 
 def _save(small: np.ndarray, path: Path) -> None:
-    """Write a thumbnail so that it is there whole or not at all, also when several processes write it."""
-    unfinished = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        Image.fromarray(small).save(unfinished, "JPEG", quality=QUALITY)
-        os.replace(unfinished, path)
-    finally:
-        with contextlib.suppress(FileNotFoundError):
-            unfinished.unlink()
+    data = io.BytesIO()
+    Image.fromarray(small).save(data, "JPEG", quality=QUALITY)
+    write_whole(path, data.getvalue())

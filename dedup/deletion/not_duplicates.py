@@ -9,7 +9,6 @@ first, and one that would bring the two files of a remembered pair into one grou
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,7 +22,8 @@ from dedup.dataset.folder_rules import DIGEST
 from dedup.deletion.decisions import Content, Pair, read_pairs
 from dedup.deletion.records import BadRecord, parse_object
 from dedup.matching.kinds import MatchKind
-from dedup.store.facts import NOTHING, Facts
+from dedup.store import NOTHING, Store
+from dedup.words import write_whole
 
 if TYPE_CHECKING:
     from dedup.matching.classification import Match
@@ -55,9 +55,8 @@ def remember(output_dir: Path, pairs: Iterable[Pair]) -> None:
     together = read_not_duplicates(output_dir) | frozenset(pairs)
     listed = [[content._asdict() for content in pair] for pair in sorted(together)]
     output_dir.mkdir(parents=True, exist_ok=True)
-    unfinished = output_dir / f".{NOT_DUPLICATES}.tmp"
-    unfinished.write_text(json.dumps({"not_duplicates": 1, "pairs": listed}, indent=1) + "\n", encoding="ascii")
-    os.replace(unfinished, output_dir / NOT_DUPLICATES)
+    text = json.dumps({"not_duplicates": 1, "pairs": listed}, indent=1) + "\n"
+    write_whole(output_dir / NOT_DUPLICATES, text.encode("ascii"))
 
 
 def keep_apart(
@@ -65,7 +64,7 @@ def keep_apart(
     matches: Mapping[tuple[int, int], Match],
     paths: Sequence[Path],
     pairs: Iterable[Pair],
-    facts: Facts = NOTHING,
+    facts: Store = NOTHING,
 ) -> tuple[csr_matrix, dict[tuple[int, int], Match]]:
     """Leave out edges and matches so that the two files of a pair come into different clusters.
 
@@ -108,7 +107,7 @@ class _Group:
 
 
 def _rows_apart(
-    graph: csr_matrix, matches: Mapping, paths: Sequence[Path], pairs: Iterable[Pair], facts: Facts
+    graph: csr_matrix, matches: Mapping, paths: Sequence[Path], pairs: Iterable[Pair], facts: Store
 ) -> set[tuple[int, int]]:
     """(i, j), i < j, of files that hold the two contents of a pair; only files with a match or an edge are read."""
     pairs = list(pairs)
@@ -123,7 +122,7 @@ def _rows_apart(
     }
 
 
-def _content(path: Path, sizes: set[int], facts: Facts) -> Content | None:
+def _content(path: Path, sizes: set[int], facts: Store) -> Content | None:
     """What a file holds, if it is of one of these sizes."""
     try:
         size = path.stat().st_size

@@ -16,6 +16,7 @@ import pyarrow as pa
 from pyarrow import parquet
 
 from dedup.encoder.embeddings import Embeddings
+from dedup.words import write_whole
 
 FILE_KEY = ["path", "bytes", "changed"]  # a file with the same three is the same file
 NO_FILES = pa.schema([("path", pa.binary()), ("bytes", pa.int64()), ("changed", pa.int64())]).empty_table()
@@ -120,6 +121,6 @@ def _files(parts: Path) -> list[Path]:
 
 def write_part(part: pa.Table, parts: Path) -> None:
     """Add a file to the folder, as a whole or not at all."""
-    path = parts / f"{uuid.uuid4().hex}.parquet"
-    parquet.write_table(part, path.with_suffix(".part"))
-    os.replace(path.with_suffix(".part"), path)
+    data = pa.BufferOutputStream()
+    parquet.write_table(part, data)
+    write_whole(parts / f"{uuid.uuid4().hex}.parquet", data.getvalue())

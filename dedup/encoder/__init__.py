@@ -7,6 +7,7 @@ Out: Embeddings: vectors (n, d) float32 of unit norm, the files' sizes, and what
     resnet.py       the trunk
     checkpoints.py  weight files of this and other projects, read and written; weights/ holds the default encoder's
     inference.py    the encoder at work, in this process or in one of its own
+    memory.py       what the encoder saw in an earlier run
     embeddings.py   extract_embeddings: files, read in batches, to vectors
 """
 

@@ -8,18 +8,19 @@ from __future__ import annotations
 import os
 from collections import defaultdict, deque
 from collections.abc import Callable, Mapping, Sequence, Set
-from contextlib import suppress
+from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-from tqdm import tqdm
 
 from dedup.dataset.panels import MOST
 from dedup.dataset.reading import Batch, Reader, stamp_of
 from dedup.encoder.inference import About, EncoderProcess, LocalEncoder
-from dedup.store.memory import Memory, Seen, Stamp
+from dedup.encoder.memory import Memory, Seen
+from dedup.progress import Phases, progress_bar
+from dedup.store import Stamp
 from dedup.workers import Lost, run_jobs
 
 if TYPE_CHECKING:
@@ -74,14 +75,9 @@ def extract_embeddings(
     local = LocalEncoder(encoder, device)
     side = local.about.image_resize if image_resize is None else image_resize
     gathering = Gathering(paths, local.about.embedding_size)
-    with progress_bar(gathering, progress) as bar:
+    with gathering.bar(progress) as bar:
         read_and_encode(gathering, lambda _: local, side, batch_size, num_workers, bar)
     return gathering.result()
-
-
-def progress_bar(gathering: Gathering, progress: bool) -> tqdm:
-    total, known = len(gathering.paths), len(gathering.paths) - len(gathering.missing())
-    return tqdm(total=total, initial=known, desc="1/3 Reading", unit=" images", disable=not (progress and total))
 
 
 class Gathering:
@@ -107,6 +103,10 @@ class Gathering:
     def missing(self) -> list[int]:
         """Rows of which nothing is known."""
         return [row for row, path in enumerate(self.paths) if not self._seen[row] and path not in self.failures]
+
+    def bar(self, progress: bool | Phases) -> AbstractContextManager:
+        """What counts the files of which nothing is known yet."""
+        return progress_bar(progress, len(self.missing()), "Reading", "images")
 
     def copy(self, row: int, source: int) -> None:
         """Add what is known of another row, whose file holds the same."""
@@ -172,7 +172,7 @@ def read_and_encode(
     side: int,
     batch_size: int,
     num_workers: int,
-    bar: tqdm,
+    bar: AbstractContextManager,
     memory: Memory | None = None,
     known: Set[bytes] = frozenset(),
 ) -> About | None:

@@ -18,9 +18,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from dedup.dataset.decoding import one_line
+from dedup.dataset.decoding import DIGEST, digest_of, one_line
 from dedup.dataset.reading import BEHIND, Reader, as_squares
-from dedup.store.memory import CODE, code_tag, encoding_code
 from dedup.workers import START_METHOD, serve_parent
 
 if TYPE_CHECKING:
@@ -44,14 +43,15 @@ class About(NamedTuple):
 
 
 def encoder_tag(name: str, image_resize: int | None, embedding_size: int | None) -> bytes:
-    """What decides a vector: the encoder's weights, its settings and all the code on the way."""
+    """What decides a vector besides the code: the encoder's weights and its settings."""
     path = WEIGHTS_DIR / "copydet.safetensors" if name == "copydet" else Path(name).expanduser()
     try:
         with open(path, "rb") as file:
-            weights = hashlib.file_digest(file, "blake2b").hexdigest()
+            weights = digest_of(file).hex()
     except OSError:  # a name of torchvision's, whose weights go by its version
         weights = name
-    return encoding_code()[:CODE] + code_tag((), (), weights, image_resize, embedding_size)[CODE:]
+    settings = repr((weights, image_resize, embedding_size))
+    return hashlib.blake2b(settings.encode(), digest_size=DIGEST).digest()
 
 
 class LocalEncoder:

@@ -8,7 +8,6 @@ Candidates:
     neighbors.py     radius_neighbors_graph: pairs within epsilon, block by block
     scheduling.py    which of them are worth comparing
     confirmation.py  Verifier: compares them, in worker processes
-    comparisons.py   what earlier runs found of a pair
     spill.py         pictures that wait in a file until they are compared
 One pair:
     pictures.py      what is needed of one picture: a small copy, keypoints, the box without margins

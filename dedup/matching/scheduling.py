@@ -17,7 +17,6 @@ import cv2
 import numpy as np
 from scipy.sparse import csr_matrix
 from scipy.sparse.csgraph import connected_components
-from tqdm import tqdm
 
 from dedup.matching.kinds import MatchKind
 from dedup.matching.warping import outline
@@ -45,13 +44,10 @@ def join(verifier: Verifier, candidates: Sequence[Edge], vectors: np.ndarray | N
     """
     waiting, rounds, n = list(candidates), 0, len(verifier.paths)
     edges: list[Edge] = []
-    with tqdm(total=len(waiting), desc="2/3 Confirming", unit=" pairs", disable=not verifier.progress) as bar:
-        while waiting:
-            rounds += 1
-            now, later = _choose(verifier, waiting, _groups(edges, n), at_once=1 if rounds <= 2 else AT_ONCE)
-            edges += _confirmed(verifier, now)
-            bar.update(len(waiting) - len(later))
-            waiting = later
+    while waiting:
+        rounds += 1
+        now, waiting = _choose(verifier, waiting, _groups(edges, n), at_once=1 if rounds <= 2 else AT_ONCE)
+        edges += _confirmed(verifier, now)
     edges += _confirmed(verifier, _through_hubs(verifier, edges, candidates, vectors))
     return without_bridges(edges, verifier.matches, n)
 

@@ -5,7 +5,6 @@ Result, Outcome  ->  list of lines; failures  ->  unreadable.csv
 
 from __future__ import annotations
 
-import csv
 import os
 import shlex
 import shutil
@@ -19,7 +18,7 @@ from dedup.config import REMOVE
 from dedup.deletion.outcome import BAD_PLAN, DONE, LOCKED, SOME_REFUSED
 from dedup.deletion.records import AGAINST
 from dedup.report.lettering import escape
-from dedup.words import count_of, format_bytes, relative_path
+from dedup.words import count_of, format_bytes, relative_path, write_table
 
 if TYPE_CHECKING:
     from collections import Counter
@@ -29,6 +28,7 @@ if TYPE_CHECKING:
     from dedup.workers import Losses
 
 SHOWN = 10  # unreadable files that the terminal names
+PASSED = 3  # folders of other programs that it names
 ENDINGS = 8  # of files that were passed over, that it names
 
 
@@ -70,11 +70,8 @@ def _path_word(path: Path) -> str:
 
 def write_unreadable(failures: dict[Path, str], images_dir: Path, path: Path) -> None:
     """The files that could not be read, as CSV: path, reason; names written as in clusters.csv."""
-    with open(path, "w", encoding="utf-8", newline="") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(("path", "reason"))
-        for failed, reason in failures.items():
-            writer.writerow((escape(relative_path(failed, images_dir).as_posix()), escape(reason)))
+    names = ((escape(relative_path(failed, images_dir).as_posix()), reason) for failed, reason in failures.items())
+    write_table(path, ("path", "reason"), ((name, escape(reason)) for name, reason in names))
 
 
 def reading(
@@ -100,6 +97,14 @@ def passing_over(others: Counter[str]) -> Iterator[str]:
         if rest := sum(others[ending] for ending in ordered[ENDINGS:]):
             named.append(f"other endings {rest:,}")
         yield f"{count_of(others.total(), 'file')} not read: {', '.join(named)}"
+
+
+def leaving_alone(folders: Sequence[Path], images_dir: Path) -> Iterator[str]:
+    """How many folders of other programs were not searched, and which."""
+    if folders:
+        named = ", ".join(shown(relative_path(folder, images_dir)) for folder in folders[:PASSED])
+        more = f" and {len(folders) - PASSED:,} more" if len(folders) > PASSED else ""
+        yield f"{count_of(len(folders), 'folder')} of other programs passed over: {named}{more}"
 
 
 def losing(losses: Losses, images_dir: Path, is_verbose: bool) -> Iterator[str]:
@@ -140,7 +145,8 @@ def finding(
     files = sum(1 + len(cluster.members) for cluster in clusters)
     yield f"{count_of(len(clusters), 'cluster')} of {count_of(files, 'file')} at epsilon {epsilon:.4g}"
     why = f"{'is' if len(sizes) == 1 else 'are'} in the archive and " if is_archived else ""
-    yield f"{count_of(len(sizes), 'file')} {why}could go: {format_bytes(sum(sizes))}"
+    beside = f", with {count_of(more, 'file')} beside" if (more := len(going) - len(sizes)) else ""
+    yield f"{count_of(len(sizes), 'file')} {why}could go{beside}: {format_bytes(sum(sizes))}"
     waiting = [member.kind for cluster in clusters for member in cluster.members
                if member.reason and member.reason.code == Why.LEVEL]  # fmt: skip
     for level in REMOVE[REMOVE.index(remove) + 1 :]:
@@ -162,6 +168,8 @@ def planning(clusters: Sequence[Cluster], planned: Outcome, images_dir: Path) ->
         path = relative_path(member.path, images_dir)
         if path in going:
             yield f"  {shown(path)} ({member.kind}) for {shown(relative_path(member.keeper, images_dir))}"
+            going.remove(path)
+    yield from (f"  {shown(path)}, which belongs to one of them" for path in sorted(going))
 
 
 def drops(clusters: Sequence[Cluster]) -> Iterator[Member]:

@@ -23,9 +23,8 @@ from dedup.clustering.members import is_out_of_reach, seen_by, way_back, what_is
 from dedup.contents.inventory import why_it_stays
 from dedup.dataset.folder_rules import DIGEST, THUMBNAILS
 from dedup.dataset.thumbnails import thumbnail_path, write_thumbnails
-from dedup.report.tables import replace_file
-from dedup.store.facts import NOTHING, Facts
-from dedup.words import relative_path
+from dedup.store import NOTHING, Store
+from dedup.words import relative_path, write_whole
 from dedup.workers import attempt, step
 
 if TYPE_CHECKING:
@@ -34,6 +33,7 @@ if TYPE_CHECKING:
     from dedup.config import Config
     from dedup.dataset.folder_rules import Places
     from dedup.matching.confirmation import Match
+    from dedup.progress import Phases
 
 NAME, DECISIONS = "report.html", "decisions.json"
 MOST_CLUSTERS, MOST_UNREADABLE = 20_000, 1_000  # shown on the page
@@ -41,10 +41,12 @@ _TEMPLATES = Path(__file__).parent / "templates"
 _STYLE, _SCRIPTS = "report.css", ("state.js", "cards.js", "compare.js", "report.js")
 
 
-def write_small(config: Config, result: Result, progress: bool = True, facts: Facts = NOTHING) -> dict[Path, str]:
+def write_small(
+    config: Config, result: Result, progress: bool | Phases = True, facts: Store = NOTHING
+) -> dict[Path, str]:
     """Write the thumbnails of the review page into config.output_dir; see `write_thumbnails`.
 
-    progress : show a bar on stderr; facts : what is remembered of the files' contents
+    progress : show a bar on stderr, or the run's phases; facts : what is remembered of the files' contents
     """
     shown = result.clusters[:MOST_CLUSTERS]
     paths = [member.path for cluster in shown for member in (cluster.keeper, *cluster.members)]
@@ -59,7 +61,7 @@ def small_files(config: Config, digests: Mapping[Path, str]) -> dict[Path, Path]
 
 
 def write_page(
-    config: Config, result: Result, digests: Mapping[Path, str], command: str = "", facts: Facts = NOTHING
+    config: Config, result: Result, digests: Mapping[Path, str], command: str = "", facts: Store = NOTHING
 ) -> Path:
     """Write the review page into config.output_dir, beside its thumbnails; the same result gives the same bytes.
 
@@ -74,12 +76,12 @@ def write_page(
     OSError : output_dir can't be written
     """
     page = config.output_dir / NAME
-    replace_file(page, render(page_data(config, result, digests, command, facts)).encode())
+    write_whole(page, render(page_data(config, result, digests, command, facts)).encode())
     return page
 
 
 def page_data(
-    config: Config, result: Result, digests: Mapping[Path, str], command: str = "", facts: Facts = NOTHING
+    config: Config, result: Result, digests: Mapping[Path, str], command: str = "", facts: Store = NOTHING
 ) -> dict:
     """What the page shows, as plain values.
 
@@ -174,7 +176,7 @@ def _date(path: Path) -> str:
         return ""
 
 
-def _pairs(clusters: Sequence[Cluster], result: Result, config: Config, facts: Facts) -> list[list[list]]:
+def _pairs(clusters: Sequence[Cluster], result: Result, config: Config, facts: Store) -> list[list[list]]:
     """For each cluster what is known of its pairs: those of its keeper first, then all others that were matched.
 
     A pair is [i, j, kind, distance, share of i that j shows, share of j that i shows, why i can't go for j, why j can't
@@ -210,7 +212,7 @@ def _pairs(clusters: Sequence[Cluster], result: Result, config: Config, facts: F
 
 @step
 def _known(
-    i: int, j: int, match: Match, first: Path, second: Path, config: Config, places: Places, facts: Facts
+    i: int, j: int, match: Match, first: Path, second: Path, config: Config, places: Places, facts: Store
 ) -> list:
     seen = seen_by(match, is_first=True), seen_by(match, is_first=False)
     reasons = tuple(

@@ -134,22 +134,22 @@ def few(tmp_path, samples_dir):
 
 
 def test_a_file_that_vanishes_is_unreadable_for_the_same_reason_as_without_a_cluster(here, few):
+    from dedup.encoder.memory import Memory
     from dedup.encoder.model import load_encoder
     from dedup.pipeline import embed
-    from dedup.store.cache import Cache
-    from dedup.store.memory import Memory
+    from dedup.store import Store
 
     config, paths = few
     paths[1].unlink()
     found = here.embed_folder(load_encoder("copydet"), paths, config, "nowhere", progress=False)
     assert found.paths == [paths[0], paths[2]] and list(found.failures) == [paths[1]]
-    plain, _ = embed(config, paths, Memory(Cache(None), config.images_dir, b""), progress=False)
+    plain, _ = embed(config, paths, Memory(Store()), progress=False)
     assert found.failures == plain.failures
 
 
 def test_parts_of_other_code_are_not_taken_for_ours(here, few, monkeypatch):
+    from dedup import store
     from dedup.encoder.model import load_encoder
-    from dedup.store import memory
 
     (config, paths), encoder = few, load_encoder("copydet")
 
@@ -158,7 +158,7 @@ def test_parts_of_other_code_are_not_taken_for_ours(here, few, monkeypatch):
         return len(list(config.output_dir.rglob("*.parquet")))
 
     assert (parts(), parts()) == (1, 1)
-    monkeypatch.setattr(memory, "_version", lambda package: "another")
+    monkeypatch.setattr(store, "_version", lambda package: "another")
     assert parts() == 2
 
 
