@@ -14,6 +14,7 @@ delete_files = False  # True moves removable duplicates to a trash folder inside
 
 encoder = "copydet"  # copydet (comes along), resnet18, resnet50 (downloaded once), or the path of a checkpoint
 output_dir = "results"  # folder for the grids, clusters.csv and plan.jsonl
+exclude = []  # patterns of what is passed over, relative to images_dir: ["*/previews", "old/*.png"]; * takes / too
 num_workers = 2  # processes that read images, 0 to 64; 0 = none of their own
 verify = True  # confirm by geometry what the encoder found; False is faster and less sure
 # how far removal goes. exact: the same bytes or pixels; copies: also the same picture saved again in another format,

@@ -63,7 +63,7 @@ def build_parser() -> argparse.ArgumentParser:
         allow_abbrev=False,
     )
     for name, setting in SETTINGS.items():
-        if name != "delete_files":
+        if name not in ("delete_files", "remove"):
             add_setting(parser, name, setting)
     add = parser.add_argument
     add("--keep-in", metavar="DIR", action="append", default=[], help="of files that show the same, keep one in here")
@@ -100,6 +100,8 @@ def add_setting(parser, name: str, setting: Setting) -> None:
     option, _, value = setting.option.partition(" ")
     if not option.startswith("--"):
         parser.add_argument(name, metavar=option, nargs="?", help=setting.help)
+    elif setting.repeats:
+        parser.add_argument(option, dest=name, type=setting.parse, metavar=value, action="append", help=setting.help)
     elif value:
         parser.add_argument(option, dest=name, type=setting.parse, metavar=value, help=setting.help)
     elif option.startswith("--no-"):
@@ -273,7 +275,7 @@ def search_in(config: Config, options: argparse.Namespace, phase: Phases) -> int
     from dedup.workers import Losses
 
     paths, failures = result.embeddings.paths, result.embeddings.failures
-    passed_over = list(messages.passing_over(result.others))
+    passed_over = [*messages.passing_over(result.others), *messages.leaving_alone(result.passed_over, folder)]
     if not paths and not failures:
         endings = "; ".join([f"no file in it ends in {', '.join(config.extensions)}", *passed_over])
         raise ConfigError(f"no images in {folder}: {endings}")

@@ -7,8 +7,8 @@
         print(cluster.members)
 
 A folder comes in; clusters of files that show one picture go out, each with the file that stays, and of the others
-which may go for it. The rooms, in the order of the data: dataset, encoder, matching, clustering, deletion. Beside
-that way lie evaluation, report, training and distributed. Outside of rooms:
+which may go for it. The rooms, in the order of the data: dataset, encoder, matching, contents, clustering, deletion.
+Beside that way lie evaluation, report, training and distributed. Outside of rooms:
 
     config.py    settings: types, ranges and help, in one table
     pipeline.py  the way of the data, room by room

@@ -35,6 +35,7 @@ class Setting:
     parse : its value from the command line's text
     limits : smallest and largest value of a number
     accepts_none : None stands for the encoder's own value
+    repeats : may be given again on the command line, each time with one value of a list
     """
 
     meaning: str
@@ -43,6 +44,7 @@ class Setting:
     parse: Callable[[str], Any] = str
     limits: tuple[int, int] | None = None
     accepts_none: bool = False
+    repeats: bool = False
 
     @property
     def help(self) -> str:
@@ -68,6 +70,17 @@ def check_extensions(name: str, value: Any) -> tuple[str, ...]:
             raise ConfigError(f"{wanted}, without wildcards or separators, got {ending!r} in it")
     endings = ("." + ending.removeprefix(".").lower() for ending in value)
     return tuple(dict.fromkeys(endings if isinstance(value, (list, tuple)) else sorted(endings)))
+
+
+def check_exclude(name: str, value: Any) -> tuple[str, ...]:
+    """Each once, in the order given."""
+    wanted = f"{name} is a list of patterns of paths below images_dir, such as ['*/previews', 'old/*.png']"
+    if not isinstance(value, (list, tuple)):
+        raise ConfigError(f"{wanted}, got {value!r}")
+    for pattern in value:
+        if not isinstance(pattern, str) or not pattern.strip("/") or "\0" in pattern or pattern.startswith("/"):
+            raise ConfigError(f"{wanted}, got {pattern!r} in it")
+    return tuple(dict.fromkeys(value))
 
 
 def check_bool(name: str, value: Any) -> bool:
@@ -145,6 +158,12 @@ class Config:
     delete_files: bool = setting("move what can go to the trash folder", check_bool, "--delete")
     encoder: str = setting("copydet, resnet18, resnet50 or the path of a checkpoint", check_encoder, "--encoder NAME")
     output_dir: Path = setting("folder for grids, tables and plan", check_path, "--output DIR")
+    exclude: tuple[str, ...] = setting(
+        "pattern of what is passed over, relative to the folder, as */previews; may be given again",
+        check_exclude,
+        "--exclude PATTERN",
+        repeats=True,
+    )
     num_workers: int = number("processes that read images", "processes", 0, 64, "--num-workers N")
     verify: bool = setting("confirm by geometry what the encoder found", check_bool, "--no-verify")
     remove: str = one_of(

@@ -54,11 +54,12 @@ def find_duplicates(
     """
     phase = progress if isinstance(progress, Phases) else Phases(FINDING, is_shown=progress)
     others: Counter[str] = Counter()
-    paths, different = images_to_search(config, places, others), _different(config)
+    passed_over: list[Path] = []
+    paths, different = images_to_search(config, places, others, passed_over), _different(config)
     with open_store(config) if paths else Store() as store, nullcontext() if phase is progress else phase:
         try:
             found = _find(config, paths, different, store, phase, ray, places)
-            return replace(found, others=others, losses=store.losses)
+            return replace(found, others=others, losses=store.losses, passed_over=tuple(passed_over))
         except KeyboardInterrupt:
             count = len(store.keys("vectors"))
             known = f"{count:,} images are remembered, run the same command to go on" if count else ""
@@ -166,23 +167,27 @@ def _without_archived_pairs(graph: csr_matrix, is_archived: list[bool]) -> csr_m
     return csr_matrix((edges.data[kept], (edges.row[kept], edges.col[kept])), shape=graph.shape)
 
 
-def images_to_search(config: Config, places: Places = NOWHERE, others: Counter[str] | None = None) -> list[Path]:
+def images_to_search(
+    config: Config,
+    places: Places = NOWHERE,
+    others: Counter[str] | None = None,
+    passed_over: list[Path] | None = None,
+) -> list[Path]:
     """The images of a folder, without the pages that a run writes; after them, if there are any, those of archives.
 
     others : counts the folder's other files by their endings, if it is wanted
+    passed_over : is given the folders of other programs, if it is wanted
     """
     folder, output = Path(os.path.realpath(config.images_dir)), Path(os.path.realpath(config.output_dir))
     if folder == output:
         raise ConfigError(f"output_dir {config.output_dir} is images_dir itself; choose another folder, in it or not")
-    passed_over: list[Path] = []
-    paths = places.incoming(list_images(config.images_dir, config.extensions, passed_over))
+    unread: list[Path] = []
+    paths = places.incoming(list_images(config.images_dir, config.extensions, config.exclude, unread, passed_over))
     if output.is_relative_to(folder):
         left_out = config.images_dir / output.relative_to(folder)
-        paths, passed_over = (
-            [path for path in some if not path.is_relative_to(left_out)] for some in (paths, passed_over)
-        )
+        paths, unread = ([path for path in some if not path.is_relative_to(left_out)] for some in (paths, unread))
     if others is not None:
-        others.update(path.suffix.lower() for path in places.incoming(passed_over))
+        others.update(path.suffix.lower() for path in places.incoming(unread))
     archives = places.against if paths else ()
     archived = (path for archive in archives for path in list_images(archive, config.extensions))
     return [path for path in (*paths, *filter(places.archive_of, archived)) if not is_thumbnail(path)]

@@ -19,6 +19,7 @@ SETTINGS = {
     "delete_files": False,
     "encoder": "copydet",
     "output_dir": "results",
+    "exclude": [],
     "num_workers": 0,
     "verify": True,
     "cache": True,
@@ -63,6 +64,8 @@ def test_is_frozen():
         ("verify", False, False),
         ("extensions", ["JPG", ".png", ".jpg"], (".jpg", ".png")),
         ("extensions", {".png", ".gif"}, (".gif", ".png")),
+        ("exclude", [], ()),
+        ("exclude", ["old/*", "*/b/", "old/*"], ("old/*", "*/b/")),
         ("images_dir", Path("a b"), Path("a b")),
         ("encoder", "resnet18", "resnet18"),
     ],
@@ -93,6 +96,11 @@ def test_accepts_and_normalises(name, value, kept):
         ("delete_files", "False", "True or False"),
         ("verify", None, "True or False"),
         ("extensions", ".jpg", "list"),
+        ("exclude", "old", "list"),
+        ("exclude", [""], "list"),
+        ("exclude", ["/"], "list"),
+        ("exclude", ["/old"], "list"),
+        ("exclude", [3], "3"),
         ("extensions", [], "at least one"),
         ("extensions", ["."], ".png"),
         ("extensions", ["*.jpg"], "wildcards"),
@@ -155,7 +163,7 @@ def test_every_ending_of_the_formats_that_are_read_is_listed():
     import pillow_heif
     from PIL import Image
 
-    from dedup.decoding import FORMATS
+    from dedup.dataset.decoding import FORMATS
 
     pillow_heif.register_heif_opener()
     Image.init()

@@ -67,7 +67,16 @@ def find(monkeypatch, pictures):
 
     found = (Cluster(1, keeper, (copy,)),)
 
-    def install(error=None, clusters=found, paths=("a.png", "b.png"), failures=None, similar=(), others=(), losses=()):
+    def install(
+        error=None,
+        clusters=found,
+        paths=("a.png", "b.png"),
+        failures=None,
+        similar=(),
+        others=(),
+        losses=(),
+        passed_over=(),
+    ):
         def find_duplicates(config, progress=True, ray=None, places=None):
             if error is not None:
                 raise error
@@ -83,6 +92,7 @@ def find(monkeypatch, pictures):
                 places=places,
                 others=Counter(others),
                 losses=Losses(losses),
+                passed_over=passed_over,
             )
 
         monkeypatch.setattr(pipeline, "find_duplicates", find_duplicates)
@@ -197,6 +207,13 @@ def test_a_run_says_what_was_found_and_what_to_do(find, pictures, tmp_path, caps
     }
     assert (tmp_path / "out" / "unreadable.csv").read_text().splitlines()[1].startswith("broken.jpg,")
     assert tree(pictures) == before
+
+
+def test_says_which_folders_of_other_programs_were_passed_over(find, pictures, tmp_path, capsys):
+    find(passed_over=[pictures / f"{name}.lrdata" for name in "abcde"])
+    assert call(pictures, "--output", tmp_path / "out", "--quiet") == 0
+    said = "5 folders of other programs passed over: a.lrdata, b.lrdata, c.lrdata and 2 more"
+    assert said in capsys.readouterr().out.splitlines()
 
 
 def test_names_ten_unreadable_files_and_where_the_others_are(find, pictures, tmp_path, capsys):

@@ -1,8 +1,15 @@
-"""What a file holds besides its picture, and which files belong to it.
+"""What a file holds besides its picture, and which files belong to it. Shown by notebooks/04_deletion.ipynb.
 
 A file may go only if the file that stays for it holds at least the same: capture time, place, keywords, a film, other
-frames, more bits, a colour profile and so on. Input: paths. Output: `Contents` records, and reasons why a file stays.
-Notebook 04 shows it.
+frames, more bits, a colour profile and so on.
+
+In:  paths.
+Out: Contents records; the names of what one holds and the other does not; the reason why a file stays.
+
+    inventory.py   read_contents, what_it_lacks, why_it_stays
+    metadata.py    EXIF, XMP, IPTC and texts as values by plain names
+    parts.py       films, pictures and other data in a file, beside its picture
+    companions.py  files beside a picture that belong to it: sidecars, films, RAW files, memos
 """
 
 import lazy_loader

@@ -90,7 +90,7 @@ def _in_folder(folder: Path) -> dict[Path, frozenset[str]]:
     return _all_in_folder(folder, os.stat(folder).st_mtime_ns)
 
 
-@lru_cache(maxsize=64)
+@lru_cache(maxsize=1 << 10)
 def _all_in_folder(folder: Path, mtime_ns: int) -> dict[Path, frozenset[str]]:
     """Companions in a folder and below it, with whose they are by name; a change is seen by `mtime_ns`."""
     files = [entry.name for entry in os.scandir(folder) if not entry.is_dir()]
@@ -122,9 +122,7 @@ class _Names:
     """Finds the names that another file's name belongs to."""
 
     def __init__(self, names: list[str]):
-        self._by_start: dict[tuple[str, str | None], set[str]] = defaultdict(
-            set
-        )  # by what a companion begins with, its number
+        self._by_start: dict[tuple[str, str | None], set[str]] = defaultdict(set)  # by start and number of a companion
         self._whole: list[tuple[str, str, str]] = []
         for name in names:
             plain, (bare, number) = _APPLE.sub("img_", name.casefold()), _numbered(name)

@@ -21,6 +21,7 @@ from dedup.dataset.decoding import digest_of
 from dedup.dataset.folder_rules import DIGEST
 from dedup.deletion.decisions import Content, Pair, read_pairs
 from dedup.deletion.records import BadRecord, parse_object
+from dedup.matching.kinds import MatchKind
 from dedup.store import NOTHING, Store
 from dedup.words import write_whole
 
@@ -83,7 +84,11 @@ def keep_apart(
     if not apart:
         return graph, dict(matches)
     groups = _grouped(_edges(graph, matches), apart)
-    cut = {pair for pair in matches if pair in apart or (matches[pair].kind != "similar" and _is_cut(groups, *pair))}
+    cut = {
+        pair
+        for pair in matches
+        if pair in apart or (matches[pair].kind != MatchKind.SIMILAR and _is_cut(groups, *pair))
+    }
     entries = graph.tocoo()
     kept = np.fromiter(
         (not _is_cut(groups, i, j) for i, j in zip(entries.row.tolist(), entries.col.tolist(), strict=True)), bool
@@ -136,7 +141,7 @@ def _edges(graph: csr_matrix, matches: Mapping[tuple[int, int], Match]) -> list[
     upper = triu(graph, k=1).tocoo()
     order = np.lexsort((upper.col, upper.row, upper.data))
     joining = [(int(upper.row[k]), int(upper.col[k])) for k in order]
-    contained = sorted((match.distance, *pair) for pair, match in matches.items() if match.kind == "contains")
+    contained = sorted((match.distance, *pair) for pair, match in matches.items() if match.kind == MatchKind.CONTAINS)
     return joining + [(i, j) for _, i, j in contained]
 
 

@@ -15,7 +15,6 @@ from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
-from dedup.contents.companions import matched_companions
 from dedup.dataset.folder_rules import DIGEST, NOWHERE, Places
 from dedup.deletion.checks import Decoder, look_again, open_roots, read, survey, verify
 from dedup.deletion.folders import Folder, Snapshot
@@ -52,6 +51,8 @@ def make_plan(
     -------
     Outcome : `done` are the files that the plan would move
     """
+    from dedup.contents.companions import matched_companions  # which knows decoders; undo needs none
+
     clusters, tally, lines = list(clusters), Tally(), [encode(plan_header(len(places.against)))]
     shown = {file.path: file for cluster in clusters for file in (cluster.keeper, *cluster.members)}
     kept = {member.keeper for cluster in clusters for member in cluster.members if member.removable}

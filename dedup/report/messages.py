@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from dedup.workers import Losses
 
 SHOWN = 10  # unreadable files that the terminal names
+PASSED = 3  # folders of other programs that it names
 ENDINGS = 8  # of files that were passed over, that it names
 
 
@@ -98,6 +99,14 @@ def passing_over(others: Counter[str]) -> Iterator[str]:
         yield f"{count_of(others.total(), 'file')} not read: {', '.join(named)}"
 
 
+def leaving_alone(folders: Sequence[Path], images_dir: Path) -> Iterator[str]:
+    """How many folders of other programs were not searched, and which."""
+    if folders:
+        named = ", ".join(shown(relative_path(folder, images_dir)) for folder in folders[:PASSED])
+        more = f" and {len(folders) - PASSED:,} more" if len(folders) > PASSED else ""
+        yield f"{count_of(len(folders), 'folder')} of other programs passed over: {named}{more}"
+
+
 def losing(losses: Losses, images_dir: Path, is_verbose: bool) -> Iterator[str]:
     """How many files and pairs could not be looked at in full; `is_verbose` names them, with the reason."""
     if losses:
@@ -136,7 +145,8 @@ def finding(
     files = sum(1 + len(cluster.members) for cluster in clusters)
     yield f"{count_of(len(clusters), 'cluster')} of {count_of(files, 'file')} at epsilon {epsilon:.4g}"
     why = f"{'is' if len(sizes) == 1 else 'are'} in the archive and " if is_archived else ""
-    yield f"{count_of(len(sizes), 'file')} {why}could go: {format_bytes(sum(sizes))}"
+    beside = f", with {count_of(more, 'file')} beside" if (more := len(going) - len(sizes)) else ""
+    yield f"{count_of(len(sizes), 'file')} {why}could go{beside}: {format_bytes(sum(sizes))}"
     waiting = [member.kind for cluster in clusters for member in cluster.members
                if member.reason and member.reason.code == Why.LEVEL]  # fmt: skip
     for level in REMOVE[REMOVE.index(remove) + 1 :]:
@@ -158,6 +168,8 @@ def planning(clusters: Sequence[Cluster], planned: Outcome, images_dir: Path) ->
         path = relative_path(member.path, images_dir)
         if path in going:
             yield f"  {shown(path)} ({member.kind}) for {shown(relative_path(member.keeper, images_dir))}"
+            going.remove(path)
+    yield from (f"  {shown(path)}, which belongs to one of them" for path in sorted(going))
 
 
 def drops(clusters: Sequence[Cluster]) -> Iterator[Member]:

@@ -20,6 +20,7 @@ from dedup.dataset.folder_rules import NOWHERE, Places
 from dedup.encoder.embeddings import Embeddings
 from dedup.matching.confirmation import Verifier as RealVerifier
 from dedup.matching.kinds import MatchKind
+from dedup.workers import Losses
 from tests.clustering.test_detail import WHOLE, coloured, photo
 
 
@@ -82,7 +83,7 @@ class Verifier:
             i, j = names.index(first), names.index(second)
             assert i < j, "write the pair in the order of the names"
             self.known[i, j] = match
-        self.matches, self.asked, self.num_workers = {}, 0, 0
+        self.matches, self.asked, self.num_workers, self.losses = {}, 0, 0, Losses()
 
     def match(self, i, j, distance):
         assert 0 <= distance <= 2

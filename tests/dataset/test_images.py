@@ -85,6 +85,44 @@ class TestListImages:
         assert list_images(tmp_path / ".dedup-trash" / "1", [".jpg"]) == []
         assert list_images(tmp_path / ".git", [".jpg"]) == [tmp_path / ".git/a.jpg"]  # asked for by name
 
+    @pytest.mark.parametrize(
+        "folder",
+        ["Photos Library.photoslibrary", "Old.MIGRATEDPHOTOLIBRARY", "A.aplibrary", "Previews.lrdata", "B.lrlibrary"]
+        + ["@eaDir", ".picasaoriginals", ".thumbnails", ".@__thumb", "appdata_oc4k2"],
+    )
+    def test_folders_of_other_programs_are_passed_over_and_told(self, tmp_path, folder):
+        for name in ("real/a.jpg", f"real/{folder}/deep/b.jpg"):
+            (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+            (tmp_path / name).touch()
+        passed_over = []
+        assert list_images(tmp_path, [".jpg"], passed_over=passed_over) == [tmp_path / "real/a.jpg"]
+        assert passed_over == [tmp_path / "real" / folder]
+        assert list_images(tmp_path / "real" / folder, [".jpg"]) == [tmp_path / f"real/{folder}/deep/b.jpg"]
+
+    @pytest.mark.parametrize("folder", ["photoslibrary", "my.photos", "lrdata", "thumbnails", "eaDir"])
+    def test_folders_that_sound_alike_are_searched(self, tmp_path, folder):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "a.jpg").touch()
+        assert list_images(tmp_path, [".jpg"]) == [tmp_path / folder / "a.jpg"]
+
+    @pytest.mark.parametrize(
+        ("exclude", "found"),
+        [
+            ((), ["a.jpg", "old/b.jpg", "x/old/c.jpg", "x/old/y/d.jpg"]),
+            (("old",), ["a.jpg", "x/old/c.jpg", "x/old/y/d.jpg"]),
+            (("old/",), ["a.jpg", "x/old/c.jpg", "x/old/y/d.jpg"]),
+            (("*/old",), ["a.jpg", "old/b.jpg"]),
+            (("*/y/*", "a.*"), ["old/b.jpg", "x/old/c.jpg"]),
+            (("[ax]*",), ["old/b.jpg"]),
+            (("OLD", "b.jpg"), ["a.jpg", "old/b.jpg", "x/old/c.jpg", "x/old/y/d.jpg"]),
+        ],
+    )
+    def test_what_is_excluded(self, tmp_path, exclude, found):
+        for name in ("a.jpg", "old/b.jpg", "x/old/c.jpg", "x/old/y/d.jpg"):
+            (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+            (tmp_path / name).touch()
+        assert list_images(tmp_path, [".jpg"], exclude) == [tmp_path / name for name in found]
+
     def test_a_folder_that_is_none(self, tmp_path):
         (tmp_path / "file").touch()
         with pytest.raises(FileNotFoundError):

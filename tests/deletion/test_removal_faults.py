@@ -32,8 +32,8 @@ def no_links(*_):
     raise OSError(errno.EOPNOTSUPP, "no hard links here")
 
 
-def prepared(folder: Path, name: str, count: int = 2) -> World:
-    world = World(folder, count)
+def prepared(folder: Path, name: str, count: int = 2, films: bool = False) -> World:
+    world = World(folder, count, films)
     if name != "apply":
         assert world.apply(run="run").exit_code == 0
     return world
@@ -46,32 +46,36 @@ def assert_told_the_truth(world: World, name: str, outcome: removal.Outcome) -> 
         assert (path in files) == name.startswith("undo")
     for path, reason in outcome.refused:
         assert (str(path) in files) == (name == "apply") or "stays in the trash" in reason or name.startswith("undo")
+    stays = any("stays in the trash" in reason for _, reason in outcome.refused)
+    for unit in world.units() if name == "apply" and outcome.exit_code < 4 and not stays else ():
+        assert len(unit & set(files)) in (0, len(unit))
     if outcome.exit_code == 0:
         assert len(outcome.done) == len(world.dropped)
     assert outcome.exit_code < 2 or outcome.message
 
 
 def assert_recovers(world: World, name: str) -> None:
-    purged = world.lost()
-    assert name == "purge" or not purged
-    assert {path for path, facts in world.before.items() if facts[0] in purged} <= set(world.dropped)
+    purged = world.destroyed()
+    assert name == "purge" or not (purged or world.lost())
+    assert set(purged) <= set(world.dropped)
     assert all(world.files()[keeper] == world.before[keeper] for keeper in world.keepers)
     assert removal.undo(world.root).exit_code in (0, 2) or purged
-    assert world.files() == {path: facts for path, facts in world.before.items() if facts[0] not in purged}
+    assert world.files() == {path: facts for path, facts in world.before.items() if path not in purged}
 
 
+@pytest.mark.parametrize("films", [False, True])
 @pytest.mark.parametrize("name", CALLS)
 @pytest.mark.parametrize("error", ["EIO", "KILL", *(pytest.param(error, marks=pytest.mark.slow) for error in OTHERS)])
-def test_every_call_fails_once(tmp_path, monkeypatch, name, error):
+def test_every_call_fails_once(tmp_path, monkeypatch, name, error, films):
     if name == "undo without hard links":
         monkeypatch.setattr(Folder, "link", no_links)
-    world = prepared(tmp_path / "counted", name)
+    world = prepared(tmp_path / "counted", name, films=films)
     with failing(0, error) as calls:
         CALLS[name](world)
     print(f"{name}, {error}: {calls.count} calls")
     assert calls.count >= (4 if error == "KILL" else 30)
     for number in range(1, calls.count + 1):
-        world = prepared(tmp_path / str(number), name)
+        world = prepared(tmp_path / str(number), name, films=films)
         try:
             with failing(number, error):
                 outcome = CALLS[name](world)
@@ -201,6 +205,13 @@ WRITTEN = {
     "undo without hard links": ["rename 1", "fsync home", "fsync trash", "unlink 1.home"],
     "purge": ["unlink 1", "fsync trash"],
 }
+
+
+def test_of_a_unit_all_is_written_down_before_any_of_it_moves(tmp_path, monkeypatch):
+    world = World(tmp_path, 1, films=True)
+    events = recorded(world, lambda world: world.apply(run="run"), monkeypatch)
+    moved = ["rename copy 0.jpg", "fsync images", "fsync trash", "rename copy 0.mov", "fsync images", "fsync trash"]
+    assert [event for event in events if "/" not in event][-8:] == ["write journal", "fsync journal", *moved]
 
 
 @pytest.mark.parametrize("name", CALLS)

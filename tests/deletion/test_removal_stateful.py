@@ -81,7 +81,9 @@ class Removals(RuleBasedStateMachine):
 
     def forget_nothing(self) -> None:
         """What the user overwrote may still lie elsewhere, by a link or in the trash: then it is alive."""
-        self.alive |= {facts[0] for path, facts in scan(self.root).items() if Path(path).suffix in (".jpg", "")} - {b""}
+        self.alive |= {
+            facts[0] for path, facts in scan(self.root).items() if Path(path).suffix in (".jpg", ".mov", "")
+        } - {b""}
 
     def call(self, kill: int, work) -> removal.Outcome | None:
         """Call what may be killed; None if it was."""
@@ -100,6 +102,14 @@ class Removals(RuleBasedStateMachine):
     def add(self, name, number):
         if self.is_free(name):
             self.write(name, number)
+
+    @rule(pick=PICKS, number=CLUSTERS)
+    def add_a_film(self, pick, number):
+        path = self.pick(pick)
+        name = path and path.with_suffix(".mov").relative_to(self.root).as_posix()
+        if name and self.is_free(name):
+            (self.root / name).write_bytes(b"film %04d of a cluster" % number)
+            self.alive.add((self.root / name).read_bytes())
 
     @rule(pick=PICKS, number=CLUSTERS)
     def edit(self, pick, number):
@@ -203,8 +213,9 @@ class Removals(RuleBasedStateMachine):
         before = self.at_home()
         for path in (self.root / TRASH).glob("*/journal.jsonl"):
             for line in map(json.loads, path.read_text().split("\n")[1:-1]):
-                if "move" in line:
-                    self.compared.setdefault(line["drop"]["blake2b"], set()).add(line["keep"]["blake2b"])
+                for pair in (line, *line.get("companions", ())) if "move" in line else ():
+                    self.compared.setdefault(pair["drop"]["blake2b"], set()).add(pair["keep"]["blake2b"])
+                    STEPS["with a film"] += pair is not line
         self.call(kill, lambda: removal.purge(self.root, older_than=timedelta(0), decodes=decodes))
         assert self.at_home() == before
         standing = {digest(content) for content in before.values()}
@@ -250,4 +261,6 @@ def test_whatever_the_order_nothing_is_lost(examples, steps):
     print(dict(STEPS))
     assert STEPS["steps"] >= examples * 34
     if examples > 100:
-        assert min(STEPS[what] for what in ("moved", "put back", "purged", "killed")) > 10  # of 24 to 1,000, by chance
+        assert (
+            min(STEPS[what] for what in ("moved", "put back", "purged", "killed", "with a film")) > 10
+        )  # of 24 to 1,000, by chance
