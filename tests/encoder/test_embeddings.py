@@ -1,5 +1,6 @@
 """extract_embeddings: small pictures through an untrained encoder."""
 
+import sys
 import warnings
 
 import numpy as np
@@ -85,7 +86,11 @@ def test_nothing_readable(encoder, paths, chosen):
     assert len(found.failures) == len(chosen)
 
 
-def test_progress_shows_on_stderr_only_when_asked(encoder, paths, capsys):
+def test_progress_shows_on_stderr_only_when_asked_in_a_terminal(encoder, paths, capsys, monkeypatch):
+    extract_embeddings(encoder, paths, 32, 2, 0, CPU, progress=False)
+    extract_embeddings(encoder, paths, 32, 2, 0, CPU)  # no terminal
+    assert capsys.readouterr().err == ""
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
     extract_embeddings(encoder, paths, 32, 2, 0, CPU, progress=False)
     assert capsys.readouterr().err == ""
     extract_embeddings(encoder, paths, 32, 2, 0, CPU)
