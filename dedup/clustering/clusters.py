@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from heapq import nsmallest
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -44,6 +45,7 @@ __all__ = ["Cluster", "Member", "build_clusters", "cluster_labels"]
 
 NEAREST = 2  # files that a file is compared with, beside the would-be keepers of its cluster
 SAME_VERSION = 0.05  # cosine distance beyond which seldom two files are one version
+CHOSEN = 3  # times that keepers are chosen at most, while files turn out to be sharper than theirs
 CHAINED = 2  # best files of a chain that are compared with what is left of it
 LESS_THAN_HELD = (Why.RESOLUTION, Why.COMPRESSION)  # reasons that fall where a file was made from its keeper
 BESIDE = Reason(Why.CONTAINS, "shows a member of the cluster beside other things")
@@ -153,10 +155,11 @@ def build_clusters(
     groups = _groups(labels, verifier.matches if verifier else {})
     evidence.read_files(row for group in groups for row in (*group.rows, *group.containers))
     groups = _with_archives(evidence, groups, remove)
-    parted = _part(evidence, groups)
-    decided = _examine(
-        evidence, lambda: [_decide(evidence, *both, remove) for both in zip(groups, parted, strict=True)]
-    )
+    for _ in range(CHOSEN):
+        parted, softer = _part(evidence, groups), len(evidence.softer)
+        decided = _examine(evidence, partial(_decide_all, evidence, groups, parted, remove))
+        if len(evidence.softer) == softer:
+            break
     built = [_build(evidence, *each) for each in zip(groups, parted, decided, strict=True)]
     built.sort(key=lambda cluster: (-cluster.freed, cluster.keeper.path))
     return [replace(cluster, number=number) for number, cluster in enumerate(built, start=1)]
@@ -258,10 +261,16 @@ def _in_order(
     return [chosen, *sorted(others, key=lambda version: (evidence.distance(version.best, chosen.best), version.best))]
 
 
-def _decide(evidence: Evidence, group: Group, versions: Sequence[Version], remove: str) -> dict[int, Decision]:
-    if group.keeper is not None:
-        return decide_for(group.rows[1:], group.keeper, evidence, remove)
-    return decide(versions, evidence, remove)
+def _decide_all(
+    evidence: Evidence, groups: Sequence[Group], parted: Sequence[Sequence[Version]], remove: str
+) -> list[dict[int, Decision]]:
+    """What becomes of the files of each group; those with an archive file go for that alone."""
+    return [
+        decide(versions, evidence, remove)
+        if group.keeper is None
+        else decide_for(group.rows[1:], group.keeper, evidence, remove)
+        for group, versions in zip(groups, parted, strict=True)
+    ]
 
 
 def _examine(evidence: Evidence, decide_all: Callable[[], list[dict[int, Decision]]]) -> list[dict[int, Decision]]:

@@ -31,6 +31,7 @@ class KeeperKey(NamedTuple):
     """What decides between files that show the same, in this order; the least stays.
 
     detail : share of the resolution of the finest that is missing; 0 where next to none is
+    softer : 1 if one of them with as many pixels is sharper
     enlarged : 1 if it has its pixels from a smaller one of them
     folder : 0 where the user prefers its folder
     compression : how many times coarser than the finest it was quantised, it or what it was made from, in steps of
@@ -42,6 +43,7 @@ class KeeperKey(NamedTuple):
     """
 
     detail: float
+    softer: int
     enlarged: int
     folder: int
     compression: int
@@ -99,13 +101,13 @@ def keys_of(rows: Sequence[int], evidence: Evidence, same_detail: bool = False) 
     pixels = {row: min([files[row].pixels, *(files[s].pixels for s in sources.get(row, ()))]) for row in rows}
     most = max(pixels.values())
     full = [row for row in rows if same_detail or pixels[row] >= COVERED**2 * most]
-    steps = _steps(files, full)
-    steps |= {row: max([steps[row], *(steps[s] for s in sources.get(row, ()))]) for row in rows}
+    steps = _steps(files, full, sources)
     finest = min(steps[row] for row in full)
     old = dict(zip(files, ages([(file.contents, file.modified / 1e9) for file in files.values()]), strict=True))
     return sorted(
         KeeperKey(
             detail=0.0 if row in full else 1 - (pixels[row] / most) ** 0.5,
+            softer=int(any((row, other) in evidence.softer for other in full)),
             enlarged=int(pixels[row] < file.pixels),
             folder=int(not file.preferred),
             compression=max(floor(log(steps[row] / finest) / log(NO_CHANCE)), 0),
@@ -193,25 +195,20 @@ def stands_for(row: int, keepers: Sequence[int], evidence: Evidence, remove: str
     return min(keepers, key=rank)
 
 
-def _steps(files: dict[int, FileRecord], full: Sequence[int]) -> dict[int, float]:
-    """Quantisation steps, in grey levels; of lossy files without a table, as of a JPEG of as many bits.
+def _steps(files: dict[int, FileRecord], full: Sequence[int], sources: dict[int, set[int]]) -> dict[int, float]:
+    """Quantisation steps in grey levels, of a file or of what it was made from.
 
-    full : rows of the largest files, whose finest JPEG tells how many bits this picture needs
+    Of lossy files without a table, as of a JPEG of as many bits; full : rows of the largest files, whose finest JPEG
+    tells how many bits this picture needs.
     """
-    jpegs = [files[row].details for row in full if files[row].details.step]
-    known = min(jpegs, key=lambda details: details.step, default=None)
-    found = {}
-    for row, file in files.items():
-        details = file.details
-        if details.lossless:
-            found[row] = LOSSLESS
-        elif details.step:
-            found[row] = details.step
-        else:
-            bits, step = (known.bits, known.step) if known else (1.0, 10.0)
-            ratio = (DENSER * max(details.bits, 1e-3) / bits) ** STEP_BY_BITS
-            is_unsure = known is not None and 1 / UNSURE < ratio < UNSURE
-            found[row] = step if is_unsure else max(ratio * step, LOSSLESS)
+    found = {row: LOSSLESS if file.details.lossless else file.details.step for row, file in files.items()}
+    found |= {row: max(found[row], *(found[source] for source in some)) for row, some in sources.items() if some}
+    known = min(
+        ((found[row], -files[row].details.bits) for row in full if files[row].details.step), default=(10.0, -1.0)
+    )
+    for row in (row for row, step in found.items() if not step):
+        ratio = (DENSER * max(files[row].details.bits, 1e-3) / -known[1]) ** STEP_BY_BITS
+        found[row] = known[0] if 1 / UNSURE < ratio < UNSURE else max(ratio * known[0], LOSSLESS)
     return found
 
 
@@ -235,6 +232,8 @@ def _why(best: KeeperKey, others: Sequence[KeeperKey], evidence: Evidence) -> st
     field = next(name for name in KeeperKey._fields if getattr(best, name) != getattr(other, name))
     if field == "detail":
         return f"{_times(file.pixels / max(rival.pixels, 1))} the pixels"
+    if field == "softer":
+        return "the other is less sharp"
     if field == "enlarged":
         return "the larger one is an enlargement"
     if field == "folder":
