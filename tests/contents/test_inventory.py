@@ -213,6 +213,7 @@ def test_the_only_file_that_tells_it_stays_and_the_same_told_otherwise_is_enough
         {"extra": segment(0xED, b"Photoshop 3.0\x008BIM\x04\x04\0\0\0\0\0\x09\x1c\x02\x19\xff\xff..")},
         {"icc_profile": ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()},
         {"icc_profile": b"broken"},
+        iptc((40, b"FBMD0f000869010000e5"), (103, b"XKcsP0mE1xGMb7CUbUoB")),
         {"progressive": True, "optimize": True, "quality": 30},
     ],
 )
