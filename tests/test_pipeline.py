@@ -30,7 +30,7 @@ from dedup.matching import confirmation
 from dedup.pipeline import find_duplicates, images_to_search, open_store
 from dedup.report.page import write_small
 from dedup.report.tables import write_report
-from tests.deletion.test_contents import exif
+from tests.contents.test_why_it_stays import exif
 
 
 class Encoder(torch.nn.Module):
