@@ -12,7 +12,7 @@ image_resize = None  # side of the encoder's square input, 32 to 1024 px; None =
 epsilon = None  # largest cosine distance between duplicates, 0 (same vector) to 2; None = the encoder's own, calibrated
 delete_files = False  # True moves removable duplicates to a trash folder inside images_dir; `--undo` brings them back
 
-encoder = "copydet"  # copydet (comes along), resnet18, resnet50 (downloaded once), or the path of a checkpoint
+encoder = "copydet"  # copydet (comes along), imagenet, resnet18, resnet50 (to be fetched), or a checkpoint's path
 output_dir = "results"  # folder for the grids, clusters.csv and plan.jsonl
 exclude = []  # patterns of what is passed over, relative to images_dir: ["*/previews", "old/*.png"]; * takes / too
 num_workers = 2  # processes that read images, 0 to 64; 0 = none of their own

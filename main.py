@@ -340,15 +340,14 @@ def said_again(options: argparse.Namespace) -> list[str | Path]:
 def calibrate(config: Config, options: argparse.Namespace) -> int:
     """Find the epsilon of a wanted precision for this folder, and draw how it was found."""
     make_output(config)
-    from dedup.encoder.inference import EncoderError
-    from dedup.encoder.model import load_encoder
+    from dedup.encoder.inference import EncoderError, open_encoder
     from dedup.evaluation import calibration
     from dedup.pipeline import images_to_search
     from dedup.report import messages, plots
 
     settings = {name: getattr(config, name) for name in ("image_resize", "batch_size", "num_workers")}
     try:
-        encoder, paths = load_encoder(config.encoder, config.embedding_size), images_to_search(config)
+        encoder, paths = open_encoder(config.encoder, config.embedding_size), images_to_search(config)
         found = calibration.calibrate_epsilon(encoder, paths, options.calibrate, **settings, progress=not options.quiet)
     except (EncoderError, calibration.CalibrationError) as error:
         raise ConfigError(str(error)) from error

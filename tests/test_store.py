@@ -12,12 +12,11 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 
-import numpy as np
 import pytest
 from PIL import Image
 
 from dedup import store as module
-from dedup.dataset.reading import read_into
+from dedup.dataset.reading import read_picture
 from dedup.store import NOTHING, Store, code_digest
 from dedup.workers import job
 from tests.conftest import PROJECT
@@ -342,7 +341,7 @@ class World:
         self.folder, self.paths, self.found = folder, [folder / name for name in ("a.png", "b.png")], 0
         for path, color in zip(self.paths, ("red", "blue"), strict=True):
             Image.new("RGB", (40, 30), color).save(path)
-        stamps = {path: read_into(np.empty((1, 8, 8, 3), np.uint8), path).stamp for path in self.paths}
+        stamps = {path: read_picture(path, 8).stamp for path in self.paths}
         self.stores = []
         self.later().keep_stamps(stamps)
 

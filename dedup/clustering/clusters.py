@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from heapq import nsmallest
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -27,6 +28,7 @@ from dedup.clustering.versions import (
     decide,
     decide_for,
     find_versions,
+    keys_of,
     possible_sources,
     stands_for,
 )
@@ -41,7 +43,9 @@ if TYPE_CHECKING:
 
 __all__ = ["Cluster", "Member", "build_clusters", "cluster_labels"]
 
-NEAREST = 3  # files that a file is compared with, beside the would-be keepers of its cluster
+NEAREST = 2  # files that a file is compared with, beside the would-be keepers of its cluster
+SAME_VERSION = 0.05  # cosine distance beyond which seldom two files are one version
+CHOSEN = 3  # times that keepers are chosen at most, while files turn out to be sharper than theirs
 CHAINED = 2  # best files of a chain that are compared with what is left of it
 LESS_THAN_HELD = (Why.RESOLUTION, Why.COMPRESSION)  # reasons that fall where a file was made from its keeper
 BESIDE = Reason(Why.CONTAINS, "shows a member of the cluster beside other things")
@@ -151,10 +155,11 @@ def build_clusters(
     groups = _groups(labels, verifier.matches if verifier else {})
     evidence.read_files(row for group in groups for row in (*group.rows, *group.containers))
     groups = _with_archives(evidence, groups, remove)
-    parted = _part(evidence, groups)
-    decided = _examine(
-        evidence, lambda: [_decide(evidence, *both, remove) for both in zip(groups, parted, strict=True)]
-    )
+    for _ in range(CHOSEN):
+        parted, softer = _part(evidence, groups), len(evidence.softer)
+        decided = _examine(evidence, partial(_decide_all, evidence, groups, parted, remove))
+        if len(evidence.softer) == softer:
+            break
     built = [_build(evidence, *each) for each in zip(groups, parted, decided, strict=True)]
     built.sort(key=lambda cluster: (-cluster.freed, cluster.keeper.path))
     return [replace(cluster, number=number) for number, cluster in enumerate(built, start=1)]
@@ -194,14 +199,19 @@ def _part(evidence: Evidence, groups: Sequence[Group]) -> list[list[Version]]:
 
 
 def _keeper_candidates(evidence: Evidence, group: Group, covers: Counter[int]) -> list[int]:
-    """The few rows that are worth comparing with all others: the largest, the most central, what shows most others."""
+    """The few rows that are worth comparing with all others: the largest, the most central, what shows most others.
+
+    Of rows that are known to be one version the best one.
+    """
     if group.keeper is not None:
         return [group.keeper]
     means = evidence.means(group.rows)
     central = sorted(group.rows, key=lambda row: (means[row], row))
     largest = sorted(central, key=lambda row: -evidence.files[row].pixels)
     preferred = [row for row in largest if evidence.files[row].preferred]
-    return sorted({central[0], largest[0], *preferred[:1], max(central, key=lambda row: covers[row])})
+    tried = {central[0], largest[0], *preferred[:1], max(central, key=lambda row: covers[row])}
+    homes = [chain for chain in chains(group.rows, evidence) if tried.intersection(chain)] if evidence.verifier else []
+    return sorted({keys_of(chain, evidence)[0].row for chain in homes} or tried)
 
 
 def _each_with(group: Group, keepers: Sequence[int]) -> Iterator[Pair]:
@@ -216,9 +226,8 @@ def _nearest(evidence: Evidence, group: Group, keepers: Sequence[int]) -> Iterat
         products = evidence.vectors[block] @ evidence.vectors[rows].T  # (<= 1024, len(rows))
         products[block[:, None] == rows[None]] = -np.inf  # itself
         nearest = np.argsort(-products, axis=1, kind="stable")[:, : min(NEAREST, len(rows) - 1)]
-        yield from (
-            (int(row), int(other)) for row, places in zip(block, nearest, strict=True) for other in rows[places]
-        )
+        for row, near, places in zip(block.tolist(), products, nearest, strict=True):
+            yield from ((row, int(rows[place])) for place in places if near[place] >= 1 - SAME_VERSION)
 
 
 def _with_best_of_chains(evidence: Evidence, group: Group, turn: int) -> Iterator[Pair]:
@@ -252,10 +261,16 @@ def _in_order(
     return [chosen, *sorted(others, key=lambda version: (evidence.distance(version.best, chosen.best), version.best))]
 
 
-def _decide(evidence: Evidence, group: Group, versions: Sequence[Version], remove: str) -> dict[int, Decision]:
-    if group.keeper is not None:
-        return decide_for(group.rows[1:], group.keeper, evidence, remove)
-    return decide(versions, evidence, remove)
+def _decide_all(
+    evidence: Evidence, groups: Sequence[Group], parted: Sequence[Sequence[Version]], remove: str
+) -> list[dict[int, Decision]]:
+    """What becomes of the files of each group; those with an archive file go for that alone."""
+    return [
+        decide(versions, evidence, remove)
+        if group.keeper is None
+        else decide_for(group.rows[1:], group.keeper, evidence, remove)
+        for group, versions in zip(groups, parted, strict=True)
+    ]
 
 
 def _examine(evidence: Evidence, decide_all: Callable[[], list[dict[int, Decision]]]) -> list[dict[int, Decision]]:

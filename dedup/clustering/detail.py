@@ -13,7 +13,7 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 
-from dedup.clustering.quality import STRONG, ZIGZAG, luminance_table, mean_step
+from dedup.clustering.quality import ZIGZAG, luminance_table
 from dedup.dataset.decoding import load_image, open_header, orientation_of
 from dedup.workers import Lost, job, run_jobs
 
@@ -25,8 +25,8 @@ ENLARGED_FROM = 1.8  # px for each px of the source, from which an enlargement c
 ROUNDING = 0.5  # energy that rounding to 8 bits, and colours, leave where there is nothing new
 NOTHING_NEW = 0.12  # energy of what a picture twice as large adds, as a share of the smaller one's finest, that is none
 ENLARGING = (cv2.INTER_NEAREST, cv2.INTER_NEAREST_EXACT, cv2.INTER_LINEAR, cv2.INTER_CUBIC, cv2.INTER_LANCZOS4)
-COARSE, ROUNDED = 4.0, 2.0  # least step that tells where in it a coefficient was; what conversions move one by
-INNER, BEYOND = 0.55, 0.2  # share of coefficients in the inner half of their step, and outside it, that is no chance
+COARSE = 4.0  # least step that tells where in it a coefficient was
+INNER = 0.55  # share of coefficients in the inner half of their step that is no chance
 LEAST_OF_BLOCK, LEAST_BLOCKS = 4, 50  # coefficients of a block, and such blocks, that tell how a picture was made
 LOWEST = 1 + max(map(max, ZIGZAG))  # frequencies down and across that tell it
 
@@ -89,36 +89,34 @@ def shows_no_more(path: Path, source: Path, resolution: float, transform: Sequen
 
 
 def made_from(path: Path, source: Path) -> bool:
-    """Whether a file was saved again, finer, from a JPEG of its size, or departs from it more than that one's steps.
+    """Whether a file was saved again, finer, from a JPEG of its size, so that its finer steps tell nothing.
 
     A JPEG's coefficients were rounded from what its source has, which lies anywhere in their steps, half of them in
-    the inner half, none outside. What was made from the JPEG lies near the middle of the steps. What departs from them
-    is an edit; this is not believed of a strongly compressed JPEG.
+    the inner half. What was made from the JPEG lies near the middle of the steps. So does what went through the same
+    steps earlier, and which of the two came first is not known then.
     """
     copy, first = read_plane(path), read_plane(source)
     if copy is None or first is None or copy.grey.shape != first.grey.shape:
         return False
-    inner, beyond = _shares(copy.grey[:SIDE, :SIDE], first.grey[:SIDE, :SIDE], first.table)
-    return inner > INNER or (beyond > BEYOND and mean_step(first.table) < STRONG)
+    return _share_inside(copy.grey[:SIDE, :SIDE], first.grey[:SIDE, :SIDE], first.table) > INNER
 
 
-def _shares(copy: np.ndarray, source: np.ndarray, table: np.ndarray) -> tuple[float, float]:
-    """Share of a copy's coefficients in the inner half of a JPEG's steps, and outside them; zeros: it can't be told."""
+def _share_inside(copy: np.ndarray, source: np.ndarray, table: np.ndarray) -> float:
+    """Share of a copy's coefficients that lie in the inner half of a JPEG's steps; 0 where that can't be told."""
     first, second = coefficients(source, LOWEST), coefficients(copy, LOWEST)
-    kept, inner, beyond = np.zeros((3, first.shape[0] * first.shape[2]))
+    kept, inner = np.zeros((2, first.shape[0] * first.shape[2]))
     for place in (place for place in ZIGZAG if table[place] >= COARSE):
         step, before = table[place], _of_blocks(first, place)
-        here, away = np.abs(before) > step / 2, np.abs(_of_blocks(second, place) - before)
+        here = np.abs(before) > step / 2
         kept += here
-        inner += here & (away < step / 4)
-        beyond += here & (away > (step + ROUNDED) / 2)
+        inner += here & (np.abs(_of_blocks(second, place) - before) < step / 4)
     cut_off = _blocks((source == 0) | (source == 255)).any(axis=1).any(axis=-1).ravel()  # and may have been more so
     told = (kept >= LEAST_OF_BLOCK) & ~cut_off
     if told.sum() < LEAST_BLOCKS:
-        return 0.0, 0.0
-    shares = np.sort([values[told] / kept[told] for values in (inner, beyond)], axis=1)
-    fourth = shares.shape[1] // 4
-    return tuple(shares[:, fourth:-fourth].mean(axis=1).tolist())  # some blocks show something else
+        return 0.0
+    shares = np.sort(inner[told] / kept[told])
+    fourth = len(shares) // 4
+    return float(shares[fourth:-fourth].mean())  # some blocks show something else
 
 
 def enlarged(large: Plane, small: Plane) -> bool:

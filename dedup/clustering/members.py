@@ -45,7 +45,8 @@ class Why(StrEnum):
     COMPRESSION = "compression"
     LEVEL = "level"  # goes at a higher level of `remove` only
     LOST = "lost"  # something of it or of its keeper could not be found out
-    CLOSER = "closer"  # what the comparison at full resolution found
+    SHARPER = "sharper"  # what the comparison at full resolution found
+    CLOSER = "closer"
 
 
 class Reason(NamedTuple):

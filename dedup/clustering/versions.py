@@ -22,6 +22,7 @@ NO_CHANCE = 1.1  # ratio of quantisation steps that is no chance
 LOSSLESS = 0.5  # quantisation step that stands for no loss at all, in grey levels
 DENSER = 1.5  # bits of a JPEG for each bit of a newer format that compresses as much
 STEP_BY_BITS = -1.4  # power of the bits per pixel that a JPEG's steps go by
+UNSURE = 2.0  # ratio of steps up to which bits do not tell that one of two formats was compressed more
 SMALLER, RIVALS = 3.24, 4  # px of what may be an enlargement for each px of its source; sources that are looked for
 COPIED = re.compile(r"copy|copie|copia|cópia|kopie|コピー|副本|\(\d+\)$", re.IGNORECASE)  # in what systems name copies
 
@@ -30,9 +31,11 @@ class KeeperKey(NamedTuple):
     """What decides between files that show the same, in this order; the least stays.
 
     detail : share of the resolution of the finest that is missing; 0 where next to none is
+    softer : 1 if one of them with as many pixels is sharper
+    enlarged : 1 if it has its pixels from a smaller one of them
     folder : 0 where the user prefers its folder
-    compression : how many times coarser than the finest it was quantised, in steps of NO_CHANCE
-    generation : 1 if it was made from another of them
+    compression : how many times coarser than the finest it was quantised, it or what it was made from, in steps of
+        NO_CHANCE
     contents : how much it holds besides its picture, negative
     age : seconds since 1970, the capture time where all tell one, else the last change
     name : 1 if it is named as a copy
@@ -40,9 +43,10 @@ class KeeperKey(NamedTuple):
     """
 
     detail: float
+    softer: int
+    enlarged: int
     folder: int
     compression: int
-    generation: int
     contents: int
     age: float
     name: int
@@ -97,16 +101,16 @@ def keys_of(rows: Sequence[int], evidence: Evidence, same_detail: bool = False) 
     pixels = {row: min([files[row].pixels, *(files[s].pixels for s in sources.get(row, ()))]) for row in rows}
     most = max(pixels.values())
     full = [row for row in rows if same_detail or pixels[row] >= COVERED**2 * most]
-    steps = _steps(files, full)
-    steps |= {row: max([steps[row], *(steps[s] for s in sources.get(row, ()))]) for row in rows}
+    steps = _steps(files, full, sources)
     finest = min(steps[row] for row in full)
     old = dict(zip(files, ages([(file.contents, file.modified / 1e9) for file in files.values()]), strict=True))
     return sorted(
         KeeperKey(
             detail=0.0 if row in full else 1 - (pixels[row] / most) ** 0.5,
+            softer=int(any((row, other) in evidence.softer for other in full)),
+            enlarged=int(pixels[row] < file.pixels),
             folder=int(not file.preferred),
             compression=max(floor(log(steps[row] / finest) / log(NO_CHANCE)), 0),
-            generation=int(bool(sources.get(row))),
             contents=-richness(file.contents),
             age=old[row],
             name=int(COPIED.search(file.path.stem) is not None),
@@ -120,8 +124,6 @@ def possible_sources(chain: Sequence[int], evidence: Evidence) -> list[Pair]:
     """The best of a chain, and what it may have been enlarged or saved again from; nothing where that is known."""
     keys = keys_of(chain, evidence)
     best, files = keys[0].row, evidence.files
-    if keys[0].generation:
-        return []
     smaller = [key.row for key in keys if SMALLER * files[key.row].pixels <= files[best].pixels]
     equals = [key for key in keys[1:] if _are_of_one_size(files[key.row], files[best])]
     coarser = [key.row for key in equals if key.compression and files[key.row].details.step]
@@ -193,23 +195,20 @@ def stands_for(row: int, keepers: Sequence[int], evidence: Evidence, remove: str
     return min(keepers, key=rank)
 
 
-def _steps(files: dict[int, FileRecord], full: Sequence[int]) -> dict[int, float]:
-    """Quantisation steps, in grey levels; of lossy files without a table, as of a JPEG of as many bits.
+def _steps(files: dict[int, FileRecord], full: Sequence[int], sources: dict[int, set[int]]) -> dict[int, float]:
+    """Quantisation steps in grey levels, of a file or of what it was made from.
 
-    full : rows of the largest files, whose finest JPEG tells how many bits this picture needs
+    Of lossy files without a table, as of a JPEG of as many bits; full : rows of the largest files, whose finest JPEG
+    tells how many bits this picture needs.
     """
-    jpegs = [files[row].details for row in full if files[row].details.step]
-    known = min(jpegs, key=lambda details: details.step, default=None)
-    found = {}
-    for row, file in files.items():
-        details = file.details
-        if details.lossless:
-            found[row] = LOSSLESS
-        elif details.step:
-            found[row] = details.step
-        else:
-            bits, step = (known.bits, known.step) if known else (1.0, 10.0)
-            found[row] = max(step * (DENSER * max(details.bits, 1e-3) / bits) ** STEP_BY_BITS, LOSSLESS)
+    found = {row: LOSSLESS if file.details.lossless else file.details.step for row, file in files.items()}
+    found |= {row: max(found[row], *(found[source] for source in some)) for row, some in sources.items() if some}
+    known = min(
+        ((found[row], -files[row].details.bits) for row in full if files[row].details.step), default=(10.0, -1.0)
+    )
+    for row in (row for row, step in found.items() if not step):
+        ratio = (DENSER * max(files[row].details.bits, 1e-3) / -known[1]) ** STEP_BY_BITS
+        found[row] = known[0] if 1 / UNSURE < ratio < UNSURE else max(ratio * known[0], LOSSLESS)
     return found
 
 
@@ -230,18 +229,17 @@ def _why(best: KeeperKey, others: Sequence[KeeperKey], evidence: Evidence) -> st
     kinds = {key: evidence.view(key.row, best.row).kind for key in others}
     other = next((key for key in others if kinds[key] != "identical"), others[0])
     file, rival = evidence.files[best.row], evidence.files[other.row]
-    if (other.row, best.row) in evidence.made_from:
-        is_larger = rival.pixels > file.pixels
-        return "the larger one is an enlargement" if is_larger else "the other was saved again from it"
     field = next(name for name in KeeperKey._fields if getattr(best, name) != getattr(other, name))
     if field == "detail":
         return f"{_times(file.pixels / max(rival.pixels, 1))} the pixels"
+    if field == "softer":
+        return "the other is less sharp"
+    if field == "enlarged":
+        return "the larger one is an enlargement"
     if field == "folder":
         return file.preferred
     if field == "compression":
         return "saved without loss" if file.details.lossless else f"compressed {_finer(file, rival)} finer"
-    if field == "generation":
-        return "the other was saved again from a third"
     if field == "contents":
         more = what_it_lacks(file.contents, rival.contents) or tuple(file.contents.held)
         return f"has the {' and '.join(more[:3])}" + (f" and {len(more) - 3} more" if len(more) > 3 else "")

@@ -29,7 +29,7 @@ from dedup.dataset.decoding import FORMATS, NAMED, digest_of
 from dedup.dataset.images import is_of_other_programs
 
 CLIPPED = 46  # characters of a name (or bytes, where it is longer in those) from which Takeout may have clipped it
-DEPTH = 2  # folders below the picture's own: NKSC_PARAM/a.jpg.nksc, CaptureOne/Settings/a.jpg.cos
+LEVELS_BELOW = 2  # folders below the picture's own: NKSC_PARAM/a.jpg.nksc, CaptureOne/Settings/a.jpg.cos
 _HEIF = {".heic", ".heics", ".heif", ".heifs", ".hif"}
 _NUMBER, _APPLE, _VERSION = re.compile(r"\(\d+\)"), re.compile(r"^img_[eo](?=\d)"), re.compile(r"-[^\W\d_]+$")
 
@@ -96,7 +96,7 @@ def _all_in_folder(folder: Path, mtime_ns: int) -> dict[Path, frozenset[str]]:
     files = [entry.name for entry in os.scandir(folder) if not entry.is_dir()]
     pictures = [name for name in files if _is_picture(name)]
     others = [folder / name for name in files if not _is_picture(name)]
-    names, below = _Names(pictures), _below(folder, DEPTH)
+    names, below = _Names(pictures), _below(folder, LEVELS_BELOW)
     owned = {path: names.owners(path.name) for path in (*others, *below)}
     raws = _Names([path.name for path in others])  # files that are no pictures may be duplicates too, as RAW files are
     owned |= {path: owned[path] | raws.owners(path.name) for path in others}

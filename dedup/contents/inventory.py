@@ -38,7 +38,7 @@ _TRASH = re.compile(
 _MOST_FRAMES = 1000  # of an animation that is compared frame by frame
 _MEMORY = 4 * MAX_BYTES  # bytes, of the process that reads a file
 _BITS_PER_SAMPLE, _SUBFILE, _REDUCED = 258, 254, 1  # TIFF 6.0
-_NAMED = 3  # of what a keeper lacks, in a reason
+_MOST_TOLD = 3  # of what a keeper lacks, in a reason
 _SHADES = (0, 64, 128, 192, 255)  # of each channel, by which a colour profile is compared with sRGB
 _AS_SRGB = 3  # levels of 255 that a profile may differ from sRGB and still count as it
 
@@ -163,8 +163,8 @@ def _in_words(name: str, contents: Contents) -> str:
 
 
 def _listed(names: Sequence[str]) -> str:
-    more = [f"{len(names) - _NAMED} more"] if len(names) > _NAMED + 1 else []
-    return " and ".join([*names[: _NAMED if more else _NAMED + 1], *more])
+    more = [f"{len(names) - _MOST_TOLD} more"] if len(names) > _MOST_TOLD + 1 else []
+    return " and ".join([*names[: _MOST_TOLD if more else _MOST_TOLD + 1], *more])
 
 
 def _of_one_file(member_path: Path, keeper_path: Path) -> str:
@@ -218,14 +218,8 @@ def _read(path: Path) -> Told:
         with identify(io.BytesIO(data), path.suffix.lower()) as image:
             if image.width * image.height * BYTES_PER_PIXEL > MAX_BYTES:
                 raise ValueError("it is too large to be read in full")
-            for find in (
-                bits_of,
-                _colours,
-                read_metadata,
-                read_parts,
-                _transparency,
-                _frames,
-            ):  # bits are forgotten first
+            # Bits first: Pillow forgets those of a PNG when anything else is asked.
+            for find in (bits_of, _colours, read_metadata, read_parts, _transparency, _frames):
                 for name, values in find(image, data).items():
                     held[name] = held.get(name, set()) | values
     return held

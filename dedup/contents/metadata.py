@@ -57,7 +57,7 @@ _SPACES = {  # what is told by a namespace of XMP as a whole; "" = nothing, what
     "photos/1.0/image": SECOND,
     "photos/1.0/audio": SOUND,
 }
-_NAMES = {
+_RAW_NAMES = {
     "keywords": ("subject", "xpkeywords", "hierarchicalsubject", "tagslist", "lastkeywordxmp", "lastkeywordiptc"),
     "caption": ("description", "imagedescription"),
     "title": ("xptitle", "documentname", "objectname"),
@@ -82,7 +82,7 @@ _NAMES = {
         *("invokeai_metadata", "invokeai_graph"),
     ),
 }
-_PLAIN = {raw: name for name, raws in _NAMES.items() for raw in raws}
+_PLAIN_NAMES = {raw: name for name, raws in _RAW_NAMES.items() for raw in raws}
 _IPTC = {  # IPTC-IIM 4.2, record 2: the name of the same property in XMP
     **{5: "title", 10: "urgency", 15: "category", 20: "SupplementalCategories", 25: "keywords", 40: "instructions"},
     **{80: "creator", 85: "AuthorsPosition", 90: "city", 92: "location", 95: "state", 100: "CountryCode"},
@@ -127,7 +127,7 @@ def _tell(told: Told, raw: str, value: Any) -> None:
     folded = raw.casefold()
     if _TECHNICAL.fullmatch(folded):
         return
-    name = _PLAIN.get(folded) or _spaced(raw)
+    name = _PLAIN_NAMES.get(folded) or _spaced(raw)
     texts = {text for each in (value if isinstance(value, list) else [value]) if (text := _text(each))}
     if name in (CAPTURED, "digitized"):
         for text in texts:

@@ -15,7 +15,7 @@ from PIL import Image
 
 from dedup.contents.metadata import DEPTH, FILM, GAIN_MAP, SECOND, Told, digest
 
-BEHIND, AUXILIARY, NOT_SRGB = "data behind the end", "auxiliary pictures", "colours beyond sRGB"
+BEHIND_THE_END, AUXILIARY, NOT_SRGB = "data behind the end", "auxiliary pictures", "colours beyond sRGB"
 Parts = Iterator[tuple[str, bytes | str | None]]  # name, and what its value is the digest of, the value, or a mark
 _SOI, _MARKER = b"\xff\xd8\xff", re.compile(rb"\xff+([\x01-\xcf\xd8-\xfe])")  # not stuffed bytes, not restarts
 _END, _BARE = 0xD9, {0x01, 0xD8}
@@ -115,7 +115,7 @@ def _kind_of_picture(picture: bytes) -> str:
 def _behind(data: bytes) -> Parts:
     """What lies behind the end of a picture; padding is nothing."""
     if data.strip(b"\0 \r\n\t\xff"):
-        yield FILM if b"ftyp" in data or b"MotionPhoto_Data" in data else BEHIND, data
+        yield FILM if b"ftyp" in data or b"MotionPhoto_Data" in data else BEHIND_THE_END, data
 
 
 def _of_chunks(data: bytes) -> Parts:

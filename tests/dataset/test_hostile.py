@@ -24,10 +24,13 @@ import cv2
 import numpy as np
 import pillow_heif
 import pytest
-from PIL import Image
+from PIL import Image, PngImagePlugin
 
+from dedup.contents.inventory import why_it_stays
 from dedup.dataset import decoding
 from dedup.dataset.images import ImagesDataset, UnreadableImage, list_images, load_image, read_batches
+from dedup.matching.confirmation import match_pictures
+from dedup.matching.pictures import content_box, picture_of
 from dedup.workers import TIME_LIMIT, TIMED, Lost, job, run_jobs
 
 MEGABYTE = 2**20
@@ -457,3 +460,36 @@ def test_real_hostile_files_and_many_mutants_end_no_run(tmp_path):
     count = 5000 + copy_hostile(tmp_path / "hostile")
     make_mutants(tmp_path / "hostile" / "mutants", 5000)
     check_folder(tmp_path / "hostile", tmp_path / "out", count)
+
+
+def test_what_is_kept_of_a_picture_holds_no_decoder(tmp_path):
+    """Whose threads are not there after a fork, while it waits for them."""
+    for kind in KINDS:
+        (tmp_path / f"x.{kind.lower()}").write_bytes(encode(kind))
+        assert type(load_image(tmp_path / f"x.{kind.lower()}")) is Image.Image, kind
+
+
+def test_bars_around_what_is_plain_are_no_margin():
+    """And stripes, which change along one side alone, confirm nothing: of another picture they look the same."""
+    image = np.zeros((48, 64, 3), np.uint8)
+    image[:, 12:52] = 255
+    assert content_box(image) == content_box(image.transpose(1, 0, 2)) == (0, 0, 1, 1)
+    pictures = [picture_of(each, (64, 48)) for each in (image, np.minimum(image, 244))]
+    assert all(picture.striped for picture in pictures) and match_pictures(*pictures) is None
+    image[20:30, 20:30] = 0
+    assert not picture_of(image, (64, 48)).striped
+
+
+BROKEN_EXIF = [b"Exif\0\0MM\0*\0\0\0\x08\xff\xff" + bytes(range(60)), b"Exif\0\0II*\0\xff\xff\xff\xff", b"Exif\0\0"]
+
+
+@pytest.mark.parametrize("exif", BROKEN_EXIF)
+def test_broken_metadata_tells_nothing_and_holds_nothing_back(exif, tmp_path):
+    image = Image.open(io.BytesIO(encode("PNG")))
+    image.save(tmp_path / "whole.png")
+    image.save(tmp_path / "broken.webp", lossless=True, exif=exif)
+    text = PngImagePlugin.PngInfo()
+    text.add_text("Raw profile type exif", "\nexif\n      40\nno hexadecimal number")
+    image.save(tmp_path / "broken.png", pnginfo=text)
+    for name in ("broken.webp", "broken.png"):
+        assert why_it_stays(tmp_path / name, tmp_path / "whole.png", tmp_path) == ""

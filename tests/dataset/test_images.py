@@ -291,20 +291,20 @@ class TestReadBatches:
 
     @pytest.mark.parametrize("side", [32, 160, 1024])
     def test_memory_is_bounded_for_any_batch_size(self, side, monkeypatch):
-        monkeypatch.setattr(reading, "RawArray", lambda kind, size: bytearray(size // 1000))  # the size alone counts
-        monkeypatch.setattr(reading, "as_squares", lambda ring, views, side: ring)
+        monkeypatch.setattr(reading, "run_jobs", lambda read, paths, workers, ahead: (n for n in [ahead] * 1000))
         for batch_size in (1, 32, 4096, 65_536):
-            reader = reading.Reader([Path("x")] * 100_000, side, batch_size, 0, 5)
-            assert len(reader.ring) * 1000 <= reading.RING and 1 <= reader.batch_size <= batch_size
+            batch = next(reading.read_ahead([Path("x")] * 1000, side, batch_size, 0, 5))
+            assert 1 <= len(batch) <= batch_size and len(batch) * 5 * side * side * 3 <= reading.WAITING
+            assert batch[0] * 5 * side * side * 3 <= reading.WAITING, "read ahead"
 
     @pytest.mark.parametrize("num_workers", [0, 2])
-    @pytest.mark.parametrize("ring", [1, 10_000])
+    @pytest.mark.parametrize("waiting", [1, 5000])
     def test_where_a_batch_does_not_fit_into_memory_smaller_ones_show_the_same(
-        self, tmp_path, ring, num_workers, monkeypatch
+        self, tmp_path, waiting, num_workers, monkeypatch
     ):
         for number in range(60):
             Image.new("RGB", (9, 9), (4 * number,) * 3).save(tmp_path / f"{number:02}.png")
-        monkeypatch.setattr(reading, "RING", ring)
+        monkeypatch.setattr(reading, "WAITING", waiting)
         dataset = ImagesDataset(list_images(tmp_path, [".png"]), 16)
         images, indices = zip(*read_batches(dataset, 4096, num_workers), strict=True)
         assert torch.cat(indices).tolist() == list(range(60)) and len(images) > 10

@@ -15,6 +15,7 @@ from tests.conftest import PROJECT
 
 REMOVAL_TESTS = [
     "deletion/test_removal",
+    "deletion/test_removal_units",
     "deletion/test_removal_hostile",
     "deletion/test_known_losses",
     "deletion/test_removal_races",
@@ -23,7 +24,10 @@ REMOVAL_TESTS = [
 TESTS = {  # of a module, when not all of those: the likeliest to notice first
     "deletion/journal": ["deletion/test_removal_hostile", *REMOVAL_TESTS],
     "deletion/records": ["deletion/test_removal_hostile", *REMOVAL_TESTS],
-    "contents/inventory": ["contents/test_why_it_stays"],
+    "contents/companions": ["contents/test_companions", "contents/test_why_it_stays"],
+    "contents/inventory": ["contents/test_why_it_stays", "contents/test_inventory"],
+    "contents/metadata": ["contents/test_inventory"],
+    "contents/parts": ["contents/test_inventory"],
     "dataset/decoding": ["dataset/test_hostile"],
 }
 FALSE = "if False:"
@@ -50,12 +54,13 @@ BUGS = {
     # the second look
     "no second look when moving": (
         "deletion/removal",
-        "look_again(holder, item.keep, keep, run.box, _stored(item), drop)",
-        "pass",
+        "        _look_again_at_all(roots, item.pairs, run.box, seen)\n",
+        "        pass\n",
     ),
     "no second look when destroying": (
-        *("deletion/removal", "    look_again(holder, item.keep, keep, box, _stored(item), drop)\n    box.unlink"),
-        "    box.unlink",
+        "deletion/removal",
+        "    _look_again_at_all(roots, left, box, seen)\n    for pair in left:",
+        "    for pair in left:",
     ),
     "second look at the duplicate alone": (
         *("deletion/checks", '(("its keeper", root, keep, keeper), ("it", place, drop, dropped))'),
@@ -75,8 +80,8 @@ BUGS = {
     ),
     "what should not have moved stays moved": (
         "deletion/removal",
-        "        go_home(root, run.box, item)\n    except",
-        "        pass\n    except",
+        "                go_home(root, run.box, pair)\n        except",
+        "                pass\n        except",
     ),
     "put back without a word in the journal": (
         "deletion/removal",
@@ -85,25 +90,26 @@ BUGS = {
     ),
     "put back and told to be done": ("deletion/removal", "    raise reason\n", ""),
     "a failed put back is not told": (
-        *("deletion/removal", "{reason}; it stays in the trash as {run.name}/{item.sequence}: {error}"),
+        "deletion/removal",
+        "{reason}; it stays in the trash as {run.name}/{pair.sequence}: {error}",
         "{reason}",
     ),
     # orders
     "moved before it is written down": (
-        *(
-            "deletion/removal",
-            "        run.intend(item)\n        try:\n            home.rename(item.drop.parts[-1], run.box,",
-        ),
-        "        try:\n            home.rename(item.drop.parts[-1], run.box, str(item.sequence))\n"
-        "            run.intend(item)\n            str(",
+        "deletion/removal",
+        "    run.intend(item)\n    try:\n",
+        "    with root.parent_of(item.drop.parts) as home:\n"
+        "        home.rename(item.drop.parts[-1], run.box, str(item.sequence))\n    run.intend(item)\n    try:\n",
     ),
     "moved before it is verified": (
-        *("deletion/removal", "    keep, drop = verify(holder, item.keep, root, item.drop, decoder)\n"),
-        "    keep, drop = (read(root, file, '') for file in (item.keep, item.drop))\n",
+        "deletion/removal",
+        "_verify_all(roots, item.pairs, roots[0], decoder)",
+        '[tuple(read(roots[file.archive], file, "") for file in pair[:2]) for pair in item.pairs]',
     ),
     "destroyed before it is verified": (
-        *("deletion/removal", "    keep, drop = verify(holder, item.keep, box, _stored(item), decoder)\n"),
-        "    box.unlink(str(item.sequence))\n    keep, drop = verify(holder, item.keep, box, _stored(item), decoder)\n",
+        "deletion/removal",
+        "    seen = _verify_all(roots, left, box, decoder)\n",
+        "    box.unlink(str(left[0].sequence))\n    seen = _verify_all(roots, left, box, decoder)\n",
     ),
     "unlinked before it is linked": (
         *("deletion/trash", "        box.link(stored, home, name)\n"),
@@ -131,8 +137,9 @@ BUGS = {
         "    box.unlink(_marker(stored))",
     ),
     "what was destroyed does not reach the disk": (
-        *("deletion/removal", "    box.unlink(str(item.sequence))\n    box.sync()\n"),
-        "    box.unlink(str(item.sequence))\n",
+        "deletion/removal",
+        "        box.unlink(str(pair.sequence))\n        box.sync()\n",
+        "        box.unlink(str(pair.sequence))\n",
     ),
     # links and odd files
     "links to files are followed": ("deletion/folders", '"O_NOFOLLOW", "O_NONBLOCK"', '"O_NONBLOCK"'),
@@ -189,10 +196,14 @@ BUGS = {
     ),
     "kept and dropped": (
         "deletion/journal",
-        "if both := sorted(set(dropped) & {item.keep.parts for item in items if not item.keep.archive}):",
-        FALSE,
+        "if both := sorted(set(dropped) & {pair.keep.parts for pair in pairs if not pair.keep.archive}):",
+        "if False:",
     ),
-    "kept and dropped under another name": ("deletion/removal", "if drop.identity in kept:", FALSE),
+    "kept and dropped under another name": (
+        "deletion/removal",
+        "if any(drop.identity in kept for _, drop in seen):",
+        "if False:",
+    ),
     "any kind of match": ("deletion/records", 'if record["kind"] not in KINDS:', FALSE),
     "any digest": ("deletion/records", 'if not re.fullmatch("[0-9a-f]{64}", record["blake2b"]):', FALSE),
     "any size": ("deletion/records", 'if record["size"] < 1:', FALSE),
@@ -202,7 +213,11 @@ BUGS = {
         "if not isinstance(record, dict) or set(record) != set(_FIELDS):",
         "if not isinstance(record, dict):",
     ),
-    "any keys of an item": ("deletion/records", 'if set(record) != {"keep", "drop", "kind"}:', FALSE),
+    "any keys of an item": (
+        "deletion/records",
+        'if set(record) - {"companions"} != {"keep", "drop", "kind"}:',
+        "if False:",
+    ),
     "a name twice in an object": ("deletion/records", "if len(dict(pairs)) < len(pairs):", FALSE),
     "any header": (
         "deletion/journal",
@@ -218,8 +233,16 @@ BUGS = {
     "any age": ("deletion/journal", "    if not is_of(created, int):\n", "    if False:\n"),
     "a cut line is read": ("deletion/journal", 'data[: data.rfind(b"\\n") + 1]', "data"),
     "an empty journal is bad": ("deletion/journal", 'if b"\\n" not in data:', FALSE),
-    "kept by another cluster": ("deletion/removal", "member.path in kept | planned or ", "member.path in planned or "),
-    "planned by another cluster": ("deletion/removal", "member.path in kept | planned or ", "member.path in kept or "),
+    "kept by another cluster": (
+        "deletion/removal",
+        "dropping & (kept | planned)",
+        "dropping & planned",
+    ),
+    "planned by another cluster": (
+        "deletion/removal",
+        "dropping & (kept | planned)",
+        "dropping & kept",
+    ),
     "any kind is planned": ("deletion/removal", " or member.kind not in KINDS:", ":"),
     "all members are planned": (
         "deletion/removal",
@@ -240,18 +263,20 @@ BUGS = {
     ),
     # undo, purge, runs
     "undo replaces what is there": (
-        *(
-            "deletion/trash",
-            '        else:\n            raise Refused("something else is there now; move it away and undo again")',
-        ),
-        "        else:\n            box.rename(stored, home, name)",
+        "deletion/trash",
+        "        else:\n            raise Refused(_TAKEN)\n\n\ndef _is_taken",
+        "        else:\n            box.rename(stored, home, name)\n\n\ndef _is_taken",
     ),
     "undo renames": (
         "deletion/trash",
         "        box.link(stored, home, name)\n    except",
         "        return box.rename(stored, home, name)\n    except",
     ),
-    "undo takes any same content for its own": ("deletion/trash", " and ours.st_nlink > 1:", ":"),
+    "undo takes any same content for its own": (
+        "deletion/trash",
+        " and ours.st_nlink > 1\n",
+        "\n",
+    ),
     "an undo that was stopped is not taken up": (
         *("deletion/trash", "(there.st_dev, there.st_ino) == (ours.st_dev, ours.st_ino) and ours.st_nlink > 1"),
         "False",
@@ -283,8 +308,8 @@ BUGS = {
     ),
     "folders are not made": (
         "deletion/trash",
-        "root.parent_of(item.drop.parts, create=True)",
-        "root.parent_of(item.drop.parts)",
+        "root.parent_of(pair.drop.parts, create=True)",
+        "root.parent_of(pair.drop.parts)",
     ),
     "undo takes the first run": ("deletion/removal", "moving[-1:]", "moving[:1]"),
     "undo takes runs that moved nothing": ("deletion/removal", " if len(each.put_back) < len(each.items)]", "]"),
@@ -322,12 +347,218 @@ BUGS = {
     ),
     "refused and told to be done": (
         "deletion/outcome",
-        "self.refused.append((path, str(error)))",
-        "self.done.append(path)",
+        "self.refused.append((paths[0], str(error)))",
+        "self.done.append(paths[0])",
     ),
     "refusals without an exit code": ("deletion/outcome", "(SOME_REFUSED if self.refused else DONE)", "DONE"),
     "stopped and told to be done": ("deletion/outcome", "self.exit_code, self.message = STOPPED, ", "self.message = "),
+    # a picture and its companions
+    "a companion is left behind": (
+        "deletion/records",
+        "files = ((self.keep, self.drop), *self.companions)",
+        "files = ((self.keep, self.drop),)",
+    ),
+    "companions are not taken back": (
+        "deletion/removal",
+        "    for pair in item.pairs:\n        try:\n            if run",
+        "    for pair in item.pairs[:1]:\n        try:\n            if run",
+    ),
+    "numbers of companions are given twice": (
+        "deletion/removal",
+        "                    sequence += len(item.pairs)\n",
+        "                    sequence += 1\n",
+    ),
+    "a companion need not be the keeper's": (
+        "deletion/checks",
+        "    elif kept.blake2b != dropped.blake2b:",
+        "    elif False:",
+    ),
+    "half of a unit is destroyed": (
+        "deletion/removal",
+        "        if pair not in left and _is_home(roots[0], pair):",
+        "        if False:",
+    ),
+    "half of a unit comes home": (
+        "deletion/trash",
+        "    if len(pairs) > 1 and any(_is_taken(root, box, pair) for pair in pairs):",
+        "    if False:",
+    ),
+    "what is left of a unit stays in the trash": (
+        "deletion/trash",
+        "sorted(pairs, key=lambda pair: box.find(str(pair.sequence)) is None)",
+        "pairs",
+    ),
+    "kept for a companion and dropped": (
+        "deletion/removal",
+        "                        kept |= keeping\n",
+        "",
+    ),
+    "dropped though kept for a companion": (
+        "deletion/removal",
+        " or keeping & planned",
+        "",
+    ),
+    "a companion of two items": (
+        "deletion/removal",
+        "                        planned |= dropping\n",
+        "                        planned.add(member.path)\n",
+    ),
+    "a companion without its like is planned": (
+        "deletion/removal",
+        "if reason := reason or places",
+        "if reason := places",
+    ),
+    "companions of a plan are anything": (
+        "deletion/records",
+        "if not isinstance(companions, list) or not all(isinstance(each, dict) for each in companions):",
+        "if False:",
+    ),
+    "any keys of a companion": (
+        "deletion/records",
+        'if set(each) != {"keep", "drop"}:',
+        "if False:",
+    ),
+    "a companion in a protected folder may go": (
+        "deletion/removal",
+        "                        for pair in item.pairs:\n                            keeper",
+        "                        for pair in item.pairs[:1]:\n                            keeper",
+    ),
     # what is worth keeping besides its picture
+    "a number anywhere is not read": (
+        "contents/companions",
+        '(_NUMBER.sub("", folded, count=1), found[0]) if found else (folded, "")',
+        '(folded, "")',
+    ),
+    "a clipped name is none": (
+        "contents/companions",
+        ">= CLIPPED and",
+        ">= 999 and",
+    ),
+    "an edited picture has no companion": (
+        "contents/companions",
+        "if version := _VERSION.search(stem):",
+        "if version := None:",
+    ),
+    "Apple's names are not read": (
+        "contents/companions",
+        're.compile(r"^img_[eo](?=\\d)")',
+        're.compile(r"^never")',
+    ),
+    "a letter goes on": (
+        "contents/companions",
+        "if end == len(text) or not text[end].isalnum()",
+        "if True",
+    ),
+    "any companion is the like": (
+        "contents/companions",
+        "if twin is None or twin == path or",
+        "if twin == path or",
+    ),
+    "a companion is its own like": (
+        "contents/companions",
+        "twin is None or twin == path or",
+        "twin is None or",
+    ),
+    "a companion of two pictures goes with one": (
+        "contents/companions",
+        " or is_shared or not",
+        " or not",
+    ),
+    "a linked companion may go": (
+        "contents/companions",
+        " or not _is_plain(path):",
+        ":",
+    ),
+    "folders below are not looked at": (
+        "contents/companions",
+        "LEVELS_BELOW = 2 ",
+        "LEVELS_BELOW = 0 ",
+    ),
+    "what is lacking may go": (
+        "contents/inventory",
+        "name not in kept.held or not values <= kept.held[name]",
+        "False",
+    ),
+    "other values may go": (
+        "contents/inventory",
+        " or not values <= kept.held[name]",
+        "",
+    ),
+    "IPTC is not read": (
+        "contents/metadata",
+        "for source in (_exif, _iptc, _texts, _xmp):",
+        "for source in (_exif, _texts, _xmp):",
+    ),
+    "texts are not read": (
+        "contents/metadata",
+        "for source in (_exif, _iptc, _texts, _xmp):",
+        "for source in (_exif, _iptc, _xmp):",
+    ),
+    "EXIF is not read": (
+        "contents/metadata",
+        "for source in (_exif, _iptc, _texts, _xmp):",
+        "for source in (_iptc, _texts, _xmp):",
+    ),
+    "broken metadata end the reading": (
+        "contents/metadata",
+        "with suppress(Exception):  # broken metadata, nearly anything is raised",
+        "with suppress(KeyError):  #",
+    ),
+    "what is technical counts": (
+        "contents/metadata",
+        "    if _TECHNICAL.fullmatch(folded):\n        return\n",
+        "",
+    ),
+    "the only film in XMP may go": (
+        "contents/metadata",
+        "        yield FILM, None\n",
+        "        yield from ()\n",
+    ),
+    "pictures behind a JPEG may go": (
+        "contents/parts",
+        "            yield _kind_of_picture(data[start:at]), data[start:at]\n",
+        "            pass\n",
+    ),
+    "previews are pictures of their own": (
+        "contents/parts",
+        "if start not in thumbnails:",
+        "if True:",
+    ),
+    "an index of boxes is not read": (
+        "contents/parts",
+        "            yield from _of_meta(data[start:end])\n",
+        "            pass\n",
+    ),
+    "parts that no rule knows may go": (
+        "contents/parts",
+        '            yield f"data in {kind}", content\n',
+        "            pass\n",
+    ),
+    "a picture of any size is read": (
+        "contents/inventory",
+        'if image.width * image.height * BYTES_PER_PIXEL > MAX_BYTES:\n                raise ValueError("it is',
+        'if False:\n                raise ValueError("it is',
+    ),
+    "other frame times may go": (
+        "contents/inventory",
+        "if any(times) else {}",
+        "if False else {}",
+    ),
+    "the only CMYK colours may go": (
+        "contents/inventory",
+        "{CMYK: set()} if image",
+        "{} if image",
+    ),
+    "sRGB under another name is a profile": (
+        "contents/inventory",
+        " <= _AS_SRGB:",
+        " <= -1:",
+    ),
+    "files are read in this very process": (
+        "contents/inventory",
+        "run_apart(_read_told, path, memory_limit=_MEMORY)",
+        "_read_told(path)",
+    ),
     "a file in a trash may go": (
         "contents/inventory",
         "if any(_TRASH.fullmatch(part) for part in member_path.relative_to(images_dir).parts[:-1]):",
@@ -349,42 +580,62 @@ BUGS = {
         FALSE,
     ),
     "a file with other names may go": ("contents/inventory", 'if member.st_nlink > 1 else ""', 'if False else ""'),
-    "a member of a set may go": ("contents/inventory", "            or _companion(member_path)\n", ""),
-    "a raw file may go without its JPEG": ("contents/inventory", " or suffix in RAW)", ")"),
-    "a companion in capitals is none": ("contents/inventory", "folded = other.casefold()", "folded = other"),
-    "the only capture time may go": ("contents/inventory", 'found.add("capture time")', "pass"),
-    "an empty date is a date": (
+    "a member of a set may go": (
         "contents/inventory",
-        're.search("[1-9]", str(captured.get(tag, "")))',
-        "captured.get(tag)",
-    ),
-    "a date in XMP is none": ("contents/inventory", ' or b"DateTimeOriginal" in xmp', ""),
-    "the only place may go": ("contents/inventory", 'found.add("place")', "pass"),
-    "the only film may go": ("contents/inventory", 'found.add("film")', "pass"),
-    "the only transparency may go": ("contents/inventory", 'only |= {"transparency"}', "pass"),
-    "an opaque channel is transparency": ("contents/inventory", ".getextrema()[0] < 255", ".getextrema()[0] < 256"),
-    "transparency of any size is read": (
-        "contents/inventory",
-        '        if image.width * image.height * BYTES_PER_PIXEL > MAX_BYTES:\n            raise ValueError("its',
-        '        if False:\n            raise ValueError("its',
-    ),
-    "the only 16 bits may go": ("contents/inventory", "if _is_deep(image) else", "if False else"),
-    "other frames may go": ("contents/inventory", "is_new = different and", "is_new = False and"),
-    "the keeper's frames are not looked at": (
-        "contents/inventory",
-        " and shown != _told(facts, _frames, *keeper)[2]",
+        "            or matched_companions(member_path, keeper_path).reason\n",
         "",
+    ),
+    "a raw file may go without its JPEG": (
+        "contents/companions",
+        "    owned |= {folder / name: raws.owners(name) for name in pictures}\n",
+        "",
+    ),
+    "a companion in capitals is none": (
+        "contents/companions",
+        '"img_", other.casefold()), _numbered(other)',
+        '"img_", other), _numbered(other)',
+    ),
+    "an empty date is a date": (
+        "contents/metadata",
+        ' or not re.search("[1-9]", "".join(found.groups("")[:3]))',
+        "",
+    ),
+    "a date in XMP is none": (
+        "contents/metadata",
+        "for source in (_exif, _iptc, _texts, _xmp):",
+        "for source in (_exif, _iptc, _texts):",
+    ),
+    "the only place may go": (
+        "contents/metadata",
+        'yield "place", ',
+        'yield "software", ',
+    ),
+    "the only film may go": (
+        "contents/parts",
+        'yield FILM if b"ftyp" in data or b"MotionPhoto_Data" in data else BEHIND_THE_END, data',
+        "yield from ()",
+    ),
+    "the only transparency may go": (
+        "contents/inventory",
+        "return {TRANSPARENCY: set()} if",
+        "return {} if",
+    ),
+    "an opaque channel is transparency": ("contents/inventory", ".getextrema()[0] < 255", ".getextrema()[0] < 256"),
+    "the only 16 bits may go": (
+        "contents/inventory",
+        "if bits > 8 else {}",
+        "if False else {}",
+    ),
+    "other frames may go": (
+        "contents/inventory",
+        "if len(shown) < 2:",
+        "if True:",
     ),
     "any number of frames is read": ("contents/inventory", "if count > _MOST_FRAMES:", FALSE),
     "a frame of any size is read": (
         "contents/inventory",
         "    if image.width * image.height * BYTES_PER_PIXEL > MAX_BYTES:\n                raise",
         "    if False:\n                raise",
-    ),
-    "frames are read in this very process": (
-        "contents/inventory",
-        "run_apart(_read_frames, path)",
-        "_read_frames(path)",
     ),
     "what can't be compared may go": (
         *("contents/inventory", 'return f"can\'t be compared with its keeper in full: {one_line(error)}"'),

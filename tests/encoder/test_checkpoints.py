@@ -116,7 +116,7 @@ def test_sscd_checkpoint(tmp_path):
 
 def test_unknown_name():
     with pytest.raises(
-        EncoderError, match="copydet, resnet18, resnet50 or a checkpoint's path; no such file: resnet19"
+        EncoderError, match="copydet, imagenet, resnet18, resnet50 or a checkpoint's path; no such file: resnet19"
     ):
         load_encoder("resnet19")
 

@@ -11,8 +11,9 @@ from PIL import Image
 from dedup.dataset import reading
 from dedup.encoder import embeddings
 from dedup.encoder.embeddings import extract_embeddings
-from dedup.encoder.inference import LocalEncoder, half_precision
-from dedup.encoder.model import EncoderCNN, choose_device, copy_detection_encoder
+from dedup.encoder.inference import TorchEncoder, half_precision
+from dedup.encoder.model import Branch, EncoderCNN, choose_device, copy_detection_encoder
+from dedup.workers import job
 
 CPU = torch.device("cpu")
 
@@ -72,7 +73,7 @@ def test_image_resize_is_the_side_the_encoder_sees(paths):
             sides.append(tuple(images.shape[1:]))
             return images.float()[:, :, ::8, ::8]
 
-    spy = EncoderCNN(Spy(), channels=3, embedding_size=2, image_resize=24)
+    spy = EncoderCNN([Branch(Spy(), channels=3)], embedding_size=2, image_resize=24)
     extract_embeddings(spy, paths[:1], None, 4, 0, CPU, progress=False)
     extract_embeddings(spy, paths[:1], 40, 4, 0, CPU, progress=False)
     assert sides == [(3, 24, 24), (3, 40, 40)]
@@ -114,7 +115,7 @@ def test_a_processor_computes_in_full_precision(encoder):
     images = np.random.default_rng(0).integers(0, 256, (6, 64, 64, 3), np.uint8)
     with torch.inference_mode():
         plain = encoder(torch.from_numpy(images).permute(0, 3, 1, 2)).numpy()
-    assert np.abs(LocalEncoder(encoder, CPU).encode(images, 6) - plain).max() < 1e-5
+    assert np.abs(TorchEncoder(encoder, CPU).encode(images) - plain).max() < 1e-5
 
 
 def test_choose_device_works():
@@ -126,10 +127,9 @@ def test_files_of_equal_content_are_decoded_once(encoder, tmp_path, monkeypatch)
         Image.new("RGB", (40, 30), colour).save(tmp_path / f"{name}.bmp")
     for name in "de":
         (tmp_path / f"{name}.bmp").write_bytes(b"no picture")
-    decoded, read_into = [], reading.read_into
-    monkeypatch.setattr(
-        reading, "read_into", lambda out, path, *more: decoded.append(path) or read_into(out, path, *more)
-    )
+    decoded, read = [], reading.read_picture
+    spy = job(lambda path, **more: decoded.append(path) or read(path, **more))
+    monkeypatch.setattr(reading, "read_picture", spy)
     paths = sorted(tmp_path.iterdir())
     found = extract_embeddings(encoder, paths, 32, 2, 0, CPU, progress=False)
     assert [path.stem for path in decoded] == ["a", "c", "d"], "b is a, and e is d"

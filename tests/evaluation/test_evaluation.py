@@ -292,7 +292,7 @@ def test_too_few_pictures(folder):
 @pytest.fixture
 def told(monkeypatch):
     """Has the command line's calibration give a fixed result, or raise."""
-    from dedup.encoder import model
+    from dedup.encoder import inference
 
     shares = np.array([0.0, 0.5, 1.0])
     fixed = calibration.Calibration(0.125, shares / 4, 1 - shares / 9, shares, shares / 8, shares / 4, 40)
@@ -304,7 +304,7 @@ def told(monkeypatch):
             return fixed
 
         monkeypatch.setattr(calibration, "calibrate_epsilon", calibrate)
-        monkeypatch.setattr(model, "load_encoder", lambda *_: None)
+        monkeypatch.setattr(inference, "open_encoder", lambda *_: None)
 
     return install
 

@@ -279,14 +279,14 @@ def test_the_program_writes_an_encoder_that_loads(photo_paths, tmp_path, capsys)
             image.convert("RGB").resize((260, 240)).save(folder / ("more" if number % 2 else ".") / f"{number}.jpg")
     command = [str(folder), "--output", str(run), "--epochs", "1", "--batch-size", "4", "--workers", "0"]
     main([*command, "--epsilon", "0.15"])
-    assert f"--encoder {run / 'copydet.safetensors'}" in capsys.readouterr().out
-    encoder = load_encoder(str(run / "copydet.safetensors"))
+    assert f"--encoder {run / 'copydet.onnx'}" in capsys.readouterr().out
+    encoder = load_encoder(str(run / "copydet.onnx"))
     assert (encoder.epsilon, encoder.image_resize, encoder.embedding_size) == (0.15, 160, 256)
     with torch.no_grad():
         vectors = encoder(torch.randint(0, 256, (2, 3, 160, 160), dtype=torch.uint8))
     assert vectors.isfinite().all()
     main([*command, "--epsilon", "0.15"])  # trained already: written again from the checkpoint
-    assert_same(weights_of(load_encoder(str(run / "copydet.safetensors"))), weights_of(encoder))
+    assert_same(weights_of(load_encoder(str(run / "copydet.onnx"))), weights_of(encoder))
     with pytest.raises(SystemExit, match="another recipe"):
         main([*command[:3], "--epochs", "2", *command[5:]])
     with pytest.raises(SystemExit, match="a batch has 256 different photos, got 8"):
@@ -325,6 +325,6 @@ def test_calibration_measures_the_epsilon_that_is_stored(photo_paths, tmp_path, 
     from dedup.training.command import export
 
     encoder = copy_detection_encoder(8)
-    export(encoder, photo_paths[:9], photo_paths[0].parent, 0.1, tmp_path / "trained.safetensors")
-    assert load_encoder(str(tmp_path / "trained.safetensors")).epsilon == 0.07
+    export(encoder, photo_paths[:9], photo_paths[0].parent, 0.1, tmp_path / "trained.onnx")
+    assert load_encoder(str(tmp_path / "trained.onnx")).epsilon == 0.07
     assert set(photo_paths) <= set(asked["paths"])
