@@ -13,7 +13,8 @@ from collections.abc import Sequence
 import cv2
 import numpy as np
 
-from dedup.matching.warping import Frame
+from dedup.matching.pictures import Picture
+from dedup.matching.warping import Frame, to_pixels, warp
 
 WINDOW = 7  # px, side of the places that are compared; of a digit's size
 SOFT = (0.6, 0.8)  # px, sigma, of the blurs that take single px of noise from the sharper and the softer picture
@@ -27,6 +28,10 @@ LEVELS, HELD = 32, 100.0  # of the tone curve, and px that hold each of them str
 # is lost at the 95th of 100 textured places. Fitted on 204 pairs saved again and 440 changed at one place.
 NOISE, USUAL = 8.0, 2.0
 LOST, USUALLY_LOST = 0.01, 0.65
+COLOUR_SIDE = 160  # px of the frame in which colours are compared
+GREY = 1.0  # CIELAB units, mean chroma of a picture without colours
+COLOUR_NOISE, USUAL_COLOUR = 12.0, 3.0  # CIELAB units, and times the difference of the 90th of 100 places
+SOFTENED = 192  # times the sigma of the blur that tones are compared under
 TEXTURED = 16.0  # squared grey levels, variance of a place where there is something to be seen
 
 
@@ -44,10 +49,30 @@ def worst_place(frame: Frame) -> float:
     return float((core / (noise + (LOST + USUALLY_LOST * usually_lost) * around))[seen].max())
 
 
-def softness(frame: Frame) -> float:
-    """Energy of the sharper picture's fine detail as a multiple of the other's."""
-    energies = [_energy(image.astype(np.float32), frame.mask) for image in (frame.base, frame.other)]
-    return max(energies) / min(energies)
+def worst_colour(first: Picture, second: Picture, frame: Frame) -> float:
+    """How far the place stands out whose colour differs most, hue and strength; above 1 it was changed.
+
+    Of a picture without colours nothing can be told: it has the other's greys or not.
+    """
+    base, other = (first, second) if frame.base_is_first else (second, first)
+    own = cv2.resize(base.colours, (COLOUR_SIDE, COLOUR_SIDE), interpolation=cv2.INTER_AREA)
+    laid = warp(other.colours, to_pixels(frame.transform, other.colours, COLOUR_SIDE), COLOUR_SIDE)
+    labs = [cv2.cvtColor(np.float32(image) / 255, cv2.COLOR_RGB2LAB) for image in (own, laid)]
+    seen = cv2.erode(frame.mask.astype(np.uint8), _square(5), borderType=cv2.BORDER_CONSTANT, borderValue=0)
+    seen = cv2.resize(seen, (COLOUR_SIDE, COLOUR_SIDE), interpolation=cv2.INTER_NEAREST) > 0
+    if not seen.any() or min(float(np.hypot(lab[..., 1], lab[..., 2])[seen].mean()) for lab in labs) < GREY:
+        return 0.0
+    chromas = [cv2.GaussianBlur(lab[..., 1:], (0, 0), 1) for lab in labs]
+    apart = np.hypot(*np.moveaxis(chromas[0] - chromas[1], -1, 0))
+    limit = COLOUR_NOISE + USUAL_COLOUR * float(np.percentile(apart[seen], 90))
+    return float(cv2.erode(apart, _square(3))[seen].max()) / limit
+
+
+def soft_difference(frame: Frame) -> float:
+    """Grey levels between both pictures once they are softened, root mean square: tones, marks and sharpness tell."""
+    own, other = (image.astype(np.float32) for image in (frame.base, frame.other))
+    soft = cv2.GaussianBlur(own - other, (0, 0), max(len(own) / SOFTENED, 2))
+    return float(np.sqrt(np.square(soft[frame.mask]).mean())) if frame.mask.any() else 0.0
 
 
 def _square(side: int) -> np.ndarray:
