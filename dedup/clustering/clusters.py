@@ -44,7 +44,6 @@ __all__ = ["Cluster", "Member", "build_clusters", "cluster_labels"]
 
 NEAREST = 2  # files that a file is compared with, beside the would-be keepers of its cluster
 SAME_VERSION = 0.05  # cosine distance beyond which seldom two files are one version
-CHOSEN = 3  # times that keepers are chosen at most, while files turn out to be sharper than theirs
 CHAINED = 2  # best files of a chain that are compared with what is left of it
 LESS_THAN_HELD = (Why.RESOLUTION, Why.COMPRESSION)  # reasons that fall where a file was made from its keeper
 BESIDE = Reason(Why.CONTAINS, "shows a member of the cluster beside other things")
@@ -153,11 +152,8 @@ def build_clusters(
     groups = _groups(labels, verifier.matches if verifier else {})
     evidence.read_files(row for group in groups for row in (*group.rows, *group.containers))
     groups = _with_archives(evidence, groups, remove)
-    for _ in range(CHOSEN):
-        parted, softer = _part(evidence, groups), len(evidence.softer)
-        decided = _examine(evidence, partial(_decide_all, evidence, groups, parted, remove))
-        if len(evidence.softer) == softer:
-            break
+    parted = _part(evidence, groups)
+    decided = _examine(evidence, partial(_decide_all, evidence, groups, parted, remove))
     built = [_build(evidence, *each) for each in zip(groups, parted, decided, strict=True)]
     built.sort(key=lambda cluster: (-cluster.freed, cluster.keeper.path))
     return [replace(cluster, number=number) for number, cluster in enumerate(built, start=1)]

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from dedup.clustering.detail import tell_sources
-from dedup.clustering.full_resolution import SHARPER, UNTOLD, is_looked_at, why_they_stay
+from dedup.clustering.full_resolution import UNTOLD, is_looked_at, why_they_stay
 from dedup.clustering.members import (
     COLOURED,
     EXACT,
@@ -87,7 +87,6 @@ class Evidence:
     alike : by row, the rows with which a match makes it one version
     made_from : pairs (row, source) where the row was enlarged or saved again from the source
     traced, closer : pairs that were looked at for that, and at full resolution; with the reason why the row stays
-    softer : pairs (row, other) where the other was found to be sharper
     """
 
     def __init__(
@@ -108,7 +107,6 @@ class Evidence:
         self.traced: set[Pair] = set()
         self.contents: dict[Pair, Reason | None] = {}
         self.closer: dict[Pair, Reason | None] = {}
-        self.softer: set[Pair] = set()
 
     # The phases
 
@@ -189,10 +187,7 @@ class Evidence:
             known[pair] = text
             if not text.startswith(UNTOLD):
                 self._facts.keep("closer", text, *job[:2], given=job[2:])
-        for pair in new:
-            text = known.get(pair)
-            self.closer[pair] = Reason(Why.SHARPER if text == SHARPER else Why.CLOSER, text) if text else None
-        self.softer = {pair[::-1] for pair, reason in self.closer.items() if reason and reason.code == Why.SHARPER}
+        self.closer |= {pair: Reason(Why.CLOSER, text) if (text := known.get(pair)) else None for pair in new}
 
     # What is known
 

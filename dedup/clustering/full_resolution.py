@@ -40,7 +40,7 @@ UNLIKE = 0.5  # correlation below which a place shows something else
 SLACK = 0.1  # by how much less unlike a px may be to be looked around, and the share by which less may vary there
 FAINT = 0.25  # variance there, as a share of the keeper's, below which it shows nothing: burnt out, painted over
 MANY = 48  # pairs that are worth processes of their own
-UNTOLD, SHARPER = "can't be looked at closely", "is sharper than the kept file"
+UNTOLD = "can't be looked at closely"
 BANDS = 0.7, 1.4, 2.8, 5.6  # px, sigma, between which detail is taken apart
 MIDDLE = 320  # px, side of the part that tells how sharp a picture is
 WEAKER = 1.17  # gain of fine detail, as a multiple of that of coarse detail, from which one picture is softer
@@ -70,7 +70,7 @@ def _why_it_stays(job: Job) -> str:
         to_keeper = to_keeper if is_first else np.linalg.inv(to_keeper)
         if shows_more(member, keeper, to_keeper):
             return "shows at one place what the kept file does not"
-        return SHARPER if is_sharper(member, keeper, to_keeper) else ""
+        return "is sharper than the kept file" if is_sharper(member, keeper, to_keeper) else ""
     except Exception as error:  # a decoder's, or of a transform that lays nothing on anything
         return f"{UNTOLD}: {one_line(error)}"
 

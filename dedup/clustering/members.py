@@ -44,8 +44,7 @@ class Why(StrEnum):
     CONTENTS = "contents"  # what it holds besides its picture, or how it lies on the disk
     COMPRESSION = "compression"
     LEVEL = "level"  # goes at a higher level of `remove` only
-    SHARPER = "sharper"  # what the comparison at full resolution found
-    CLOSER = "closer"
+    CLOSER = "closer"  # what the comparison at full resolution found
 
 
 class Reason(NamedTuple):
