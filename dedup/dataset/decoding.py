@@ -28,6 +28,7 @@ MAX_BYTES = 2**29  # of one picture in memory, 4 a pixel (134 megapixels), and o
 RARE_BYTES = {"TGA": 2**26, "QOI": 2**24}  # their headers promise what few bytes can't hold; QOI takes 1 s a megapixel
 BYTES_PER_PIXEL = 4  # what Pillow needs for RGB
 NEARLY_WHITE = 240
+DEPTH_UNKNOWN = ("AVIF", "HEIF", "JPEG2000")  # of which Pillow tells not whether a channel has more than 8 bits
 STRIP = 512  # rows flattened at a time
 ORIENTATION = 0x0112
 DIGEST = 32  # bytes of BLAKE2b
@@ -85,8 +86,14 @@ def open_picture(path: Path) -> Iterator[BinaryIO]:
         raise UnreadableImage(one_line(error)) from error
 
 
-def decode(file: BinaryIO, ending: str, short_side: int | None) -> tuple[Image.Image, tuple[int, int]]:
-    """`load_with_size` of an open file; `ending` is its name's, lower case, with the dot."""
+def decode(
+    file: BinaryIO, ending: str, short_side: int | None, background: str | None = None
+) -> tuple[Image.Image, tuple[int, int]]:
+    """`load_with_size` of an open file.
+
+    ending : of its name, lower case, with the dot
+    background : colour behind transparent parts; None = white, or black where that would show nothing
+    """
     image = identify(file, ending)
     size = image.size
     if short_side and isinstance(image, JpegImagePlugin.JpegImageFile):
@@ -94,12 +101,51 @@ def decode(file: BinaryIO, ending: str, short_side: int | None) -> tuple[Image.I
     _check_size(image, size)
     image.load()
     orientation = _orientation(image)
-    image = _to_rgb(image)
+    image = _to_rgb(image, background)
     if short_side and (factor := min(image.size) // short_side) >= 2:
         image = image.reduce(1 << factor.bit_length() - 1)  # a power of two, as in a JPEG's draft
     if orientation in UPRIGHT:
         image = image.transpose(UPRIGHT[orientation])
     return image, size[::-1] if orientation >= 5 else size
+
+
+def read_on_black(path: Path, short_side: int) -> Image.Image | None:
+    """A transparent picture on black, on which white shows; None where it is not transparent."""
+    with open_picture(path) as file:
+        if not identify(file, Path(path).suffix.lower()).has_transparency_data:
+            return None
+        file.seek(0)
+        return decode(file, Path(path).suffix.lower(), short_side, "black")[0]
+
+
+def read_values(path: Path) -> tuple[np.ndarray, bytes]:
+    """All that a picture's pixels hold: their values at full depth, upright, with transparency, and the colour profile.
+
+    Returns
+    -------
+    values : (height, width) or (height, width, channels), in the type that holds the depth
+    profile : ICC, empty where there is none
+
+    Raises
+    ------
+    UnreadableImage : also where the format does not tell a depth that Pillow would cut
+    """
+    with open_picture(path) as file:
+        image = identify(file, Path(path).suffix.lower())
+        _check_size(image, image.size)
+        profile, is_deep = image.info.get("icc_profile") or b"", ";16" in str(image.tile)
+        if image.format in DEPTH_UNKNOWN:
+            raise UnreadableImage(f"its depth is not known, {image.format}")
+        if is_deep and image.mode[0] not in "IF":  # Pillow would give 8 bits of 16
+            file.seek(0)
+            values = cv2.imdecode(np.frombuffer(file.read(), np.uint8), cv2.IMREAD_UNCHANGED)
+            if values is None or values.dtype == np.uint8 or _orientation(image) != 1:
+                raise UnreadableImage("its depth can't be read")
+            return values, profile
+        image.load()
+        turn = UPRIGHT.get(_orientation(image))
+        image = image if image.mode[0] in "IF" else image.convert("RGBA")
+        return np.asarray(image.transpose(turn) if turn else image), profile
 
 
 def read_small(file: BinaryIO, ending: str) -> tuple[np.ndarray, tuple[int, int]]:
@@ -196,11 +242,13 @@ def _orientation(image: Image.Image) -> int:
         return 1
 
 
-def _to_rgb(image: Image.Image) -> Image.Image:
+def _to_rgb(image: Image.Image, background: str | None = None) -> Image.Image:
     if image.mode[0] in "IF":
         image = _to_eight_bits(image)
     if not image.has_transparency_data:
         return image if image.mode == "RGB" else image.convert("RGB")
+    if background:
+        return _flatten(image, background)
     flat = _flatten(image, "white")
     if min(low for low, _ in flat.getextrema()) > NEARLY_WHITE:  # white on nothing would show nothing
         return _flatten(image, "black")
@@ -216,15 +264,17 @@ def _flatten(image: Image.Image, background: str) -> Image.Image:
 
 
 def _to_eight_bits(image: Image.Image) -> Image.Image:
-    """Grey of 16 or 32 bits or floats: its white is the first of 1 (floats), 255, 65535, its maximum not below it."""
-    values = np.asarray(image)  # (height, width)
-    if image.mode.startswith("I;16"):
-        return Image.fromarray((values >> 8).astype(np.uint8))
-    values = np.nan_to_num(values.astype(np.float32), posinf=0, neginf=0)
-    brightest = float(values.max())
-    whites = (1, 255, 65535, brightest) if image.mode == "F" else (255, 65535, brightest)
-    white = next(white for white in whites if brightest <= white)
-    return Image.fromarray((values * (255 / white)).clip(0, 255).astype(np.uint8))
+    """Grey of 16 or 32 bits or floats, from black to the white that its values are meant for.
+
+    Values that reach into the upper half of floats up to 1, of 8 or of 16 bits are of that range; others, numbers of
+    objects or depths in mm, would look black in it and are spread from the lowest to the highest of the picture.
+    """
+    values = np.nan_to_num(np.asarray(image).astype(np.float32), posinf=0, neginf=0)  # (height, width)
+    low, high = float(values.min()), float(values.max())
+    whites = {"F": (1, 255, 65535), "I": (255, 65535)}.get(image.mode, (65535,))
+    white = next((white for white in whites if white / 2 < high <= white), None)
+    low, high = (0, white) if white and low >= 0 else (low, high)
+    return Image.fromarray(((values - low) * (255 / max(high - low, 1e-6))).clip(0, 255).astype(np.uint8))
 
 
 def digest_of(file: BinaryIO) -> bytes:

@@ -7,12 +7,14 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
+from dedup.matching.changes import softness, worst_place
+from dedup.matching.colours import other_colours, places_of
 from dedup.matching.compression_residual import lost_grain
 from dedup.matching.kinds import MatchKind
 from dedup.matching.motion import explained_by_motion
 from dedup.matching.pictures import COARSE, Picture
 from dedup.matching.similarity import Overlay, detail_by_block
-from dedup.matching.warping import SIDE, Frame, chroma, lay, outline, refine, stretch
+from dedup.matching.warping import SIDE, Frame, lay, outline, refine, stretch
 
 LEAST_DETAIL = 0.8  # correlation of fine detail, on the whole or usually, without which nothing is confirmed
 LEAST_BLOCKS = 12  # textured blocks of 225; with fewer a picture is blank to us
@@ -32,7 +34,10 @@ ROUNDED = 1.5  # px that rounding may add to a side or take from it
 PLACES, FEW_PLACES = 16, 6  # by so many places tone and colours are compared; of coarse pictures
 # CIELAB units apart, on the mean, at 95 of 100 places, and at the worst.
 SAME_TONE, SAME_COLOURS = (2.0, 4.5, 9.0), (4.5, 9.0, 20.0)
-NOTHING_ADDED = 0.01  # share of the overlap where one may show something the other does not
+SHARP_ALIKE = 2.5  # times the fine detail up to which nothing but compression sets two pictures apart
+SURELY = 4.0  # how far a place must stand out from blur and edits of the whole picture
+DRAWING = 0.95  # share of the commonest grey levels from which a picture is a drawing, sign or letter
+UPRIGHT = 5.0  # degrees by which a drawing may be turned and mean the same
 WHOLE = (1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0)  # the transform of all of a picture to all of its like
 
 TWINS = (MatchKind.IDENTICAL, MatchKind.SAME_PIXELS)  # of files that show the very same, to the pixel
@@ -135,38 +140,6 @@ def _breaks_off(image: np.ndarray, start: np.ndarray, along: np.ndarray, normal:
     return bool(near > 6 and near > 2.2 * beside)
 
 
-def other_hue(first: np.ndarray, second: np.ndarray, most: float) -> bool:
-    """Whether colours turn from one picture to the other, apart from grey, sepia, saturation and small casts.
-
-    first, second : (k,) complex a + ib (CIELAB) at the same places
-    most : angle in degrees that still counts as a cast
-    """
-    strengths = [float(np.abs(colours).mean()) if len(colours) else 0.0 for colours in (first, second)]
-    if min(strengths) < 5:
-        return False
-    for colours, strength in zip((first, second), strengths, strict=True):
-        one_hue = abs(colours.sum()) / np.abs(colours).sum() > 0.85
-        pale = strength < 35 and np.percentile(np.abs(colours), 95) < 50  # an orange drawing on white is not sepia
-        sepia = pale and 35 < np.degrees(np.angle(colours.sum())) < 100
-        if one_hue and sepia:
-            return False
-    product = np.vdot(first, second)
-    together = abs(product) / (np.linalg.norm(first) * np.linalg.norm(second))
-    return bool(together < 0.5 or abs(np.degrees(np.angle(product))) > most)
-
-
-def repainted(first: np.ndarray, second: np.ndarray, frame: Frame) -> bool:
-    """Whether only one drawing has colours, and is lighter or darker than the other: more than made grey.
-
-    first, second : (k,) complex a + ib (CIELAB) at the same places
-    """
-    strengths = sorted(float(np.abs(colours).mean()) if len(colours) else 0.0 for colours in (first, second))
-    if strengths[1] < 12 or strengths[0] > strengths[1] / 4:
-        return False
-    apart = cv2.absdiff(frame.base, frame.other)[frame.mask]
-    return bool(apart.mean() > 24)
-
-
 def resolution_ratios(first: Picture, second: Picture, transform: np.ndarray) -> tuple[float, float]:
     """px of the first for each px of the second, and the other way round; of the first's two sides the lower ratio."""
     corners = outline(transform) * np.float32([second.width, second.height])
@@ -193,6 +166,25 @@ def is_resaved(first: Picture, second: Picture, transform: np.ndarray) -> bool:
     apart = (np.abs(each[0] - each[1]) for each in (tones, colours))
     limits = zip(apart, (SAME_TONE, SAME_COLOURS), strict=True)
     return all((np.r_[each.mean(), np.percentile(each, [95, 100])] <= most).all() for each, most in limits)
+
+
+def changed_somewhere(first: Picture, second: Picture) -> bool:
+    """Whether pictures that lie on each other as they are differ at one place more than compression explains."""
+    frame = lay(first, second, np.eye(3), min(max(first.grey.shape), max(second.grey.shape), CLOSER))
+    return worst_place(frame) > (1 if softness(frame) <= SHARP_ALIKE else SURELY)
+
+
+def is_drawing(first: Picture, second: Picture) -> bool:
+    """Whether two pictures have few tones: signs and letters, which mean another thing when they are turned."""
+    return min(first.drawn, second.drawn) >= DRAWING
+
+
+def is_upright(transform: np.ndarray) -> bool:
+    """Whether a transform neither turns nor mirrors."""
+    corners = outline(transform)
+    across, down = corners[1] - corners[0], corners[3] - corners[0]
+    turn = np.degrees(np.arctan2(across[1], across[0]))
+    return bool(abs(turn) <= UPRIGHT and across[0] * down[1] - across[1] * down[0] > 0)
 
 
 def same_places(first: Picture, second: Picture) -> tuple[list[np.ndarray], list[np.ndarray]]:
@@ -242,7 +234,7 @@ def judge(first: Picture, second: Picture, frame: Frame, overlay: Overlay, dista
     graphic |= min(max(first.grey.shape), max(second.grey.shape)) < TINY
     if not confirmed(overlay, graphic, edge, breaks, turn) and (graphic or not lost_grain(overlay, frame)):
         return None
-    colours = chroma(first, second, frame, overlay.apart)
+    places = places_of(first, second, frame, overlay.apart)
     shares = overlay.first_share, overlay.second_share
     inner, outer = shares if frame.base_is_first else shares[::-1]
     # Cut differently from one picture; turned, no two shots of one scene would fit so well.
@@ -252,12 +244,11 @@ def judge(first: Picture, second: Picture, frame: Frame, overlay: Overlay, dista
     is_different = max(overlay.detail, overlay.detail_usual) < DIFFERENT
     other_shot = is_different and explained_by_motion(frame) > MOVED
     other_words = graphic and is_drawn and not _same_words(first, second, frame)
-    other_colours = other_hue(*colours, most=25 if graphic else 45) or (graphic and repainted(*colours, frame))
-    if other_shot or other_words or other_colours or not (inner >= 0.9 or two_crops):
+    means_another = is_drawing(first, second) and not is_upright(frame.transform)
+    if other_shot or other_words or means_another or other_colours(places) or not (inner >= 0.9 or two_crops):
         kind = MatchKind.SIMILAR
     elif outer >= COVERS or (outer >= 0.88 and edge >= 0.9):
-        adds = max(overlay.first_extra, overlay.second_extra) > NOTHING_ADDED
-        same = not adds and is_resaved(first, second, frame.first_to_second)
+        same = is_resaved(first, second, frame.first_to_second) and not changed_somewhere(first, second)
         kind = MatchKind.RESAVED if same else MatchKind.EDITED
     else:
         kind = MatchKind.CONTAINS if inner >= 0.9 and breaks > 0.3 * (1 - edge) else MatchKind.CROP
@@ -273,6 +264,6 @@ def judge(first: Picture, second: Picture, frame: Frame, overlay: Overlay, dista
         second_resolution=resolution[1],
         first_extra=overlay.first_extra,
         second_extra=overlay.second_extra,
-        first_chroma=float(np.abs(colours[0]).mean()) if len(colours[0]) else 0.0,
-        second_chroma=float(np.abs(colours[1]).mean()) if len(colours[1]) else 0.0,
+        first_chroma=places.strengths[0],
+        second_chroma=places.strengths[1],
     )

@@ -22,7 +22,7 @@ from scipy.sparse import csr_matrix, triu
 from threadpoolctl import threadpool_limits
 from tqdm import tqdm
 
-from dedup.dataset.images import load_image
+from dedup.dataset.decoding import read_values
 from dedup.dataset.thumbnails import read_with_thumbnail
 from dedup.matching.classification import WHOLE, Match, judge
 from dedup.matching.coarse import match_coarse
@@ -174,7 +174,8 @@ def _same_data(first: Picture, second: Picture, path: Path, other: Path, distanc
     try:
         if filecmp.cmp(path, other, shallow=False):
             return Match(MatchKind.IDENTICAL, distance, transform=WHOLE)
-        if np.array_equal(np.asarray(load_image(path)), np.asarray(load_image(other))):
+        (values, profile), (other_values, other_profile) = read_values(path), read_values(other)
+        if values.dtype == other_values.dtype and profile == other_profile and np.array_equal(values, other_values):
             return Match(MatchKind.SAME_PIXELS, distance, transform=WHOLE)
     except (ValueError, OSError):
         pass

@@ -15,7 +15,7 @@ import numpy as np
 from dedup.dataset.decoding import shrink
 from dedup.dataset.panels import panels
 
-COLOURS = 48  # long side of the small colour copy in px
+COLOURS = 96  # long side of the small colour copy in px
 COARSE, LOST = 24, 0.075  # long side in px that shows all of a coarse picture, but for this share of its contrast
 KEYPOINTS, KEYPOINT_SIDE = 400, 192  # how many, and the long side in px of the copy that they are found on
 GRID = 32  # side of the squeezed squares that are compared first
@@ -90,7 +90,7 @@ class Picture:
     @cached_property
     def coarse(self) -> bool:
         """Whether there is no more to see in it than COARSE px show: it is tiny, or blurred to nothing."""
-        small = cv2.cvtColor(self.colours, cv2.COLOR_RGB2GRAY).astype(np.float32)
+        small = shrink(cv2.cvtColor(self.colours, cv2.COLOR_RGB2GRAY), 2 * COARSE).astype(np.float32)
         again = cv2.resize(shrink(small, COARSE), small.shape[::-1], interpolation=cv2.INTER_CUBIC)
         return bool((small - again).std() <= LOST * (small.std() + 1))
 
@@ -150,6 +150,8 @@ def content_box(image: np.ndarray, tolerance: int = 14) -> tuple[float, float, f
     if left + right:  # side bars can hide plain lines above and below
         rows = image[:, left : width - right]
         top, bottom = _margin(rows, tolerance), _margin(rows[::-1], tolerance)
+        if top + bottom >= height:  # nothing but bars and a plain middle
+            return 0.0, 0.0, 1.0, 1.0
     return left / width, top / height, 1 - right / width, 1 - bottom / height
 
 

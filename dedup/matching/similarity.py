@@ -31,7 +31,7 @@ class Overlay:
     detail_blocks : share of blocks with fine detail in which it correlates
     detail_usual : median correlation of fine detail in these blocks
     first_extra, second_extra : share of the overlap where one shows something the other does not
-    apart : (rows, columns) bool, textured blocks that do not correlate, in the frame
+    apart : (rows, columns) bool, blocks of the frame that do not correlate, or their details do not
     """
 
     first_share: float
@@ -164,5 +164,5 @@ def compare(first: Picture, second: Picture, frame: Frame, least: float = 0.0) -
         detail_usual=_median(fine_likeness[detailed]) if detailed.any() else 0.0,
         first_extra=extra[0] if frame.base_is_first else extra[1],
         second_extra=extra[1] if frame.base_is_first else extra[0],
-        apart=apart,
+        apart=apart | (detailed & (fine_likeness <= FINE_AGREES)),
     )

@@ -77,16 +77,16 @@ def _area(polygon: np.ndarray) -> float:
     return abs(sum(x * v - y * u for (x, y), (u, v) in zip(corners, corners[1:] + corners[:1], strict=True))) / 2
 
 
-def _to_pixels(transform: np.ndarray, image: np.ndarray, side: int) -> np.ndarray:
+def to_pixels(transform: np.ndarray, image: np.ndarray, side: int) -> np.ndarray:
     """Pixel of a side x side frame -> pixel of the image, pixels counted at their centres."""
     height, width = image.shape[:2]
     to_image = np.array([[width, 0, -0.5], [0, height, -0.5], [0, 0, 1]])
     return to_image @ transform @ _to_unit(side)
 
 
-def _warp(image: np.ndarray, to_pixels: np.ndarray, side: int) -> np.ndarray:
+def warp(image: np.ndarray, pixels: np.ndarray, side: int) -> np.ndarray:
     flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
-    return cv2.warpPerspective(image, to_pixels, (side, side), flags=flags, borderMode=cv2.BORDER_REPLICATE)
+    return cv2.warpPerspective(image, pixels, (side, side), flags=flags, borderMode=cv2.BORDER_REPLICATE)
 
 
 def lay(first: Picture, second: Picture, transform: np.ndarray, side: int = SIDE) -> Frame:
@@ -107,17 +107,17 @@ def lay(first: Picture, second: Picture, transform: np.ndarray, side: int = SIDE
     reach = stretch(transform, image) / fine
     across, down = np.minimum(np.linalg.norm(reach, axis=0), 1) * fine
     own = cv2.resize(_shrink(base.grey, across, down), (side, side), interpolation=cv2.INTER_LINEAR)
-    to_pixels = _to_pixels(transform, image, side)
+    pixels = to_pixels(transform, image, side)
     whole = np.full(image.shape, 255, np.uint8)
-    inside = cv2.warpPerspective(whole, to_pixels, (side, side), flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP) > 250
-    return Frame(own, _warp(image, to_pixels, side), inside, base_is_first, transform)
+    inside = cv2.warpPerspective(whole, pixels, (side, side), flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP) > 250
+    return Frame(own, warp(image, pixels, side), inside, base_is_first, transform)
 
 
 def stretch(transform: np.ndarray, image: np.ndarray) -> np.ndarray:
     """(2, 2) px of an image, (x, y), that the unit square's two sides cover, near its middle."""
     middle, right, below = (transform @ [x, y, 1] for x, y in ((0.5, 0.5), (0.6, 0.5), (0.5, 0.6)))
     middle, right, below = (point[:2] / point[2] for point in (middle, right, below))
-    return np.stack([right - middle, below - middle], axis=1) * 10 * np.array(image.shape[::-1])[:, None]
+    return np.stack([right - middle, below - middle], axis=1) * 10 * np.array(image.shape[1::-1])[:, None]
 
 
 def _shrink(image: np.ndarray, width: float, height: float) -> np.ndarray:
@@ -170,8 +170,8 @@ def _moved(frame: Frame, move: np.ndarray) -> Frame:
     """The frame with its other picture moved, in unit coordinates."""
     side, unit = len(frame.base), _to_unit(len(frame.base))
     pixels = np.linalg.inv(unit) @ move @ unit
-    other = _warp(frame.other, pixels, side)
-    inside = _warp(frame.mask.astype(np.uint8) * 255, pixels, side) > 250
+    other = warp(frame.other, pixels, side)
+    inside = warp(frame.mask.astype(np.uint8) * 255, pixels, side) > 250
     transform = frame.transform @ move
     return replace(frame, other=other, mask=inside & frame.mask, transform=transform / transform[2, 2])
 
@@ -189,23 +189,3 @@ def detail(frame: Frame, images: Sequence[np.ndarray] | None = None) -> float:
     own, other = images or [fine(image.astype(np.float32)) for image in (frame.base, frame.other)]
     own, other = (np.where(frame.mask, image, 0).ravel() for image in (own, other))
     return float(np.dot(own, other) / np.sqrt(np.dot(own, own) * np.dot(other, other) + 1))
-
-
-def chroma(
-    first: Picture, second: Picture, frame: Frame, apart: np.ndarray, side: int = 24
-) -> tuple[np.ndarray, np.ndarray]:
-    """(k,) complex a + ib (CIELAB) of both pictures at the same places of the overlap.
-
-    apart : (rows, columns) bool, blocks of the frame to leave out: a sticker's colours say nothing of the picture's
-    """
-    base, other = (first, second) if frame.base_is_first else (second, first)
-    soft = [cv2.GaussianBlur(picture.colours, (0, 0), 1) for picture in (base, other)]
-    own = cv2.resize(soft[0], (side, side), interpolation=cv2.INTER_AREA)
-    warped = _warp(soft[1], _to_pixels(frame.transform, soft[1], side), side)
-    inside, hidden = (
-        cv2.resize(part.astype(np.uint8), (side, side), interpolation=cv2.INTER_NEAREST) for part in (frame.mask, apart)
-    )
-    mask = (inside > 0) & (hidden == 0)
-    labs = [cv2.cvtColor(np.float32(image) / 255, cv2.COLOR_RGB2LAB)[mask] for image in (own, warped)]
-    values = [lab[:, 1] + 1j * lab[:, 2] for lab in labs]
-    return (values[0], values[1]) if frame.base_is_first else (values[1], values[0])

@@ -1,0 +1,111 @@
+"""What was changed at one place: two pictures laid on each other in, how far their worst place stands out, out.
+
+Compression, blur, tone and lost resolution change a picture everywhere in proportion to what stands there; what was
+changed by hand, or moved between two frames of a film, differs where it stands and nowhere else. So one picture is
+predicted from the other by one filter and one tone curve for all places, and what is left is held against what is left
+elsewhere.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import cv2
+import numpy as np
+
+from dedup.matching.warping import Frame
+
+WINDOW = 7  # px, side of the places that are compared; of a digit's size
+SOFT = (0.6, 0.8)  # px, sigma, of the blurs that take single px of noise from the sharper and the softer picture
+FILTERS = (0.7, 1.2, 2.0, 3.5, 6.0)  # px, sigma, of the blurs that a prediction is summed of
+SAMPLES = 20_000  # px that the prediction is fitted on
+STEPS = 3  # of the fit, in which what does not fit loses weight
+SAME_TONE = 2.5  # grey levels apart on the mean, below which the tone curve is left straight
+LEVELS, HELD = 32, 100.0  # of the tone curve, and px that hold each of them straight
+# A place stands out where its mean squared error is more than that of most places and a share of what is to be seen
+# there: squared grey levels, times the error of the 97th of 100 places; share of the variance, and times the share that
+# is lost at the 95th of 100 textured places. Fitted on 204 pairs saved again and 440 changed at one place.
+NOISE, USUAL = 8.0, 2.0
+LOST, USUALLY_LOST = 0.01, 0.65
+TEXTURED = 16.0  # squared grey levels, variance of a place where there is something to be seen
+
+
+def worst_place(frame: Frame) -> float:
+    """How far the place stands out that one picture predicts worst of the other; above 1 it was changed."""
+    inside = cv2.erode(frame.mask.astype(np.uint8), _square(WINDOW + 4), borderType=cv2.BORDER_CONSTANT, borderValue=0)
+    if not inside.any():
+        return 0.0
+    error, variance = _errors(frame)
+    seen = inside > 0
+    lost = (error / (variance + TEXTURED))[seen & (variance > TEXTURED)]
+    usually_lost = float(np.percentile(lost, 95)) if len(lost) else 0.0
+    noise = NOISE + USUAL * float(np.percentile(error[seen], 97))
+    core, around = cv2.erode(error, _square(3)), cv2.dilate(variance, _square(3))  # no single px decides
+    return float((core / (noise + (LOST + USUALLY_LOST * usually_lost) * around))[seen].max())
+
+
+def softness(frame: Frame) -> float:
+    """Energy of the sharper picture's fine detail as a multiple of the other's."""
+    energies = [_energy(image.astype(np.float32), frame.mask) for image in (frame.base, frame.other)]
+    return max(energies) / min(energies)
+
+
+def _square(side: int) -> np.ndarray:
+    return np.ones((side, side), np.uint8)
+
+
+def _energy(image: np.ndarray, mask: np.ndarray) -> float:
+    return float(np.square(image - cv2.GaussianBlur(image, (0, 0), 2))[mask].mean()) + 1e-3
+
+
+def _errors(frame: Frame) -> tuple[np.ndarray, np.ndarray]:
+    """(side, side) mean squared error of the prediction in the window around each px, and the larger variance there."""
+    images = [image.astype(np.float32) for image in (frame.base, frame.other)]
+    sharper, softer = sorted(images, key=lambda image: -_energy(image, frame.mask))
+    sharper, softer = (
+        cv2.GaussianBlur(image, (0, 0), soft) for image, soft in zip((sharper, softer), SOFT, strict=True)
+    )
+    expected = np.clip(_filtered(sharper, softer, frame.mask), 0, 255)
+    curve = _tone_curve(expected[frame.mask], softer[frame.mask])
+    expected = cv2.remap(curve[None], expected, np.zeros_like(expected), cv2.INTER_LINEAR)
+
+    def mean(values: np.ndarray) -> np.ndarray:
+        return cv2.blur(values, (WINDOW, WINDOW))
+
+    variances = (mean(image * image) - mean(image) ** 2 for image in (expected, softer))
+    return mean((softer - expected) ** 2), np.maximum(np.maximum(*variances), 0)
+
+
+def _filtered(sharper: np.ndarray, softer: np.ndarray, mask: np.ndarray) -> np.ndarray:
+    """The sharper picture through the filter that makes it most like the softer one."""
+    blurred = [sharper, *(cv2.GaussianBlur(sharper, (0, 0), sigma) for sigma in FILTERS)]
+    samples = np.flatnonzero(mask)[:: max(1, int(mask.sum() // SAMPLES))]
+    middle = float(sharper.ravel()[samples].mean())
+    terms = np.stack([image.ravel()[samples] - middle for image in blurred] + [np.ones(len(samples))], axis=1)
+    wanted, weights = softer.ravel()[samples].astype(float), np.ones(len(samples))
+    held = 0.004 * len(samples) * np.diag([1.0] * len(blurred) + [0.0])
+    for _ in range(STEPS):
+        factors = np.linalg.solve(terms.T @ (terms * weights[:, None]) + held, terms.T @ (weights * wanted))
+        left = np.abs(wanted - terms @ factors)
+        weights = 1 / (1 + (left / (3 * np.median(left) + 2)) ** 2)
+    return _sum(factors, [image - np.float32(middle) for image in blurred])
+
+
+def _sum(factors: np.ndarray, images: Sequence[np.ndarray]) -> np.ndarray:
+    """A weighted sum of images; the last factor stands alone."""
+    total = np.full(images[0].shape, factors[-1], np.float32)
+    for factor, image in zip(factors, images, strict=False):
+        total += np.float32(factor) * image
+    return total
+
+
+def _tone_curve(own: np.ndarray, other: np.ndarray) -> np.ndarray:
+    """(256,) float32: what each grey level of one becomes in the other, both (k,)."""
+    levels = np.arange(256, dtype=np.float32)
+    if np.abs(own - other).mean() < SAME_TONE:
+        return levels
+    slope, start = np.polyfit(own[::7], other[::7], 1)
+    place = np.clip(own.astype(int) * LEVELS // 256, 0, LEVELS - 1)
+    off, count = np.bincount(place, other - (slope * own + start), LEVELS), np.bincount(place, minlength=LEVELS)
+    bent = np.interp(levels, (np.arange(LEVELS) + 0.5) * 256 / LEVELS, off / (count + HELD))
+    return (slope * levels + start + bent).astype(np.float32)
