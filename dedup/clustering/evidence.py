@@ -226,6 +226,11 @@ class Evidence:
             return self.view(row, other) is not None
         return other in self.alike.get(row, ())
 
+    def is_exact(self, row: int, other: int) -> bool:
+        """Whether two files show the same pixels."""
+        view = self.view(row, other)
+        return view is not None and view.kind in EXACT
+
     def covers(self) -> Counter[int]:
         """How many others a row shows all of, among the pairs that were matched so far."""
         matches = self.verifier.matches if self.verifier else ()

@@ -124,7 +124,7 @@ def possible_sources(chain: Sequence[int], evidence: Evidence) -> list[Pair]:
     smaller = [key.row for key in keys if SMALLER * files[key.row].pixels <= files[best].pixels]
     equals = [key for key in keys[1:] if _are_of_one_size(files[key.row], files[best])]
     coarser = [key.row for key in equals if key.compression and files[key.row].details.step]
-    coarser.sort(key=lambda row: files[row].details.step)
+    coarser.sort(key=lambda row: (not evidence.is_exact(best, row), files[row].details.step))
     wanted = [(best, row) for row in (*smaller[:1], *coarser[:RIVALS]) if evidence.is_one_version(best, row)]
     return [] if evidence.traced.issuperset(wanted) else wanted
 
