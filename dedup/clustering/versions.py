@@ -31,7 +31,6 @@ class KeeperKey(NamedTuple):
     """What decides between files that show the same, in this order; the least stays.
 
     detail : share of the resolution of the finest that is missing; 0 where next to none is
-    softer : 1 if one of them with as many pixels is sharper
     enlarged : 1 if it has its pixels from a smaller one of them
     folder : 0 where the user prefers its folder
     compression : how many times coarser than the finest it was quantised, it or what it was made from, in steps of
@@ -43,7 +42,6 @@ class KeeperKey(NamedTuple):
     """
 
     detail: float
-    softer: int
     enlarged: int
     folder: int
     compression: int
@@ -107,7 +105,6 @@ def keys_of(rows: Sequence[int], evidence: Evidence, same_detail: bool = False) 
     return sorted(
         KeeperKey(
             detail=0.0 if row in full else 1 - (pixels[row] / most) ** 0.5,
-            softer=int(any((row, other) in evidence.softer for other in full)),
             enlarged=int(pixels[row] < file.pixels),
             folder=int(not file.preferred),
             compression=max(floor(log(steps[row] / finest) / log(NO_CHANCE)), 0),
@@ -127,7 +124,7 @@ def possible_sources(chain: Sequence[int], evidence: Evidence) -> list[Pair]:
     smaller = [key.row for key in keys if SMALLER * files[key.row].pixels <= files[best].pixels]
     equals = [key for key in keys[1:] if _are_of_one_size(files[key.row], files[best])]
     coarser = [key.row for key in equals if key.compression and files[key.row].details.step]
-    coarser.sort(key=lambda row: files[row].details.step)
+    coarser.sort(key=lambda row: (not evidence.is_exact(best, row), files[row].details.step))
     wanted = [(best, row) for row in (*smaller[:1], *coarser[:RIVALS]) if evidence.is_one_version(best, row)]
     return [] if evidence.traced.issuperset(wanted) else wanted
 
@@ -232,8 +229,6 @@ def _why(best: KeeperKey, others: Sequence[KeeperKey], evidence: Evidence) -> st
     field = next(name for name in KeeperKey._fields if getattr(best, name) != getattr(other, name))
     if field == "detail":
         return f"{_times(file.pixels / max(rival.pixels, 1))} the pixels"
-    if field == "softer":
-        return "the other is less sharp"
     if field == "enlarged":
         return "the larger one is an enlargement"
     if field == "folder":
