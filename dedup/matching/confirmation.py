@@ -184,6 +184,8 @@ def _same_data(first: Picture, second: Picture, path: Path, other: Path, distanc
 
 def match_pictures(first: Picture, second: Picture, distance: float = 0.0) -> Match | None:
     """Compare two pictures by every likely transform; the best match, or None where they are not one picture."""
+    if first.is_blank or second.is_blank:
+        return None
     best, best_score = None, 0.0
     for transform in _transforms(first, second):
         frame = lay(first, second, transform)

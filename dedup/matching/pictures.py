@@ -67,6 +67,11 @@ class Picture:
     panels: tuple[Box, ...] = ()
 
     @property
+    def is_blank(self) -> bool:
+        """Whether it shows nothing but bars."""
+        return self.box[2] <= self.box[0]
+
+    @property
     def views(self) -> tuple[Box, ...]:
         """What may be another picture as a whole: all of it, its content, its panels."""
         return (0.0, 0.0, 1.0, 1.0), self.box, *self.panels
@@ -137,7 +142,8 @@ def content_box(image: np.ndarray, tolerance: int = 14) -> tuple[float, float, f
 
     Returns
     -------
-    (left, top, right, bottom) in unit coordinates; the whole picture if nothing but margin would be cut
+    (left, top, right, bottom) in unit coordinates; the whole picture if nothing but margin would be cut, nothing if all
+    is plain but for bars at its sides
     """
     height, width = image.shape[:2]
     top, bottom = _margin(image, tolerance), _margin(image[::-1], tolerance)
@@ -151,7 +157,7 @@ def content_box(image: np.ndarray, tolerance: int = 14) -> tuple[float, float, f
         rows = image[:, left : width - right]
         top, bottom = _margin(rows, tolerance), _margin(rows[::-1], tolerance)
         if top + bottom >= height:  # nothing but bars and a plain middle
-            return 0.0, 0.0, 1.0, 1.0
+            return 0.0, 0.0, 0.0, 0.0
     return left / width, top / height, 1 - right / width, 1 - bottom / height
 
 
