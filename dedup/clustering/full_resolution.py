@@ -131,7 +131,9 @@ def shows_another_on_black(member: Path, keeper: Path, transform: np.ndarray) ->
     if None in on_black:
         return False
     pictures = [_picture_of(image, image.size, LOOK_SIDE) for image in on_black]
-    return _Laid(pictures, np.reshape(transform, (3, 3))).differs
+    laid, on_white = _Laid(pictures, np.reshape(transform, (3, 3))), _lay(member, keeper, transform, LOOK_SIDE)
+    has_other_tones = not on_white.is_toned and laid.is_toned
+    return has_other_tones or laid.differs
 
 
 def is_sharper(member: Path, keeper: Path, transform: np.ndarray) -> bool:
@@ -178,12 +180,16 @@ class _Laid:
     @property
     def differs(self) -> bool:
         """Whether a place differs by more than what was done to the whole picture explains."""
-        is_edited = soft_difference(self.as_matched) > SAME_TONE
-        if is_edited or not is_framed_alike(*self.pictures, self.transform):
+        if self.is_toned or not is_framed_alike(*self.pictures, self.transform):
             return worst_place(self.as_matched) > EDITED and worst_place(self.as_fits) > EDITED
         if self.worst_colour > 1:
             return True
         return worst_place(self.as_matched) > CHANGED and worst_place(self.as_fits) > CHANGED
+
+    @cached_property
+    def is_toned(self) -> bool:
+        """Whether one has other tones than the other, or is blurred or marked all over."""
+        return soft_difference(self.as_matched) > SAME_TONE
 
     @cached_property
     def worst_colour(self) -> float:
