@@ -13,7 +13,7 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 
-from dedup.clustering.quality import STRONG, ZIGZAG, luminance_table, mean_step
+from dedup.clustering.quality import ZIGZAG, luminance_table
 from dedup.dataset.decoding import load_image, open_header, orientation_of
 from dedup.workers import Lost, job, run_jobs
 
@@ -26,7 +26,6 @@ ROUNDING = 0.5  # energy that rounding to 8 bits, and colours, leave where there
 NOTHING_NEW = 0.12  # energy of what a picture twice as large adds, as a share of the smaller one's finest, that is none
 ENLARGING = (cv2.INTER_NEAREST, cv2.INTER_NEAREST_EXACT, cv2.INTER_LINEAR, cv2.INTER_CUBIC, cv2.INTER_LANCZOS4)
 COARSE = 4.0  # least step that tells where in it a coefficient was
-SOFTER = 0.4  # energy of the finest detail, as a share of the other's, below which a picture was blurred
 INNER = 0.55  # share of coefficients in the inner half of their step that is no chance
 LEAST_OF_BLOCK, LEAST_BLOCKS = 4, 50  # coefficients of a block, and such blocks, that tell how a picture was made
 LOWEST = 1 + max(map(max, ZIGZAG))  # frequencies down and across that tell it
@@ -90,7 +89,7 @@ def shows_no_more(path: Path, source: Path, resolution: float, transform: Sequen
 
 
 def made_from(path: Path, source: Path) -> bool:
-    """Whether a file was saved again, finer, from a JPEG of its size, or blurred: then its finer steps tell nothing.
+    """Whether a file was saved again, finer, from a JPEG of its size, so that its finer steps tell nothing.
 
     A JPEG's coefficients were rounded from what its source has, which lies anywhere in their steps, half of them in
     the inner half. What was made from the JPEG lies near the middle of the steps. So does what went through the same
@@ -99,16 +98,7 @@ def made_from(path: Path, source: Path) -> bool:
     copy, first = read_plane(path), read_plane(source)
     if copy is None or first is None or copy.grey.shape != first.grey.shape:
         return False
-    if mean_step(first.table) < STRONG and _fineness(copy.grey) < SOFTER * _fineness(first.grey):
-        return True  # not said of a strongly compressed one, whose blocks look like detail
     return _share_inside(copy.grey[:SIDE, :SIDE], first.grey[:SIDE, :SIDE], first.table) > INNER
-
-
-def _fineness(grey: np.ndarray) -> float:
-    """Energy of the finest detail in the middle of a picture."""
-    top, left = (max(side - SIDE, 0) // 2 for side in grey.shape)
-    middle = grey[top : top + SIDE, left : left + SIDE].astype(np.float32)
-    return _energy(middle - cv2.GaussianBlur(middle, (0, 0), 1))
 
 
 def _share_inside(copy: np.ndarray, source: np.ndarray, table: np.ndarray) -> float:

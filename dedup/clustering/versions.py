@@ -22,6 +22,7 @@ NO_CHANCE = 1.1  # ratio of quantisation steps that is no chance
 LOSSLESS = 0.5  # quantisation step that stands for no loss at all, in grey levels
 DENSER = 1.5  # bits of a JPEG for each bit of a newer format that compresses as much
 STEP_BY_BITS = -1.4  # power of the bits per pixel that a JPEG's steps go by
+SMOOTHER = 1.3  # bits of a JPEG for each bit of one with finer steps, from which that one lost detail before
 UNSURE = 2.0  # ratio of steps up to which bits do not tell that one of two formats was compressed more
 SMALLER, RIVALS = 3.24, 4  # px of what may be an enlargement for each px of its source; sources that are looked for
 COPIED = re.compile(r"copy|copie|copia|cópia|kopie|コピー|副本|\(\d+\)$", re.IGNORECASE)  # in what systems name copies
@@ -195,17 +196,23 @@ def stands_for(row: int, keepers: Sequence[int], evidence: Evidence, remove: str
 def _steps(files: dict[int, FileRecord], full: Sequence[int], sources: dict[int, set[int]]) -> dict[int, float]:
     """Quantisation steps in grey levels, of a file or of what it was made from.
 
-    Of lossy files without a table, as of a JPEG of as many bits; full : rows of the largest files, whose finest JPEG
-    tells how many bits this picture needs.
+    A JPEG of finer steps that needs far fewer bits than a coarser one is smoother, and counts as coarser than that.
+    Lossy files without a table count as a JPEG of as many bits.
+
+    full : rows of the largest files, whose JPEGs tell how many bits this picture needs
     """
     found = {row: LOSSLESS if file.details.lossless else file.details.step for row, file in files.items()}
     found |= {row: max(found[row], *(found[source] for source in some)) for row, some in sources.items() if some}
-    known = min(
-        ((found[row], -files[row].details.bits) for row in full if files[row].details.step), default=(10.0, -1.0)
-    )
+    bits = {row: max(files[row].details.bits, 1e-3) for row in files}
+    jpegs = [row for row in full if files[row].details.step]
+    for row in sorted(jpegs, key=lambda row: -found[row]):
+        richer = [found[other] for other in jpegs if found[other] > found[row] and bits[other] > SMOOTHER * bits[row]]
+        found[row] = max([found[row], *(step * NO_CHANCE**2 for step in richer)])
+    known = max(jpegs, key=bits.get, default=None)
     for row in (row for row, step in found.items() if not step):
-        ratio = (DENSER * max(files[row].details.bits, 1e-3) / -known[1]) ** STEP_BY_BITS
-        found[row] = known[0] if 1 / UNSURE < ratio < UNSURE else max(ratio * known[0], LOSSLESS)
+        step, needed = (found[known], bits[known]) if known is not None else (10.0, 1.0)
+        ratio = (DENSER * bits[row] / needed) ** STEP_BY_BITS
+        found[row] = step if 1 / UNSURE < ratio < UNSURE else max(ratio * step, LOSSLESS)
     return found
 
 
