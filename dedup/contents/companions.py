@@ -54,7 +54,7 @@ def matched_companions(member: Path, keeper: Path) -> Companions:
     for path in own:
         twin = kept.get(_content(path))
         is_shared = not _owners(path, member.parent) <= {member, *own}
-        if twin is None or twin == path or is_shared or not _is_plain(path):
+        if twin is None or is_shared or not _is_plain(path):
             return Companions(reason=f"belongs together with {path.relative_to(member.parent).as_posix()}")
         pairs.append((twin, path))
     return Companions(tuple(pairs))

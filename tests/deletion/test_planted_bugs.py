@@ -451,13 +451,8 @@ BUGS = {
     ),
     "any companion is the like": (
         "contents/companions",
-        "if twin is None or twin == path or",
-        "if twin == path or",
-    ),
-    "a companion is its own like": (
-        "contents/companions",
-        "twin is None or twin == path or",
-        "twin is None or",
+        "if twin is None or is_shared or",
+        "if is_shared or",
     ),
     "a companion of two pictures goes with one": (
         "contents/companions",
