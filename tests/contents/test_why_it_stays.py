@@ -46,6 +46,14 @@ def test_a_plain_copy_may_go(keeper, tmp_path):
     assert why_it_stays(picture(tmp_path / "copy.jpg"), keeper, tmp_path) == ""
 
 
+def test_a_member_of_a_set_stays_unless_its_keeper_has_the_same(keeper, tmp_path):
+    member = picture(tmp_path / "a.jpg")
+    (tmp_path / "a.mov").write_bytes(b"film")
+    assert why_it_stays(member, keeper, tmp_path) == "belongs together with a.mov"
+    (tmp_path / "keeper.mov").write_bytes(b"film")
+    assert why_it_stays(member, keeper, tmp_path) == ""
+
+
 def test_hard_links_stay(keeper, tmp_path):
     os.link(keeper, tmp_path / "link.png")
     assert why_it_stays(tmp_path / "link.png", keeper, tmp_path).startswith("is a hard link to its keeper")

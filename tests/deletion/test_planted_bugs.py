@@ -426,8 +426,8 @@ BUGS = {
     # what is worth keeping besides its picture
     "a number anywhere is not read": (
         "contents/companions",
-        '(_NUMBER.sub("", folded, count=1), found[0]) if found else (folded, "")',
-        '(folded, "")',
+        'return plain, _COPY_NUMBER.sub("", plain, count=1), found[0] if found else ""',
+        'return plain, plain, ""',
     ),
     "a clipped name is none": (
         "contents/companions",
@@ -587,8 +587,8 @@ BUGS = {
     ),
     "a companion in capitals is none": (
         "contents/companions",
-        '"img_", other.casefold()), _numbered(other)',
-        '"img_", other), _numbered(other)',
+        "name.casefold()",
+        "name",
     ),
     "an empty date is a date": (
         "contents/metadata",
