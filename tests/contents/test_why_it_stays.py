@@ -216,3 +216,8 @@ def test_each_file_is_read_once_however_many_pairs_ask_and_again_once_it_changed
 def test_what_can_not_be_compared_stays(keeper, tmp_path):
     (tmp_path / "a.jpg").write_bytes(b"no picture")
     assert why_it_stays(tmp_path / "a.jpg", keeper, tmp_path).startswith("can't be compared with its keeper")
+
+
+def test_what_is_gone_meanwhile_stays_and_is_no_keeper(keeper, tmp_path):
+    for pair in ((tmp_path / "gone.jpg", keeper), (keeper, tmp_path / "gone.jpg")):
+        assert why_it_stays(*pair, tmp_path).startswith("can't be compared with its keeper in full: ")
