@@ -1,24 +1,26 @@
 """What README.md and CONTRIBUTING.md show: commands exist and run, outputs look as shown, links lead somewhere."""
 
-import ast
+import json
 import os
 import re
 import shlex
 import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
 import configs
 import main
-from dedup.config import CHECKS
+from dedup.config import OWN, SETTINGS, Setting
 from dedup.report.tables import COLUMNS
 from tests.conftest import PROJECT
 
 README = (PROJECT / "README.md").read_text(encoding="utf-8")
 DOCUMENTS = {name: (PROJECT / name).read_text(encoding="utf-8") for name in ("README.md", "CONTRIBUTING.md")}
 COMMANDS = sorted(set(re.findall(r"(?:^|\$ |`|  )(python main\.py[^`#\n]*?)(?=`|#|$|  )", README, re.MULTILINE)))
+PYTHON = re.findall(r"^```python\n((?:.*\n)*?)```", README, re.MULTILINE)
 SESSIONS = re.findall(r"^```console\n\$ (.*)\n((?:.*\n)*?)```", README, re.MULTILINE)
 
 
@@ -68,15 +70,19 @@ def test_every_notebook_is_named():
     assert all(f"(notebooks/{path.name})" in README for path in PROJECT.glob("notebooks/*.ipynb"))
 
 
-def test_settings_are_those_of_configs():
-    rows = table("name")
-    assert [names(row[0])[0] for row in rows] == list(CHECKS)
-    known = main.build_parser().format_help()
-    for row in rows:
-        name, default, flags = names(row[0])[0], names(row[1]), names(row[2])
-        assert [ast.literal_eval(value) for value in default] in ([], [getattr(configs, name)])
-        assert all(flag.split()[0] in known for flag in flags)
-    assert f"{len(configs.extensions)} endings" in README
+def test_settings_are_those_of_the_table():
+    def shown(name: str) -> str:
+        value = getattr(configs, name)
+        if name == "extensions":
+            return f"{len(value)} endings"
+        return f"`{json.dumps(value) if isinstance(value, str) else value}`"
+
+    def told(setting: Setting) -> str:
+        return setting.help + (f"; `None` = {OWN}" if setting.accepts_none else "")
+
+    assert table("name") == [
+        [f"`{name}`", shown(name), f"`{setting.option}`", told(setting)] for name, setting in SETTINGS.items()
+    ]
 
 
 def test_columns_are_those_of_the_table():
@@ -92,6 +98,20 @@ def masked(text: str) -> list[str]:
     return [re.sub(r"(?<![\w])\d[\d.,]*(?!\w)( kB| MB)?", "N", line) for line in lines if "30d" not in line]
 
 
+def ran(folder: Path, *arguments: str) -> str:
+    """What Python prints there."""
+    done = subprocess.run(
+        [sys.executable, *arguments],
+        cwd=folder,
+        env=os.environ | {"PYTHONIOENCODING": "utf-8"},
+        capture_output=True,
+        encoding="utf-8",
+        timeout=600,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
 def test_the_outputs_shown_are_those_seen(tmp_path, samples_dir):
     for name in ("main.py", "configs.py"):
         shutil.copy(PROJECT / name, tmp_path)
@@ -99,15 +119,8 @@ def test_the_outputs_shown_are_those_seen(tmp_path, samples_dir):
     shutil.copytree(samples_dir, tmp_path / "samples")
     assert [command.split()[:3] for command, _ in SESSIONS] == [["python", "main.py", "samples"]] * 3
     for command, shown in SESSIONS:
-        ran = subprocess.run(
-            [sys.executable, *command.split()[1:]],
-            cwd=tmp_path,
-            env=os.environ | {"PYTHONIOENCODING": "utf-8"},
-            capture_output=True,
-            encoding="utf-8",
-            timeout=600,
-        )
-        assert ran.returncode == 0, ran.stderr
-        assert masked(ran.stdout) == masked(shown)
+        assert masked(ran(tmp_path, *command.split()[1:])) == masked(shown)
+    clusters = int(re.search(r"^(\d+) clusters", SESSIONS[0][1], re.MULTILINE)[1])
+    assert [len(ran(tmp_path, "-c", lines).splitlines()) for lines in PYTHON] == [clusters]
     listed = names("\n".join(row[0] for row in table("file")))
     assert [name for name in listed if not (tmp_path / "results" / name).is_file()] == []

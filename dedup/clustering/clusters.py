@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 from scipy.sparse import csr_matrix
 
-from dedup.clustering.evidence import Evidence, Pair
+from dedup.clustering.evidence import NOT_LOOKED_AT, Evidence, Pair
 from dedup.clustering.members import INDIRECT, KEEPER, LEVELS, Member, Reason, View, Why
 from dedup.clustering.versions import (
     Decision,
@@ -34,11 +34,12 @@ from dedup.clustering.versions import (
 )
 from dedup.dataset.folder_rules import NOWHERE, Places
 from dedup.matching.kinds import MatchKind
-from dedup.store.facts import NOTHING, Facts
+from dedup.store import Store
 
 if TYPE_CHECKING:
     from dedup.encoder.embeddings import Embeddings
     from dedup.matching.confirmation import Match, Verifier
+    from dedup.workers import Losses
 
 __all__ = ["Cluster", "Member", "build_clusters", "cluster_labels"]
 
@@ -115,7 +116,7 @@ def build_clusters(
     images_dir: Path,
     epsilon: float | None = None,
     places: Places = NOWHERE,
-    facts: Facts = NOTHING,
+    facts: Store | None = None,
     remove: str = "copies",
 ) -> list[Cluster]:
     """Find the versions in every cluster and the best file of each, and say of every other one whether it may go.
@@ -131,7 +132,7 @@ def build_clusters(
     verifier : whose matches join the files of a cluster; None = members within `epsilon` of the keeper may go
     epsilon : cosine distance in [0, 2]; read only without a verifier
     places : folders whose files are preferred as keepers, or never go; archives
-    facts : what is remembered of the files' contents
+    facts : what is remembered of the files' contents, and notes what could not be found out; None = nothing is
     remove : exact, copies or edits: how far removal goes
 
     Returns
@@ -148,6 +149,7 @@ def build_clusters(
         raise ValueError("without a verifier, epsilon says which members may go: give one of the two")
     if remove not in LEVELS:
         raise ValueError(f"remove is one of {', '.join(LEVELS)}, got {remove!r}")
+    facts = facts or Store(losses=verifier.losses if verifier else None)
     evidence = Evidence(embeddings, verifier, images_dir, epsilon, places, facts)
     groups = _groups(labels, verifier.matches if verifier else {})
     evidence.read_files(row for group in groups for row in (*group.rows, *group.containers))
@@ -157,6 +159,16 @@ def build_clusters(
     built = [_build(evidence, *each) for each in zip(groups, parted, decided, strict=True)]
     built.sort(key=lambda cluster: (-cluster.freed, cluster.keeper.path))
     return [replace(cluster, number=number) for number, cluster in enumerate(built, start=1)]
+
+
+def staying(clusters: Sequence[Cluster], losses: Losses) -> list[Cluster]:
+    """The clusters, with the members that stay since something of them or of their keeper could not be found out."""
+
+    def of(member: Member) -> Member:
+        lost = member.removable and losses.about(member.path, member.keeper)
+        return replace(member, reason=Reason(Why.LOST, f"{NOT_LOOKED_AT}: {lost}")) if lost else member
+
+    return [replace(cluster, members=tuple(map(of, cluster.members))) for cluster in clusters]
 
 
 def _part(evidence: Evidence, groups: Sequence[Group]) -> list[list[Version]]:

@@ -14,8 +14,8 @@ import cv2
 import numpy as np
 
 from dedup.clustering.quality import ZIGZAG, luminance_table
-from dedup.dataset.decoding import ORIENTATION, load_image, open_header
-from dedup.workers import START_METHOD, Lost, run_jobs
+from dedup.dataset.decoding import load_image, open_header, orientation_of
+from dedup.workers import Lost, job, run_jobs
 
 MANY = 12  # pairs that are worth processes of their own
 SIDE = 1024  # px of a picture that are looked at for a JPEG's steps, along each side
@@ -53,7 +53,7 @@ def read_plane(path: Path, even_turned: bool = False) -> Plane | None:
 def _read_plane(path: Path, mtime_ns: int, even_turned: bool) -> Plane | None:
     """The same; `mtime_ns`, the file's, makes a change be seen."""
     with open_header(path) as image:
-        if not even_turned and image.getexif().get(ORIENTATION, 1) != 1:
+        if not even_turned and orientation_of(image) != 1:
             return None
         table = luminance_table(image)
     return Plane(np.asarray(load_image(path).convert("YCbCr").getchannel(0)), table)
@@ -69,11 +69,12 @@ def tell_sources(jobs: Sequence[tuple], num_workers: int) -> Iterator[bool | Los
 
     jobs : (file, source) for `made_from`, or the arguments of `shows_no_more` where the file is larger
     """
-    return run_jobs(_tell_source, jobs, num_workers if START_METHOD == "fork" and len(jobs) >= MANY else 0)
+    return run_jobs(_tell_source, jobs, num_workers, few=MANY)
 
 
-def _tell_source(job: tuple) -> bool:
-    return shows_no_more(*job) if len(job) > 2 else made_from(*job)
+@job
+def _tell_source(given: tuple) -> bool:
+    return shows_no_more(*given) if len(given) > 2 else made_from(*given)
 
 
 def shows_no_more(path: Path, source: Path, resolution: float, transform: Sequence[float] | None) -> bool:

@@ -11,13 +11,14 @@ import os
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from dedup.clustering.detail import tell_sources
-from dedup.clustering.full_resolution import UNTOLD, is_looked_at, why_they_stay
+from dedup.clustering.full_resolution import is_looked_at, why_they_stay
 from dedup.clustering.members import (
     COLOURED,
     EXACT,
@@ -33,16 +34,17 @@ from dedup.clustering.members import (
     what_is_missing,
 )
 from dedup.clustering.quality import COLOURFUL, STRONG, TONED, Details, own_colours, read_details
+from dedup.contents.inventory import Contents, read_all_contents, why_it_stays
 from dedup.dataset.folder_rules import NOWHERE, Places
-from dedup.deletion.contents import Contents, read_all_contents, why_it_stays
 from dedup.matching.kinds import MatchKind
-from dedup.store.facts import NOTHING, Facts
-from dedup.workers import Lost
+from dedup.store import NOTHING, Store
+from dedup.workers import Lost, attempt
 
 if TYPE_CHECKING:
     from dedup.encoder.embeddings import Embeddings
     from dedup.matching.confirmation import Match, Verifier
 
+NOT_LOOKED_AT = "can't be looked at in full"
 LARGER = 1.5  # px of a keeper for each px along a side from which its compression matters less
 INDIRECT = Reason(Why.INDIRECT, "no match of its own to the kept file")
 LESS_COMPRESSED = Reason(Why.COMPRESSION, "is far less compressed than the kept file")
@@ -96,7 +98,7 @@ class Evidence:
         images_dir: Path,
         epsilon: float | None,
         places: Places = NOWHERE,
-        facts: Facts = NOTHING,
+        facts: Store = NOTHING,
     ):
         self.paths, self.sizes, self.vectors = embeddings.paths, embeddings.sizes, embeddings.vectors
         self.verifier, self.images_dir, self.epsilon, self.places = verifier, images_dir, epsilon, places
@@ -121,7 +123,8 @@ class Evidence:
                 size, modified = status.st_size, status.st_mtime_ns
             except OSError:
                 size, modified = 0, 0
-            details = Details(*self._facts.of("details", lambda path=path: read_details(path), path))
+            found = self._facts.of("details", partial(read_details, path), path)
+            details = Details() if isinstance(found, Lost) else Details(*found)
             place = self.places.prefers(path), self.places.archive_of(path) > 0
             self.files[row] = FileRecord(path, width, height, size, modified, details, contents[path], *place)
 
@@ -153,11 +156,11 @@ class Evidence:
                 self.made_from.add((row, source))
             else:
                 jobs[row, source] = self.paths[row], self.paths[source]
-        known = {pair: self._facts.recall("made from", *job[:2], given=job[2:]) for pair, job in jobs.items()}
+        known = {pair: self._facts.get("made from", *job[:2], given=job[2:]) for pair, job in jobs.items()}
         left = [pair for pair, fact in known.items() if fact is None]
         for pair, fact in zip(left, tell_sources([jobs[pair] for pair in left], self._workers), strict=True):
+            known[pair] = self._facts.losses.note(fact, *jobs[pair][:2])
             if not isinstance(fact, Lost):
-                known[pair] = fact
                 self._facts.keep("made from", fact, *jobs[pair][:2], given=jobs[pair][2:])
         self.made_from.update(pair for pair, fact in known.items() if fact)
 
@@ -180,12 +183,12 @@ class Evidence:
             for row, keeper in new
             if is_looked_at(match := self._match(row, keeper))
         }
-        known = {pair: self._facts.recall("closer", *job[:2], given=job[2:]) for pair, job in jobs.items()}
+        known = {pair: self._facts.get("closer", *job[:2], given=job[2:]) for pair, job in jobs.items()}
         looks = {pair: job for pair, job in jobs.items() if known[pair] is None}
         found = why_they_stay(list(looks.values()), self._workers) if looks else ()
         for (pair, job), text in zip(looks.items(), found, strict=True):
-            known[pair] = text
-            if not text.startswith(UNTOLD):
+            known[pair] = f"{NOT_LOOKED_AT}: {text.reason}" if isinstance(text, Lost) else text
+            if self._facts.losses.note(text, *job[:2]) is not None:
                 self._facts.keep("closer", text, *job[:2], given=job[2:])
         self.closer |= {pair: Reason(Why.CLOSER, text) if (text := known.get(pair)) else None for pair in new}
 
@@ -218,7 +221,9 @@ class Evidence:
         match = self._match(row, keeper)
         if match is None or match.transform is None:
             return ()
-        return tuple(match.transform) if row < keeper else way_back(match.transform)
+        if row < keeper:
+            return tuple(match.transform)
+        return self._facts.losses.note(attempt(way_back, match.transform), self.paths[row], self.paths[keeper]) or ()
 
     def is_one_version(self, row: int, other: int) -> bool:
         """Whether two files are the same picture: the same, or saved again."""
@@ -265,10 +270,10 @@ class Evidence:
         if view.kind not in (MatchKind.EDITED, MatchKind.CROP) or min(view.chroma, view.kept_chroma) <= COLOURED:
             return False
         own, kept = (
-            self._facts.of("own colours", lambda path=path: own_colours(path), path)
+            self._facts.of("own colours", partial(own_colours, path), path)
             for path in (self.paths[row], self.paths[keeper])
         )
-        return kept <= TONED and own >= COLOURFUL
+        return isinstance(own, Lost) or isinstance(kept, Lost) or (kept <= TONED and own >= COLOURFUL)
 
     def _match(self, one: int, other: int) -> Match | None:
         return self.verifier.matches.get((min(one, other), max(one, other))) if self.verifier else None

@@ -44,6 +44,7 @@ class Why(StrEnum):
     CONTENTS = "contents"  # what it holds besides its picture, or how it lies on the disk
     COMPRESSION = "compression"
     LEVEL = "level"  # goes at a higher level of `remove` only
+    LOST = "lost"  # something of it or of its keeper could not be found out
     CLOSER = "closer"  # what the comparison at full resolution found
 
 

@@ -11,6 +11,7 @@ import numpy as np
 from PIL import Image
 
 from dedup.dataset.decoding import load_image, open_header
+from dedup.workers import job
 
 LOSSLESS = ("PNG", "BMP", "TIFF", "PPM", "TGA", "QOI", "GIF")
 LOW = 15  # places of a quantisation table, in zigzag order, that hold most of a picture
@@ -35,6 +36,7 @@ class Details(NamedTuple):
     bits: float = 0.0
 
 
+@job
 def read_details(path: Path) -> Details:
     """Read a file's header; what can't be read tells nothing."""
     try:
@@ -63,6 +65,7 @@ def _is_lossless(image: Image.Image, path: Path) -> bool:
     return image.format in LOSSLESS and "jpeg" not in str(image.info.get("compression", ""))
 
 
+@job
 def own_colours(path: Path) -> float:
     """Share of a picture's chroma that its lightness leaves unexplained, about 0 to 1; 1 where that can't be told.
 

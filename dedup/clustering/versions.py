@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 from dedup.clustering.evidence import Evidence, FileRecord, Pair
 from dedup.clustering.members import COVERED, LEVELS, Reason
-from dedup.deletion.contents import ages, richness, what_it_lacks
+from dedup.contents.inventory import ages, richness, what_it_lacks
 from dedup.words import count_of
 
 ALMOST = 0.1  # share of a cluster's files that need not be covered by its keeper for the sake of a better one

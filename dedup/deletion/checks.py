@@ -9,10 +9,12 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
+from dedup.dataset.folder_rules import TRASH
 from dedup.deletion.folders import Folder, NotPlain, Snapshot, is_link
 from dedup.deletion.journal import read_plan
 from dedup.deletion.outcome import Refused, told
-from dedup.deletion.records import TRASH, BadRecord, File, Item
+from dedup.deletion.records import BadRecord, File, Item
+from dedup.workers import Lost, job, run_apart
 
 LONGEST = 60.0  # seconds for one keeper to be decoded, at full size
 
@@ -117,13 +119,12 @@ def survey(roots: Sequence[Folder], items: Iterable[Item]) -> set[tuple[int, int
 
 def _load(path: Path) -> None:
     """Decode a picture where a decoder that crashes or hangs does no harm."""
-    from dedup.workers import Lost, run_apart
-
-    found = run_apart(_why_unreadable, path, LONGEST)
+    found = run_apart(_why_unreadable, path, time_limit=LONGEST)
     if reason := found.reason if isinstance(found, Lost) else found:
         raise Refused(reason)
 
 
+@job
 def _why_unreadable(path: Path) -> str:
     from dedup.dataset.decoding import UnreadableImage, load_image
 

@@ -19,7 +19,7 @@ from dedup.deletion.outcome import told
 from dedup.deletion.records import BadRecord, parse_object, split_archive, split_path
 
 MOST_BYTES = 2**28  # of a file of decisions; a million removals have about as many
-_HEADER = re.compile(rb'(\xef\xbb\xbf)?\s*\{\s*"decisions"\s*:')
+_BEGINNING = re.compile(rb'(\xef\xbb\xbf)?\s*\{\s*"decisions"\s*:')
 
 
 class Content(NamedTuple):
@@ -60,7 +60,7 @@ def is_decisions(path: Path) -> bool:
         if not path.is_file():
             return False
         with path.open("rb") as file:
-            return _HEADER.match(file.read(4096)) is not None
+            return _BEGINNING.match(file.read(4096)) is not None
     except (OSError, ValueError):
         return False
 

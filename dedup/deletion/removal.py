@@ -15,15 +15,14 @@ from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
-from dedup.dataset.decoding import DIGEST
-from dedup.dataset.folder_rules import NOWHERE, Places
+from dedup.dataset.folder_rules import DIGEST, NOWHERE, Places
 from dedup.deletion.checks import Decoder, look_again, open_roots, read, survey, verify
-from dedup.deletion.companions import matched_companions
 from dedup.deletion.folders import Folder, Snapshot
 from dedup.deletion.journal import encode, plan_header, read_plan
 from dedup.deletion.outcome import OF_ONE_FILE, Outcome, Refused, Tally
 from dedup.deletion.records import KINDS, NO_ARCHIVE, BadRecord, File, Item, Pair, item_record, split_path
 from dedup.deletion.trash import Run, go_home, histories, new_run, open_trash
+from dedup.words import write_whole
 
 
 def make_plan(
@@ -52,6 +51,8 @@ def make_plan(
     -------
     Outcome : `done` are the files that the plan would move
     """
+    from dedup.contents.companions import matched_companions  # which knows decoders; undo needs none
+
     clusters, tally, lines = list(clusters), Tally(), [encode(plan_header(len(places.against)))]
     shown = {file.path: file for cluster in clusters for file in (cluster.keeper, *cluster.members)}
     kept = {member.keeper for cluster in clusters for member in cluster.members if member.removable}
@@ -84,7 +85,7 @@ def make_plan(
                         done += [path.relative_to(images_dir) for _, path in together]
                         planned |= dropping
                         kept |= keeping
-        _write(Path(plan_path), b"".join(lines))
+        write_whole(Path(plan_path), b"".join(lines), sync=True)
     return tally.outcome()
 
 
@@ -291,13 +292,3 @@ def _unread(root: Folder, parts: Sequence[str], path: Path, known: Callable) -> 
             identity = status.st_dev, status.st_ino
             return Snapshot(*identity, status.st_size, status.st_mtime_ns, content[:DIGEST].hex())
     return None
-
-
-def _write(path: Path, data: bytes) -> None:
-    """Write a file whole or not at all."""
-    part = path.with_name(f"{path.name}.part")
-    with open(part, "wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(part, path)

@@ -10,17 +10,14 @@ from __future__ import annotations
 
 import filecmp
 import pickle
-import sys
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
 from scipy.sparse import csr_matrix, triu
 from threadpoolctl import threadpool_limits
-from tqdm import tqdm
 
 from dedup.dataset.decoding import read_values
 from dedup.dataset.thumbnails import read_with_thumbnail
@@ -34,14 +31,13 @@ from dedup.matching.similarity import compare
 from dedup.matching.spill import Spool
 from dedup.matching.truncated import match_truncated
 from dedup.matching.warping import lay, refine
-from dedup.workers import Lost, run_jobs
+from dedup.progress import Phases, progress_bar
+from dedup.store import NOTHING, Store
+from dedup.workers import Losses, Lost, job, run_jobs
 
-if TYPE_CHECKING:
-    from dedup.matching.comparisons import Comparisons
-
-FORKS = sys.platform == "linux"  # a forked process has the pictures already; elsewhere they would have to be sent
+KEPT_AT_ONCE = 256  # comparisons
+WORTH_FORKING, FEW_PICTURES = 48, 16  # pairs to compare, and pictures to read, that are worth all processes
 SETTLED = (MatchKind.RESAVED, MatchKind.EDITED)
-WORTH_FORKING = 48  # pairs
 AGREEING = 0.5  # share of blocks that must agree before a closer look
 
 
@@ -52,10 +48,12 @@ class Verifier:
     ----------
     paths : n files
     num_workers : processes that read and compare; 0 = this one
-    progress : show bars on stderr
-    known : remembers how pairs compared in earlier runs
+    progress : show bars on stderr, or the run's phases
+    store : remembers how pairs compared in earlier runs
+    contents : (n,) digests of what the files hold, equal for equal files; empty = not known
     folder : for a temporary file, where there are more pictures than go into memory
     thumbnails : folder where the thumbnail of each file that is read is left by the way; None = nowhere
+    losses : notes files that could not be read, and pairs that could not be compared
 
     Attributes
     ----------
@@ -67,16 +65,19 @@ class Verifier:
         self,
         paths: Sequence[Path],
         num_workers: int,
-        progress: bool = True,
-        known: Comparisons | None = None,
+        progress: bool | Phases = True,
+        store: Store = NOTHING,
+        contents: Sequence[bytes] = (),
         folder: Path | None = None,
         thumbnails: Path | None = None,
+        losses: Losses | None = None,
     ):
-        self.paths, self.num_workers, self.progress, self._known = list(paths), num_workers, progress, known
+        self.paths, self.num_workers, self.progress = list(paths), num_workers, progress
+        self._store, self._contents = store, contents
         self.matches: dict[tuple[int, int], Match] = {}
         self.compared: set[tuple[int, int]] = set()
         self._unreadable: set[int] = set()
-        self._thumbnails = thumbnails
+        self._thumbnails, self.losses = thumbnails, Losses() if losses is None else losses
         self._pictures = Spool(folder)
         cv2.setNumThreads(1)  # OpenCV's own threads do not survive a fork
 
@@ -89,22 +90,52 @@ class Verifier:
         """Compare pairs (i, j, cosine distance) that have not been compared yet."""
         pairs = [(min(i, j), max(i, j), d) for i, j, d in pairs if i != j]
         pairs = [pair for pair in dict.fromkeys(pairs) if pair[:2] not in self.compared]
-        for pair, match in self._known.recall(pairs).items() if self._known else ():
+        for pair, match in self._remembered(pairs).items():
             self._note(pair, match)
         pairs = [pair for pair in pairs if pair[:2] not in self.compared]
         self._read(sorted({k for i, j, _ in pairs for k in (i, j)}))
-        workers = self.num_workers if FORKS and len(pairs) >= WORTH_FORKING else 0
-        with threadpool_limits(1):
-            for (i, j, _), match in zip(pairs, run_jobs(self._compare, pairs, workers), strict=True):
-                self._note((i, j), match)
-                if self._known and not isinstance(match, Lost) and not {i, j} & self._unreadable:
-                    self._known.keep(i, j, match)
-        if self._known:
-            self._known.flush()
+        compare, new = partial(_compare, self._pictures, self._unreadable), []
+        jobs = [(*pair, self.paths[pair[0]], self.paths[pair[1]]) for pair in pairs]
+        with threadpool_limits(1), self._bar(len(pairs), "Comparing", "pairs") as bar:
+            found = run_jobs(compare, jobs, self.num_workers, few=WORTH_FORKING, inherits=True)
+            for (i, j, _), match in zip(pairs, found, strict=True):
+                self._note((i, j), self.losses.note(match, self.paths[i], self.paths[j]))
+                bar.update()
+                if not isinstance(match, Lost) and not {i, j} & self._unreadable:
+                    new.append((i, j, match))
+                if len(new) >= KEPT_AT_ONCE:
+                    self._remember(new)
+                    new = []
+        self._remember(new)
 
-    def _note(self, pair: tuple[int, int], match: Match | Lost | None) -> None:
+    def _remembered(self, pairs: Sequence[tuple[int, int, float]]) -> dict[tuple[int, int], Match | None]:
+        """How pairs compare, of those of equal contents and of those that were compared in an earlier run."""
+        if not self._contents:
+            return {}
+        distances = {(i, j): distance for i, j, distance in pairs}
+        equal = {pair for pair in distances if len({self._contents[row] for row in pair}) == 1}
+        keys = {pair: self._key(*pair) for pair in distances if pair not in equal}
+        values = self._store.get_all("match", keys.values())
+        found = {pair: Match(MatchKind.IDENTICAL, distances[pair], transform=WHOLE) for pair in equal}
+        known = {pair: values[key] for pair, key in keys.items() if key in values}
+        return found | {pair: Match.unpack(each, distances[pair]) if each else None for pair, each in known.items()}
+
+    def _remember(self, compared: Sequence[tuple[int, int, Match | None]]) -> None:
+        """Keep how pairs compared, of files that still hold what they held."""
+        if not self._contents:
+            return
+        rows = {row for i, j, _ in compared for row in (i, j)}
+        held = self._store.contents([self.paths[row] for row in rows])
+        same = {row for row in rows if held.get(self.paths[row]) == self._contents[row]}
+        new = [(self._key(i, j), match.pack() if match else b"") for i, j, match in compared if {i, j} <= same]
+        self._store.keep_all("match", new)
+
+    def _key(self, i: int, j: int) -> bytes:
+        return self._contents[i] + self._contents[j]  # in order: the first of a match is not its second
+
+    def _note(self, pair: tuple[int, int], match: Match | None) -> None:
         self.compared.add(pair)
-        if isinstance(match, Match):
+        if match:
             self.matches[pair] = match
 
     def forget_pictures(self) -> None:
@@ -134,37 +165,38 @@ class Verifier:
     def _read(self, indices: Sequence[int]) -> None:
         """Read the pictures that are not in memory yet."""
         missing = [k for k in indices if k not in self._pictures and k not in self._unreadable]
-        few = len(missing) < 16
-        job = partial(_read_job, self._thumbnails)
-        jobs = run_jobs(job, [self.paths[k] for k in missing], 0 if few else self.num_workers)
-        bar = tqdm(total=len(missing), desc="Reading candidates", unit=" images", disable=few or not self.progress)
-        with bar:
-            for k, pickled in zip(missing, jobs, strict=True):
-                if isinstance(pickled, bytes):
+        read = partial(_read, self._thumbnails)
+        found = run_jobs(read, [self.paths[k] for k in missing], self.num_workers, few=FEW_PICTURES)
+        with self._bar(len(missing), "Reading candidates", "images") as bar:
+            for k, pickled in zip(missing, found, strict=True):
+                if self.losses.note(pickled, self.paths[k]):
                     self._pictures.put(k, pickled)
-                else:
+                else:  # it was readable a moment ago; it is no candidate now
                     self._unreadable.add(k)
                 bar.update()
 
-    def _compare(self, pair: tuple[int, int, float]) -> Match | None:
-        i, j, distance = pair
-        if {i, j} & self._unreadable:
-            return None
-        first, second = self._pictures.get(i), self._pictures.get(j)
-        return _same_data(first, second, self.paths[i], self.paths[j], distance) or match_pictures(
-            first, second, distance
-        )
+    def _bar(self, total: int, description: str, unit: str):
+        """What counts pictures or pairs; no bar of its own for a few."""
+        is_told = isinstance(self.progress, Phases) or (self.progress and total >= WORTH_FORKING)
+        return progress_bar(is_told and self.progress, total, description, unit)
 
 
-def _read_job(thumbnails: Path | None, path: Path) -> bytes | None:
-    """A pickled Picture, None where it can't be read."""
-    try:
-        picture = picture_of(*read_with_thumbnail(path, thumbnails))
-        for found in ("squares", "keypoints", "plain", "drawn", "coarse"):
-            getattr(picture, found)  # found now, in this process, and kept
-        return pickle.dumps(picture, pickle.HIGHEST_PROTOCOL)
-    except (ValueError, OSError):  # it was readable a moment ago; then it is no candidate now
+@job
+def _read(thumbnails: Path | None, path: Path) -> bytes:
+    """A pickled Picture."""
+    picture = picture_of(*read_with_thumbnail(path, thumbnails))
+    for found in ("squares", "keypoints", "plain", "drawn", "coarse", "striped"):
+        getattr(picture, found)  # found now, in this process, and kept
+    return pickle.dumps(picture, pickle.HIGHEST_PROTOCOL)
+
+
+@job
+def _compare(pictures: Spool, unreadable: set[int], given: tuple[int, int, float, Path, Path]) -> Match | None:
+    i, j, distance, *paths = given
+    if {i, j} & unreadable:
         return None
+    first, second = pictures.get(i), pictures.get(j)
+    return _same_data(first, second, *paths, distance) or match_pictures(first, second, distance)
 
 
 def _same_data(first: Picture, second: Picture, path: Path, other: Path, distance: float) -> Match | None:
@@ -184,6 +216,8 @@ def _same_data(first: Picture, second: Picture, path: Path, other: Path, distanc
 
 def match_pictures(first: Picture, second: Picture, distance: float = 0.0) -> Match | None:
     """Compare two pictures by every likely transform; the best match, or None where they are not one picture."""
+    if first.striped or second.striped:
+        return None
     best, best_score = None, 0.0
     for transform in _transforms(first, second):
         frame = lay(first, second, transform)

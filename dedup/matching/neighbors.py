@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from scipy.sparse import coo_matrix, csr_matrix
-from tqdm import tqdm
+
+from dedup.progress import Phases, progress_bar
 
 if TYPE_CHECKING:
     import torch
@@ -33,7 +34,7 @@ CHUNK = 16_384  # rows or pairs at a time where every one takes d numbers
 
 
 def radius_neighbors_graph(
-    vectors: np.ndarray, epsilon: float, block: int = 2048, progress: bool = False, most: int | None = None
+    vectors: np.ndarray, epsilon: float, block: int = 2048, progress: bool | Phases = False, most: int | None = None
 ) -> csr_matrix:
     """Connect every pair of vectors whose cosine distance is at most `epsilon`, or the nearest of them.
 
@@ -42,7 +43,7 @@ def radius_neighbors_graph(
     vectors : (n, d) float32, unit norm
     epsilon : cosine distance in [0, 2]; inclusive, as in DBSCAN (Ester et al., 1996), up to float32 rounding (1e-6)
     block : rows and columns at a time; memory is a block x block matrix, a byte for each number in `vectors`, the graph
-    progress : show a bar on stderr when it takes more than a few seconds
+    progress : show a bar on stderr, or the run's phases
     most : of more neighbours than these, an edge needs to lead to one of the nearest of either end, equals by number;
         so the graph has n * most pairs or fewer, however many vectors lie within epsilon. None = all edges
 
@@ -159,7 +160,9 @@ def multiplies_bytes_fast() -> bool:
     return hasattr(torch, "_int_mm") and supported()
 
 
-def _near_pairs(coarse: _Coarse, epsilon: float, block: int, progress: bool) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+def _near_pairs(
+    coarse: _Coarse, epsilon: float, block: int, progress: bool | Phases
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Rows and columns, above the diagonal, of pairs that may be within epsilon, by tile; all that are, are there."""
     if isinstance(coarse.rows, np.ndarray):
         yield from _few_pairs(coarse, epsilon, block)
@@ -169,8 +172,10 @@ def _near_pairs(coarse: _Coarse, epsilon: float, block: int, progress: bool) -> 
     n, whole = len(coarse.rows), coarse.rows.dtype == torch.int8
     room = torch.empty(min(n, block) ** 2, dtype=torch.int32 if whole else torch.float32)  # for each tile in turn
     corners = [(top, left) for top in range(0, n, block) for left in range(top, n, block)]
-    for top, left in tqdm(corners, "Comparing", unit=" tiles", disable=not progress, delay=3):
-        yield _sieve(coarse, epsilon, slice(top, top + block), slice(left, left + block), room)
+    with progress_bar(progress, len(corners), "Comparing", "tiles") as bar:
+        for top, left in corners:
+            yield _sieve(coarse, epsilon, slice(top, top + block), slice(left, left + block), room)
+            bar.update()
 
 
 def _few_pairs(coarse: _Coarse, epsilon: float, block: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
@@ -230,7 +235,7 @@ def _largest_float32(limit: float) -> np.float32:
 
 
 def candidate_graph(
-    embeddings: Embeddings, epsilon: float, progress: bool = False, most: int | None = None
+    embeddings: Embeddings, epsilon: float, progress: bool | Phases = False, most: int | None = None
 ) -> csr_matrix:
     """(n, n) CSR: which files lie within epsilon as a whole, or closer than that by a panel that one of them shows.
 

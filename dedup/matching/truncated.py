@@ -14,13 +14,13 @@ from dedup.matching.pictures import Picture
 from dedup.matching.similarity import compare
 from dedup.matching.warping import lay
 
-LEAST = 0.2  # share of a picture that must have been received
+LEAST_RECEIVED = 0.2  # share of a picture that must have been received
 
 
 def match_truncated(first: Picture, second: Picture, distance: float) -> Match | None:
     """The match of two pictures of which one alone ends before its lower edge; None where they are not one picture."""
     ends = [_end(picture) for picture in (first, second)]
-    if (ends[0] < 1) == (ends[1] < 1) or min(ends) < LEAST:
+    if (ends[0] < 1) == (ends[1] < 1) or min(ends) < LEAST_RECEIVED:
         return None
     to_first, to_second = (np.diag([1, end, 1]) for end in ends)  # what was received -> the picture
     received = [_received(picture, end) for picture, end in zip((first, second), ends, strict=True)]

@@ -15,8 +15,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 from PIL.PngImagePlugin import PngInfo
 
-from dedup.report.fonts import font_file, pieces
-from dedup.report.glyphs import glyphs
+from dedup.report.fonts import font_file, glyphs, pieces
 
 # Blue and vermilion stay apart for every kind of colour blindness (Okabe & Ito, 2008); darkened to be read as text.
 BLUE, SKY, VERMILION = "#0068A8", "#7FB8DC", "#B94A00"

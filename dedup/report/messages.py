@@ -5,7 +5,6 @@ Result, Outcome  ->  list of lines; failures  ->  unreadable.csv
 
 from __future__ import annotations
 
-import csv
 import os
 import shlex
 import shutil
@@ -19,13 +18,18 @@ from dedup.config import REMOVE
 from dedup.deletion.outcome import BAD_PLAN, DONE, LOCKED, SOME_REFUSED
 from dedup.deletion.records import AGAINST
 from dedup.report.lettering import escape
-from dedup.words import count_of, format_bytes, relative_path
+from dedup.words import count_of, format_bytes, relative_path, write_table
 
 if TYPE_CHECKING:
+    from collections import Counter
+
     from dedup.clustering.clusters import Cluster, Member
     from dedup.deletion.removal import Outcome
+    from dedup.workers import Losses
 
 SHOWN = 10  # unreadable files that the terminal names
+PASSED = 3  # folders of other programs that it names
+ENDINGS = 8  # of files that were passed over, that it names
 
 
 def shown(text: object) -> str:
@@ -66,11 +70,8 @@ def _path_word(path: Path) -> str:
 
 def write_unreadable(failures: dict[Path, str], images_dir: Path, path: Path) -> None:
     """The files that could not be read, as CSV: path, reason; names written as in clusters.csv."""
-    with open(path, "w", encoding="utf-8", newline="") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(("path", "reason"))
-        for failed, reason in failures.items():
-            writer.writerow((escape(relative_path(failed, images_dir).as_posix()), escape(reason)))
+    names = ((escape(relative_path(failed, images_dir).as_posix()), reason) for failed, reason in failures.items())
+    write_table(path, ("path", "reason"), ((name, escape(reason)) for name, reason in names))
 
 
 def reading(
@@ -86,6 +87,40 @@ def reading(
         yield f"  {shown(relative_path(path, images_dir))}: {shown(reason)}"
     if len(failures) > SHOWN:
         yield f"  and {len(failures) - SHOWN:,} more, in {shown(near(table))}"
+
+
+def passing_over(others: Counter[str]) -> Iterator[str]:
+    """How many files were not read for their endings; "" is none."""
+    if others:
+        ordered = sorted(others, key=lambda ending: (not ending, -others[ending], ending))
+        named = [f"{shown(ending) or 'no ending'} {others[ending]:,}" for ending in ordered[:ENDINGS]]
+        if rest := sum(others[ending] for ending in ordered[ENDINGS:]):
+            named.append(f"other endings {rest:,}")
+        yield f"{count_of(others.total(), 'file')} not read: {', '.join(named)}"
+
+
+def leaving_alone(folders: Sequence[Path], images_dir: Path) -> Iterator[str]:
+    """How many folders of other programs were not searched, and which."""
+    if folders:
+        named = ", ".join(shown(relative_path(folder, images_dir)) for folder in folders[:PASSED])
+        more = f" and {len(folders) - PASSED:,} more" if len(folders) > PASSED else ""
+        yield f"{count_of(len(folders), 'folder')} of other programs passed over: {named}{more}"
+
+
+def losing(losses: Losses, images_dir: Path, is_verbose: bool) -> Iterator[str]:
+    """How many files and pairs could not be looked at in full; `is_verbose` names them, with the reason."""
+    if losses:
+        files = sum(len(paths) == 1 for paths in losses)
+        found = [count_of(*each) for each in ((files, "file"), (len(losses) - files, "pair")) if each[0]]
+        yield f"{' and '.join(found)} can't be looked at in full{'' if is_verbose else '; --verbose names them'}"
+    for paths, reason in losses.items() if is_verbose else ():
+        yield f"  {' and '.join(shown(relative_path(path, images_dir)) for path in paths)}: {shown(reason)}"
+
+
+def undrawn(losses: Losses) -> Iterator[str]:
+    """Pages of pictures that are missing, each with the reason."""
+    for (page,), reason in losses.items():
+        yield f"  {page.name} can't be drawn: {shown(reason)}"
 
 
 def finding(
@@ -110,7 +145,8 @@ def finding(
     files = sum(1 + len(cluster.members) for cluster in clusters)
     yield f"{count_of(len(clusters), 'cluster')} of {count_of(files, 'file')} at epsilon {epsilon:.4g}"
     why = f"{'is' if len(sizes) == 1 else 'are'} in the archive and " if is_archived else ""
-    yield f"{count_of(len(sizes), 'file')} {why}could go: {format_bytes(sum(sizes))}"
+    beside = f", with {count_of(more, 'file')} beside" if (more := len(going) - len(sizes)) else ""
+    yield f"{count_of(len(sizes), 'file')} {why}could go{beside}: {format_bytes(sum(sizes))}"
     waiting = [member.kind for cluster in clusters for member in cluster.members
                if member.reason and member.reason.code == Why.LEVEL]  # fmt: skip
     for level in REMOVE[REMOVE.index(remove) + 1 :]:
@@ -132,6 +168,8 @@ def planning(clusters: Sequence[Cluster], planned: Outcome, images_dir: Path) ->
         path = relative_path(member.path, images_dir)
         if path in going:
             yield f"  {shown(path)} ({member.kind}) for {shown(relative_path(member.keeper, images_dir))}"
+            going.remove(path)
+    yield from (f"  {shown(path)}, which belongs to one of them" for path in sorted(going))
 
 
 def drops(clusters: Sequence[Cluster]) -> Iterator[Member]:

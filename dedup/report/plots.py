@@ -6,15 +6,34 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from PIL import Image
 from scipy.sparse import csr_matrix, issparse
 
-from dedup.report.figures import BLUE, GREY, INK, LIGHT, VERMILION, DrawnFigure
+from dedup.report.canvas import BLUE, GREY, INK, LIGHT, VERMILION, as_png
 
 if TYPE_CHECKING:
     from dedup.evaluation.calibration import Calibration
 
+DPI = 100
 SHADES = (BLUE, "#e69f00", "#009e73", "#cc79a7", "#999999", "#56b4e9", "#b0a000")  # after Okabe and Ito
+
+
+class DrawnFigure(Figure):
+    """A Figure that a notebook shows by itself, and whose PNG is the same byte for byte each time."""
+
+    def __init__(self, width: float, height: float, **kwargs):
+        super().__init__(figsize=(width / DPI, height / DPI), dpi=DPI, **kwargs)
+        FigureCanvasAgg(self)
+
+    def png(self, mark: str = "") -> bytes:
+        """The figure as PNG, free of dates and of the names of programs; `mark` is a text that is kept in the file."""
+        self.canvas.draw()
+        return as_png(Image.fromarray(np.asarray(self.canvas.buffer_rgba())[..., :3]), mark)
+
+    def _repr_png_(self) -> bytes:
+        return self.png()
 
 
 def nearest_distances(neighbors: np.ndarray | csr_matrix, block: int = 2048) -> np.ndarray:
