@@ -3,7 +3,7 @@
 configs.py + overrides (command line, papermill, tests)  ->  Config
 
 The fields of Config are the one table of settings, each with its type, range, meaning and option. The checks, the
-options of main.py and the README's table come from it.
+options of main.py and the table in docs/settings.md come from it.
 """
 
 from __future__ import annotations

@@ -197,6 +197,7 @@ def test_a_run_says_what_was_found_and_what_to_do(find, pictures, tmp_path, caps
     assert "1 file could go" in said
     assert f"--apply {tmp_path / 'out' / 'plan.jsonl'}" in said.splitlines()[-1]
     assert {path.name for path in (tmp_path / "out").iterdir()} == {
+        "cache.sqlite",
         "clusters.csv",
         "clusters_001.png",
         "plan.jsonl",

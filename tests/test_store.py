@@ -175,6 +175,22 @@ def test_runs_that_begin_the_file_at_once_all_remember(path, caplog):
     assert not caplog.text
 
 
+def test_a_file_that_is_locked_for_a_moment_is_waited_for(path, monkeypatch, caplog):
+    """SQLite itself does not wait where it begins a file or turns it to WAL."""
+    plain, refused = Store._open, []
+
+    def locked_at_first(self):
+        if len(refused) < 3:
+            refused.append("locked")
+            raise sqlite3.OperationalError("database is locked")
+        plain(self)
+
+    monkeypatch.setattr(Store, "_open", locked_at_first)
+    with Store(path) as store:
+        store.keep_all("vectors", [(b"a", b"b")])
+    assert get(path, b"a") == {b"a": b"b"} and not caplog.text
+
+
 def write_forever(path, first):
     store, number = Store(path), first
     while True:

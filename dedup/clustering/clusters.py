@@ -45,7 +45,6 @@ __all__ = ["Cluster", "Member", "build_clusters", "cluster_labels"]
 
 NEAREST = 2  # files that a file is compared with, beside the would-be keepers of its cluster
 SAME_VERSION = 0.05  # cosine distance beyond which seldom two files are one version
-CHOSEN = 3  # times that keepers are chosen at most, while files turn out to be sharper than theirs
 CHAINED = 2  # best files of a chain that are compared with what is left of it
 LESS_THAN_HELD = (Why.RESOLUTION, Why.COMPRESSION)  # reasons that fall where a file was made from its keeper
 BESIDE = Reason(Why.CONTAINS, "shows a member of the cluster beside other things")
@@ -155,11 +154,8 @@ def build_clusters(
     groups = _groups(labels, verifier.matches if verifier else {})
     evidence.read_files(row for group in groups for row in (*group.rows, *group.containers))
     groups = _with_archives(evidence, groups, remove)
-    for _ in range(CHOSEN):
-        parted, softer = _part(evidence, groups), len(evidence.softer)
-        decided = _examine(evidence, partial(_decide_all, evidence, groups, parted, remove))
-        if len(evidence.softer) == softer:
-            break
+    parted = _part(evidence, groups)
+    decided = _examine(evidence, partial(_decide_all, evidence, groups, parted, remove))
     built = [_build(evidence, *each) for each in zip(groups, parted, decided, strict=True)]
     built.sort(key=lambda cluster: (-cluster.freed, cluster.keeper.path))
     return [replace(cluster, number=number) for number, cluster in enumerate(built, start=1)]
@@ -188,20 +184,22 @@ def _part(evidence: Evidence, groups: Sequence[Group]) -> list[list[Version]]:
     for turn in range(CHAINED):
         evidence.match(pair for group in groups for pair in _with_best_of_chains(evidence, group, turn))
         _trace(evidence, groups)
-    versions = [find_versions(group.rows, evidence) for group in groups]
-    would_be = [[v for v in some if set(v.rows) & set(rows)] for some, rows in zip(versions, tried, strict=True)]
-    evidence.match(
-        pair
-        for group, some in zip(groups, would_be, strict=True)
-        for pair in _each_with(group, [version.best for version in some])
-    )
-    return [_in_order(evidence, *each) for each in zip(groups, versions, would_be, strict=True)]
+    for _ in range(CHAINED):
+        would_be = [_with_any(find_versions(group.rows, evidence), some) for group, some in both]
+        bests = [[version.best for version in some] for some in would_be]
+        evidence.match(pair for each in zip(groups, bests, strict=True) for pair in _each_with(*each))
+        _trace(evidence, groups)
+    return [_in_order(evidence, *each) for each in both]
+
+
+def _with_any(versions: Sequence[Version], rows: Sequence[int]) -> list[Version]:
+    return [version for version in versions if set(rows).intersection(version.rows)]
 
 
 def _keeper_candidates(evidence: Evidence, group: Group, covers: Counter[int]) -> list[int]:
     """The few rows that are worth comparing with all others: the largest, the most central, what shows most others.
 
-    Of rows that are known to be one version the best one.
+    Of rows that are known to be one version the best one; and that of the version that most rows are known to be of.
     """
     if group.keeper is not None:
         return [group.keeper]
@@ -210,8 +208,11 @@ def _keeper_candidates(evidence: Evidence, group: Group, covers: Counter[int]) -
     largest = sorted(central, key=lambda row: -evidence.files[row].pixels)
     preferred = [row for row in largest if evidence.files[row].preferred]
     tried = {central[0], largest[0], *preferred[:1], max(central, key=lambda row: covers[row])}
-    homes = [chain for chain in chains(group.rows, evidence) if tried.intersection(chain)] if evidence.verifier else []
-    return sorted({keys_of(chain, evidence)[0].row for chain in homes} or tried)
+    if evidence.verifier is None:
+        return sorted(tried)
+    homes = list(chains(group.rows, evidence))
+    most = max(2, *map(len, homes))
+    return sorted({keys_of(chain, evidence)[0].row for chain in homes if len(chain) == most or tried & set(chain)})
 
 
 def _each_with(group: Group, keepers: Sequence[int]) -> Iterator[Pair]:
@@ -247,12 +248,11 @@ def _trace(evidence: Evidence, groups: Sequence[Group]) -> None:
         waiting = [chain for chain, pairs in wanted if evidence.made_from.intersection(pairs)]
 
 
-def _in_order(
-    evidence: Evidence, group: Group, versions: Sequence[Version], would_be: Sequence[Version]
-) -> list[Version]:
+def _in_order(evidence: Evidence, group: Group, tried: Sequence[int]) -> list[Version]:
     """Versions of a group, that of its keeper first, then the nearest to that."""
+    versions = find_versions(group.rows, evidence)
     if group.keeper is None:
-        chosen = choose_version(would_be, group.rows, evidence)
+        chosen = choose_version(_with_any(versions, tried), group.rows, evidence)
     else:
         same = [row for row in group.rows[1:] if evidence.is_one_version(row, group.keeper)]
         chosen = Version((group.keeper, *same), "lies in the archive")

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from dedup.clustering.detail import tell_sources
-from dedup.clustering.full_resolution import SHARPER, is_looked_at, why_they_stay
+from dedup.clustering.full_resolution import is_looked_at, why_they_stay
 from dedup.clustering.members import (
     COLOURED,
     EXACT,
@@ -89,7 +89,6 @@ class Evidence:
     alike : by row, the rows with which a match makes it one version
     made_from : pairs (row, source) where the row was enlarged or saved again from the source
     traced, closer : pairs that were looked at for that, and at full resolution; with the reason why the row stays
-    softer : pairs (row, other) where the other was found to be sharper
     """
 
     def __init__(
@@ -110,7 +109,6 @@ class Evidence:
         self.traced: set[Pair] = set()
         self.contents: dict[Pair, Reason | None] = {}
         self.closer: dict[Pair, Reason | None] = {}
-        self.softer: set[Pair] = set()
 
     # The phases
 
@@ -192,10 +190,7 @@ class Evidence:
             known[pair] = f"{NOT_LOOKED_AT}: {text.reason}" if isinstance(text, Lost) else text
             if self._facts.losses.note(text, *job[:2]) is not None:
                 self._facts.keep("closer", text, *job[:2], given=job[2:])
-        for pair in new:
-            text = known.get(pair)
-            self.closer[pair] = Reason(Why.SHARPER if text == SHARPER else Why.CLOSER, text) if text else None
-        self.softer = {pair[::-1] for pair, reason in self.closer.items() if reason and reason.code == Why.SHARPER}
+        self.closer |= {pair: Reason(Why.CLOSER, text) if (text := known.get(pair)) else None for pair in new}
 
     # What is known
 
@@ -235,6 +230,11 @@ class Evidence:
         if self.verifier is None:
             return self.view(row, other) is not None
         return other in self.alike.get(row, ())
+
+    def is_exact(self, row: int, other: int) -> bool:
+        """Whether two files show the same pixels."""
+        view = self.view(row, other)
+        return view is not None and view.kind in EXACT
 
     def covers(self) -> Counter[int]:
         """How many others a row shows all of, among the pairs that were matched so far."""

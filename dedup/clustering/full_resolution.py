@@ -1,8 +1,7 @@
-"""A last, closer look before a file may go: it, its keeper and their match in, whether it shows more out.
+"""A closer look before a file may go: it, its keeper and their match in, why it must stay out.
 
-Confirmation compares small copies, on which an object moved by its own width, or another word on a page, can pass for
-a trace of compression. Here both are laid on each other with four times as many pixels and more. Compression, blur and
-tone change a picture evenly; what somebody changed by hand differs where it stands and nowhere else.
+Confirmation compares small copies, on which a digit, or an object moved by its own width, can pass for a trace of
+compression. Here both are laid on each other at the resolution of the smaller one, up to 800 px and more.
 """
 
 from __future__ import annotations
@@ -16,11 +15,14 @@ from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
+from PIL import Image
 from threadpoolctl import threadpool_limits
 
-from dedup.dataset.decoding import load_with_size, shrink
+from dedup.dataset.decoding import load_with_size, open_header, read_on_black, shrink
+from dedup.matching.changes import soft_difference, worst_colour, worst_place
+from dedup.matching.classification import CHANGED, SAME_TONE, is_framed_alike, is_upright
 from dedup.matching.kinds import MatchKind
-from dedup.matching.pictures import COLOURS, Picture
+from dedup.matching.pictures import Picture
 from dedup.matching.warping import Frame, lay, refine
 from dedup.workers import Lost, job, run_jobs
 
@@ -33,23 +35,26 @@ Job = tuple[Path, Path, tuple[float, ...], bool]
 # Kinds of matches that are looked at before a file may go.
 LOOKED_AT = (MatchKind.RESAVED, MatchKind.EDITED, MatchKind.CROP)
 LOOK_SIDE, DRAWN_SIDE = 800, 1600  # longest side looked at in px, of photos and of drawings or pages
-DRAWN_SHARE = 0.3  # share of one grey level from which a picture is a drawing or a page
-WINDOW = 20  # px, of the places that are compared
-NOISE = 36.0  # variance in squared grey levels that tells nothing
-UNLIKE = 0.5  # correlation below which a place shows something else
-SLACK = 0.1  # by how much less unlike a px may be to be looked around, and the share by which less may vary there
-FAINT = 0.25  # variance there, as a share of the keeper's, below which it shows nothing: burnt out, painted over
+# share of one grey level, or of the commonest four, from which tones and turns mean something
+GRAPHIC, DRAWN = 0.3, 0.8
+EDITED = 4.0  # how far a place stands out that was changed, of pictures that were edited as a whole
+SAME_SHADES = 6.0  # grey levels that tones of drawings, and of articles on plain ground, may differ by on the mean
+COLOURS = 400  # px, long side of the copy in which colours are looked at
 WORTH_PROCESSES = 48  # pairs that are worth processes of their own
+TOO_COARSE = "is too small or too blurred to tell what it shows"
+NUMBERS = "has grey values of more than 8 bits that the kept file does not have"
+OTHER_DRAWING = "is a drawing, or an article on plain ground, that is turned or toned otherwise in the kept file"
+CHANGED_THERE = "shows at one place what the kept file does not"
+ON_BLACK = "shows on black what the kept file does not"
 SHARPER = "is sharper than the kept file"
 BANDS = 0.7, 1.4, 2.8, 5.6  # px, sigma, between which detail is taken apart
 MIDDLE = 320  # px, side of the part that tells how sharp a picture is
 WEAKER = 1.17  # gain of fine detail, as a multiple of that of coarse detail, from which one picture is softer
 FOUND = 0.83  # correlation of the finest detail below which some of it is lost, not only weaker
-LEAST = 0.3  # size of such a place, as a share of a window
 
 
 def is_looked_at(match: Match | None) -> bool:
-    """Whether a file of this match goes only after a last look."""
+    """Whether a file of this match goes only after a closer look."""
     return bool(match and match.kind in LOOKED_AT and match.transform)
 
 
@@ -64,12 +69,24 @@ def why_they_stay(jobs: Sequence[Job], num_workers: int) -> Iterator[str | Lost]
 def _why_it_stays(given: Job) -> str:
     member, keeper, transform, is_first = given
     to_keeper = np.reshape(transform, (3, 3))
+    if is_deep(member):
+        return NUMBERS
     if shows_too_little(member):
-        return "is too small or too blurred to tell what it shows"
+        return TOO_COARSE
     to_keeper = to_keeper if is_first else np.linalg.inv(to_keeper)
-    if shows_more(member, keeper, to_keeper):
-        return "shows at one place what the kept file does not"
+    if is_another_drawing(member, keeper, to_keeper):
+        return OTHER_DRAWING
+    if shows_another(member, keeper, to_keeper):
+        return CHANGED_THERE
+    if shows_another_on_black(member, keeper, to_keeper):
+        return ON_BLACK
     return SHARPER if is_sharper(member, keeper, to_keeper) else ""
+
+
+def is_deep(path: Path) -> bool:
+    """Whether a file's greys have more than 8 bits: they may be numbers, and look the same when they are not."""
+    with open_header(path) as image:
+        return image.mode[0] in "IF"
 
 
 def shows_too_little(path: Path) -> bool:
@@ -77,8 +94,22 @@ def shows_too_little(path: Path) -> bool:
     return _read(path, LOOK_SIDE, path.stat().st_mtime_ns).coarse
 
 
-def shows_more(member: Path, keeper: Path, transform: np.ndarray) -> bool:
-    """Tell whether a file that was confirmed to be a copy shows at some place what its keeper does not show there.
+def is_another_drawing(member: Path, keeper: Path, transform: np.ndarray) -> bool:
+    """Tell whether a drawing, a sign or an article on plain ground is turned, mirrored or toned in one of two files.
+
+    In photos all of this is an edit; of drawings it makes others, and an article in another shade is another article.
+    A grey drawing may go for the coloured one whose lightness it has.
+
+    Parameters and errors as of `shows_another`.
+    """
+    laid = _lay(member, keeper, transform, LOOK_SIDE)
+    if not any(picture.plain >= GRAPHIC or picture.drawn >= DRAWN for picture in laid.pictures):
+        return False
+    return not is_upright(transform) or soft_difference(laid.as_matched) > SAME_SHADES or laid.worst_colour > 1
+
+
+def shows_another(member: Path, keeper: Path, transform: np.ndarray) -> bool:
+    """Tell whether two files that were confirmed to show one picture differ at some place.
 
     Parameters
     ----------
@@ -89,9 +120,20 @@ def shows_more(member: Path, keeper: Path, transform: np.ndarray) -> bool:
     UnreadableImage : one of them can't be read any more
     """
     laid = _lay(member, keeper, transform, LOOK_SIDE)
-    if min(picture.plain for picture in laid.pictures) >= DRAWN_SHARE:
+    if min(picture.plain for picture in laid.pictures) >= GRAPHIC:
         laid = _lay(member, keeper, transform, DRAWN_SIDE)
-    return _has_more(laid.as_matched) and _has_more(laid.as_fits)
+    return laid.differs
+
+
+def shows_another_on_black(member: Path, keeper: Path, transform: np.ndarray) -> bool:
+    """Tell whether two transparent pictures differ on black, where white shows; as `shows_another`."""
+    on_black = [read_on_black(path, LOOK_SIDE * 7 // 10) for path in (member, keeper)]
+    if None in on_black:
+        return False
+    pictures = [_picture_of(image, image.size, LOOK_SIDE) for image in on_black]
+    laid, on_white = _Laid(pictures, np.reshape(transform, (3, 3))), _lay(member, keeper, transform, LOOK_SIDE)
+    has_other_tones = not on_white.is_toned and laid.is_toned
+    return has_other_tones or laid.differs
 
 
 def is_sharper(member: Path, keeper: Path, transform: np.ndarray) -> bool:
@@ -100,7 +142,7 @@ def is_sharper(member: Path, keeper: Path, transform: np.ndarray) -> bool:
     Where the keeper's fine detail is weak beside its coarse detail, the member's is a multiple of it. A member that was
     sharpened is so as well, but all of its finest detail is found in the keeper. Noise is no multiple of anything.
 
-    Parameters and errors as of `shows_more`.
+    Parameters and errors as of `shows_another`.
     """
     laid = _lay(member, keeper, transform, LOOK_SIDE)
     own, kept = map(_energies, _bands(laid.as_matched))
@@ -134,6 +176,24 @@ class _Laid:
         """Laid anew: the match is exact to a pixel of a small copy."""
         finer = refine(lay(*self.pictures, self.transform, min(self.side, LOOK_SIDE // 3)))
         return lay(*self.pictures, finer.first_to_second, self.side)
+
+    @property
+    def differs(self) -> bool:
+        """Whether a place differs by more than what was done to the whole picture explains."""
+        if self.is_toned or not is_framed_alike(*self.pictures, self.transform):
+            return worst_place(self.as_matched) > EDITED and worst_place(self.as_fits) > EDITED
+        if self.worst_colour > 1:
+            return True
+        return worst_place(self.as_matched) > CHANGED and worst_place(self.as_fits) > CHANGED
+
+    @cached_property
+    def is_toned(self) -> bool:
+        """Whether one has other tones than the other, or is blurred or marked all over."""
+        return soft_difference(self.as_matched) > SAME_TONE
+
+    @cached_property
+    def worst_colour(self) -> float:
+        return worst_colour(*self.pictures, self.as_matched)
 
 
 def _lay(member: Path, keeper: Path, transform: np.ndarray, most: int) -> _Laid:
@@ -169,75 +229,8 @@ def _energies(bands: list[np.ndarray]) -> np.ndarray:
 @lru_cache(maxsize=4)  # the keeper comes again with each of its members
 def _read(path: Path, side: int, mtime_ns: int) -> Picture:
     """A file's picture; `mtime_ns`, its own, makes a change be seen."""
-    image, (width, height) = load_with_size(path, side * 7 // 10)
-    return Picture(width, height, shrink(image.convert("L"), side), shrink(image, COLOURS), (0.0, 0.0, 1.0, 1.0))
+    return _picture_of(*load_with_size(path, side * 7 // 10), side)
 
 
-def _has_more(frame: Frame) -> bool:
-    """Whether the first shows anything, at a place of some size, that does not correlate with the second."""
-    edges = {"borderType": cv2.BORDER_CONSTANT, "borderValue": 0}
-    mask = frame.mask.astype(np.uint8)
-    inner = cv2.erode(mask, np.ones((2 * WINDOW + 1, 2 * WINDOW + 1), np.uint8), **edges)
-    if not inner.any():
-        return False
-    images = _evenly_sharp(frame, mask) if frame.base_is_first else _evenly_sharp(frame, mask)[::-1]
-    own, kept = (cv2.GaussianBlur(image, (0, 0), 1) for image in images)
-    around = _where_unlike(own, kept, inner)
-    if around is None:
-        return False
-    differs = _unlike(own[around], kept[around]) & (inner[around] > 0)
-    if differs.sum() < LEAST * WINDOW**2:
-        return False
-    places = cv2.connectedComponentsWithStats(differs.astype(np.uint8))[2]
-    return bool((places[1:, cv2.CC_STAT_AREA] >= LEAST * WINDOW**2).any())
-
-
-def _where_unlike(own: np.ndarray, kept: np.ndarray, inner: np.ndarray) -> tuple[slice, slice] | None:
-    """The part outside of which nothing is unlike, None if nothing is anywhere.
-
-    Every second px of every second line is looked at: no place of LEAST of a window lies between them, unless it is a
-    line one px wide.
-    """
-    found = _unlike(own, kept, step=2, slack=SLACK)
-    found &= cv2.dilate(inner, np.ones((3, 3), np.uint8))[::2, ::2][: found.shape[0], : found.shape[1]] > 0
-    if not found.any():
-        return None
-    lines = (np.flatnonzero(found.any(axis=axis)) for axis in (1, 0))
-    return tuple(slice(max(2 * each[0] - WINDOW, 0), 2 * each[-1] + WINDOW) for each in lines)
-
-
-def _unlike(own: np.ndarray, kept: np.ndarray, step: int = 1, slack: float = 0.0) -> np.ndarray:
-    """Where pictures don't correlate in the window around a px, of every `step`th px, and the first shows something."""
-
-    def means(image: np.ndarray) -> np.ndarray:
-        if step > 1:
-            height, width = (side // step * step for side in image.shape)
-            image = cv2.resize(image[:height, :width], (width // step, height // step), interpolation=cv2.INTER_AREA)
-        return cv2.blur(image, (WINDOW // step, WINDOW // step))
-
-    mean, mean_kept = means(own), means(kept)
-    spread = np.maximum(means(own * own) - mean * mean, 0) + NOISE
-    spread_kept = np.maximum(means(kept * kept) - mean_kept * mean_kept, 0) + NOISE
-    likeness = (means(own * kept) - mean * mean_kept + NOISE) / np.sqrt(spread * spread_kept)
-    return (likeness < UNLIKE + slack) & (spread > FAINT * (1 - slack) * spread_kept)
-
-
-def _evenly_sharp(frame: Frame, mask: np.ndarray) -> list[np.ndarray]:
-    """Both pictures as float32, the sharper one blurred until it has as much fine detail in all as the other."""
-    images = [image.astype(np.float32) for image in (frame.base, frame.other)]
-    energies = [_detail(image, mask) for image in images]
-    sharper, least = int(energies[1] > energies[0]), min(energies)
-    if energies[sharper] > 1.2 * least:
-        whole, gap = images[sharper], np.log(energies[sharper] / least)
-        for sigma in (0.7, 1.1, 1.6, 2.2, 3, 4):  # detail falls from each to the next
-            blurred = cv2.GaussianBlur(whole, (0, 0), sigma)
-            wider, gap = gap, abs(np.log(_detail(blurred, mask) / least))
-            if gap >= wider:
-                break
-            images[sharper] = blurred
-    return images
-
-
-def _detail(image: np.ndarray, mask: np.ndarray) -> float:
-    """Mean energy of fine detail; mask : uint8, where it counts."""
-    return cv2.norm(image, cv2.GaussianBlur(image, (0, 0), 2), cv2.NORM_L2SQR, mask) / cv2.countNonZero(mask) + 1e-3
+def _picture_of(image: Image.Image, size: tuple[int, int], side: int) -> Picture:
+    return Picture(*size, shrink(image.convert("L"), side), shrink(image, COLOURS), (0.0, 0.0, 1.0, 1.0))

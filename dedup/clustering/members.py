@@ -45,8 +45,7 @@ class Why(StrEnum):
     COMPRESSION = "compression"
     LEVEL = "level"  # goes at a higher level of `remove` only
     LOST = "lost"  # something of it or of its keeper could not be found out
-    SHARPER = "sharper"  # what the comparison at full resolution found
-    CLOSER = "closer"
+    CLOSER = "closer"  # what the comparison at full resolution found
 
 
 class Reason(NamedTuple):

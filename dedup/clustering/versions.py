@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
-from math import floor, log
+from math import floor, inf, log
 from typing import NamedTuple
 
 from dedup.clustering.evidence import Evidence, FileRecord, Pair
@@ -22,6 +22,7 @@ NO_CHANCE = 1.1  # ratio of quantisation steps that is no chance
 LOSSLESS = 0.5  # quantisation step that stands for no loss at all, in grey levels
 DENSER = 1.5  # bits of a JPEG for each bit of a newer format that compresses as much
 STEP_BY_BITS = -1.4  # power of the bits per pixel that a JPEG's steps go by
+SMOOTHER = 1.3  # bits of a JPEG for each bit of one with finer steps, from which that one lost detail before
 UNSURE = 2.0  # ratio of steps up to which bits do not tell that one of two formats was compressed more
 SMALLER, RIVALS = 3.24, 4  # px of what may be an enlargement for each px of its source; sources that are looked for
 COPIED = re.compile(r"copy|copie|copia|cópia|kopie|コピー|副本|\(\d+\)$", re.IGNORECASE)  # in what systems name copies
@@ -31,7 +32,6 @@ class KeeperKey(NamedTuple):
     """What decides between files that show the same, in this order; the least stays.
 
     detail : share of the resolution of the finest that is missing; 0 where next to none is
-    softer : 1 if one of them with as many pixels is sharper
     enlarged : 1 if it has its pixels from a smaller one of them
     folder : 0 where the user prefers its folder
     compression : how many times coarser than the finest it was quantised, it or what it was made from, in steps of
@@ -43,7 +43,6 @@ class KeeperKey(NamedTuple):
     """
 
     detail: float
-    softer: int
     enlarged: int
     folder: int
     compression: int
@@ -107,7 +106,6 @@ def keys_of(rows: Sequence[int], evidence: Evidence, same_detail: bool = False) 
     return sorted(
         KeeperKey(
             detail=0.0 if row in full else 1 - (pixels[row] / most) ** 0.5,
-            softer=int(any((row, other) in evidence.softer for other in full)),
             enlarged=int(pixels[row] < file.pixels),
             folder=int(not file.preferred),
             compression=max(floor(log(steps[row] / finest) / log(NO_CHANCE)), 0),
@@ -127,7 +125,7 @@ def possible_sources(chain: Sequence[int], evidence: Evidence) -> list[Pair]:
     smaller = [key.row for key in keys if SMALLER * files[key.row].pixels <= files[best].pixels]
     equals = [key for key in keys[1:] if _are_of_one_size(files[key.row], files[best])]
     coarser = [key.row for key in equals if key.compression and files[key.row].details.step]
-    coarser.sort(key=lambda row: files[row].details.step)
+    coarser.sort(key=lambda row: (not evidence.is_exact(best, row), files[row].details.step))
     wanted = [(best, row) for row in (*smaller[:1], *coarser[:RIVALS]) if evidence.is_one_version(best, row)]
     return [] if evidence.traced.issuperset(wanted) else wanted
 
@@ -198,17 +196,24 @@ def stands_for(row: int, keepers: Sequence[int], evidence: Evidence, remove: str
 def _steps(files: dict[int, FileRecord], full: Sequence[int], sources: dict[int, set[int]]) -> dict[int, float]:
     """Quantisation steps in grey levels, of a file or of what it was made from.
 
-    Of lossy files without a table, as of a JPEG of as many bits; full : rows of the largest files, whose finest JPEG
-    tells how many bits this picture needs.
+    A JPEG of finer steps that needs far fewer bits than a coarser one is smoother, and counts as coarser than that.
+    Lossy files without a table count as a JPEG of as many bits.
+
+    full : rows of the largest files, whose JPEGs tell how many bits this picture needs
     """
     found = {row: LOSSLESS if file.details.lossless else file.details.step for row, file in files.items()}
-    found |= {row: max(found[row], *(found[source] for source in some)) for row, some in sources.items() if some}
-    known = min(
-        ((found[row], -files[row].details.bits) for row in full if files[row].details.step), default=(10.0, -1.0)
-    )
+    for row in sorted(files, key=lambda row: -found[row]):  # the coarsest first: it may have been a source's source
+        found[row] = max([found[row], *(found[source] for source in sources.get(row, ()))])
+    bits = {row: max(files[row].details.bits, 1e-3) for row in files}
+    jpegs = [row for row in full if files[row].details.step]
+    for row in sorted(jpegs, key=lambda row: -found[row]):
+        richer = [found[other] for other in jpegs if found[other] > found[row] and bits[other] > SMOOTHER * bits[row]]
+        found[row] = max([found[row], *(step * NO_CHANCE**2 for step in richer)])
+    known = max(jpegs, key=bits.get, default=None)
     for row in (row for row, step in found.items() if not step):
-        ratio = (DENSER * max(files[row].details.bits, 1e-3) / -known[1]) ** STEP_BY_BITS
-        found[row] = known[0] if 1 / UNSURE < ratio < UNSURE else max(ratio * known[0], LOSSLESS)
+        step, needed = (found[known], bits[known]) if known is not None else (10.0, 1.0)
+        ratio = (DENSER * bits[row] / needed) ** STEP_BY_BITS
+        found[row] = step if 1 / UNSURE < ratio < UNSURE else max(ratio * step, LOSSLESS)
     return found
 
 
@@ -232,27 +237,20 @@ def _why(best: KeeperKey, others: Sequence[KeeperKey], evidence: Evidence) -> st
     field = next(name for name in KeeperKey._fields if getattr(best, name) != getattr(other, name))
     if field == "detail":
         return f"{_times(file.pixels / max(rival.pixels, 1))} the pixels"
-    if field == "softer":
-        return "the other is less sharp"
     if field == "enlarged":
         return "the larger one is an enlargement"
     if field == "folder":
         return file.preferred
     if field == "compression":
-        return "saved without loss" if file.details.lossless else f"compressed {_finer(file, rival)} finer"
+        ratio = rival.details.step / (file.details.step or inf)
+        ratio = ratio if ratio > NO_CHANCE else NO_CHANCE ** (other.compression - best.compression)
+        return "saved without loss" if file.details.lossless else f"compressed {_times(ratio)} finer"
     if field == "contents":
         more = what_it_lacks(file.contents, rival.contents) or tuple(file.contents.held)
         return f"has the {' and '.join(more[:3])}" + (f" and {len(more) - 3} more" if len(more) > 3 else "")
     if field == "age":
         return f"older by {_duration(int(other.age - best.age))}"
     return "the other is named a copy" if field == "name" else "first by name"
-
-
-def _finer(file: FileRecord, rival: FileRecord) -> str:
-    """How much finer a file was quantised than another; by bits where one of them tells no steps."""
-    if file.details.step and rival.details.step:
-        return _times(rival.details.step / file.details.step)
-    return _times(max(file.details.bits / max(rival.details.bits, 1e-3), 1.1))
 
 
 def _duration(seconds: int) -> str:

@@ -36,7 +36,7 @@ _TECHNICAL = re.compile(
     |bitspersample|samplesperpixel|photometric.*|planarconfiguration|compress.*|colorspace|colormode|components?configuration|ycbcr.*|format|gamma|producer|hostcomputer|padding
     |(modify|metadata)date|(preview)?datetime|(offset|subsec)time(digitized)?|.*timestamp|.*datestamp|about|parsetype|lang
     |exifoffset|gpsinfo|exifinteroperabilityoffset|interoperability.*|makernote|printimagematching|offsetschema
-    |documentancestors|hasextendedxmp|identifier|sidecarforextension|textlayers|nativedigest
+    |transmissionreference|documentancestors|hasextendedxmp|identifier|sidecarforextension|textlayers|nativedigest
     |exposureprogram|exposuremode|metering.*|lightsource|flash.*|whitebalance|digitalzoomratio|focallengthin35.*
     |scene(capture)?type|filesource|sensingmethod|customrendered|contrast|saturation|sharpness|gaincontrol
     |subject(area|location|distance.*)|cfapattern|sensitivitytype|recommendedexposureindex|standardoutputsensitivity
@@ -86,12 +86,12 @@ _PLAIN_NAMES = {raw: name for name, raws in _RAW_NAMES.items() for raw in raws}
 _IPTC = {  # IPTC-IIM 4.2, record 2: the name of the same property in XMP
     **{5: "title", 10: "urgency", 15: "category", 20: "SupplementalCategories", 25: "keywords", 40: "instructions"},
     **{80: "creator", 85: "AuthorsPosition", 90: "city", 92: "location", 95: "state", 100: "CountryCode"},
-    **{101: "country", 103: "TransmissionReference", 105: "headline", 110: "credit", 115: "source", 116: "rights"},
+    **{101: "country", 105: "headline", 110: "credit", 115: "source", 116: "rights"},
     **{118: "contact", 120: "description", 122: "CaptionWriter"},
 }
 _IPTC_DATES = ((55, 60, "datecreated"), (62, 63, "createdate"))  # date, time
-_NOTE = re.compile(  # what programs leave as a comment: their name, their settings
-    r"creat|compress|encod|optimi[sz]|software|generat|quality|lavc|gimp|photoshop|paint|jpeg|adobe|intel|convert"
+_NOTE = re.compile(  # what programs and networks leave as a comment or instructions: their name, their settings
+    r"^FBMD|creat|compress|encod|optimi[sz]|software|generat|quality|lavc|gimp|photoshop|paint|jpeg|adobe|intel|convert"
     r"|processed|resized|export|https?://|\d+\.\d+",
     re.IGNORECASE,
 )
@@ -139,7 +139,7 @@ def _tell(told: Told, raw: str, value: Any) -> None:
         texts = set(map(_zone, texts))
     elif name == "rating":
         texts = {_stars(text) if "percent" in folded else text for text in texts} - {"0"}
-    elif name == "comment":
+    elif name in ("comment", "instructions"):
         texts = {text for text in texts if folded == "usercomment" or not _NOTE.search(text)}
     if texts:
         told.setdefault(name, set()).update(text if len(text) <= LONG else digest(text.encode()) for text in texts)

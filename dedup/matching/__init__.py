@@ -14,6 +14,8 @@ One pair:
     registration.py  transforms to try: whole on whole, turned, mirrored, by keypoints
     warping.py       one picture laid on the other
     similarity.py    where the two agree
+    colours.py       whether tone and colours are the same, place by place
+    changes.py       whether something was changed at one place
     classification.py  the kind of match; kinds.py: MatchKind
 Special pictures:
     coarse.py        blurred or tiny ones

@@ -13,12 +13,14 @@ from collections.abc import Sequence
 import cv2
 import numpy as np
 
-from dedup.matching.warping import Frame
+from dedup.matching.pictures import Picture
+from dedup.matching.warping import Frame, to_pixels, warp
 
 WINDOW = 7  # px, side of the places that are compared; of a digit's size
 SOFT = (0.6, 0.8)  # px, sigma, of the blurs that take single px of noise from the sharper and the softer picture
 FILTERS = (0.7, 1.2, 2.0, 3.5, 6.0)  # px, sigma, of the blurs that a prediction is summed of
 SAMPLES = 20_000  # px that the prediction is fitted on
+LEAST_GAIN = 0.1  # share of its contrast that the filtered picture must keep
 STEPS = 3  # of the fit, in which what does not fit loses weight
 SAME_TONE = 2.5  # grey levels apart on the mean, below which the tone curve is left straight
 LEVELS, HELD = 32, 100.0  # of the tone curve, and px that hold each of them straight
@@ -27,6 +29,11 @@ LEVELS, HELD = 32, 100.0  # of the tone curve, and px that hold each of them str
 # is lost at the 95th of 100 textured places. Fitted on 204 pairs saved again and 440 changed at one place.
 NOISE, USUAL = 8.0, 2.0
 LOST, USUALLY_LOST = 0.01, 0.65
+COLOUR_SIDE = 160  # px of the frame in which colours are compared
+GREY, COLOURED = 3.0, 99.9  # CIELAB units, chroma of nearly all places of a picture without colours
+COLOUR_NOISE, USUAL_COLOUR = 12.0, 3.0  # CIELAB units, and times the difference of the 90th of 100 places
+MOST_USUAL = 14.0  # CIELAB units that compression may add to that one
+SOFTENED = 192  # times the sigma of the blur that tones are compared under
 TEXTURED = 16.0  # squared grey levels, variance of a place where there is something to be seen
 
 
@@ -44,10 +51,31 @@ def worst_place(frame: Frame) -> float:
     return float((core / (noise + (LOST + USUALLY_LOST * usually_lost) * around))[seen].max())
 
 
-def softness(frame: Frame) -> float:
-    """Energy of the sharper picture's fine detail as a multiple of the other's."""
-    energies = [_energy(image.astype(np.float32), frame.mask) for image in (frame.base, frame.other)]
-    return max(energies) / min(energies)
+def worst_colour(first: Picture, second: Picture, frame: Frame) -> float:
+    """How far the place stands out whose colour differs most, hue and strength; above 1 it was changed.
+
+    Of a picture without colours nothing can be told: it has the other's greys or not.
+    """
+    base, other = (first, second) if frame.base_is_first else (second, first)
+    own = cv2.resize(base.colours, (COLOUR_SIDE, COLOUR_SIDE), interpolation=cv2.INTER_AREA)
+    laid = warp(other.colours, to_pixels(frame.transform, other.colours, COLOUR_SIDE), COLOUR_SIDE)
+    labs = [cv2.cvtColor(np.float32(image) / 255, cv2.COLOR_RGB2LAB) for image in (own, laid)]
+    seen = cv2.erode(frame.mask.astype(np.uint8), _square(5), borderType=cv2.BORDER_CONSTANT, borderValue=0)
+    seen = cv2.resize(seen, (COLOUR_SIDE, COLOUR_SIDE), interpolation=cv2.INTER_NEAREST) > 0
+    if not seen.any() or min(float(np.percentile(np.hypot(*lab[seen, 1:].T), COLOURED)) for lab in labs) < GREY:
+        return 0.0
+    chromas = [cv2.GaussianBlur(lab[..., 1:], (0, 0), 1) for lab in labs]
+    apart = np.hypot(*np.moveaxis(chromas[0] - chromas[1], -1, 0))
+    usual = float(np.percentile(apart[seen], 90))
+    worst = float(cv2.erode(apart, _square(3))[seen].max())
+    return max(worst / (COLOUR_NOISE + USUAL_COLOUR * usual), usual / MOST_USUAL)
+
+
+def soft_difference(frame: Frame) -> float:
+    """Grey levels between both pictures once they are softened, root mean square: tones, marks and sharpness tell."""
+    own, other = (image.astype(np.float32) for image in (frame.base, frame.other))
+    soft = cv2.GaussianBlur(own - other, (0, 0), max(len(own) / SOFTENED, 2))
+    return float(np.sqrt(np.square(soft[frame.mask]).mean())) if frame.mask.any() else 0.0
 
 
 def _square(side: int) -> np.ndarray:
@@ -88,6 +116,8 @@ def _filtered(sharper: np.ndarray, softer: np.ndarray, mask: np.ndarray) -> np.n
         factors = np.linalg.solve(terms.T @ (terms * weights[:, None]) + held, terms.T @ (weights * wanted))
         left = np.abs(wanted - terms @ factors)
         weights = 1 / (1 + (left / (3 * np.median(left) + 2)) ** 2)
+    if factors[:-1].sum() < LEAST_GAIN:  # of a picture that shows nothing anything would be predicted well
+        return sharper
     return _sum(factors, [image - np.float32(middle) for image in blurred])
 
 
@@ -105,6 +135,8 @@ def _tone_curve(own: np.ndarray, other: np.ndarray) -> np.ndarray:
     if np.abs(own - other).mean() < SAME_TONE:
         return levels
     slope, start = np.polyfit(own[::7], other[::7], 1)
+    if slope < LEAST_GAIN:
+        return levels
     place = np.clip(own.astype(int) * LEVELS // 256, 0, LEVELS - 1)
     off, count = np.bincount(place, other - (slope * own + start), LEVELS), np.bincount(place, minlength=LEVELS)
     bent = np.interp(levels, (np.arange(LEVELS) + 0.5) * 256 / LEVELS, off / (count + HELD))

@@ -8,12 +8,12 @@ from dataclasses import astuple, dataclass
 import cv2
 import numpy as np
 
-from dedup.matching.changes import softness, worst_place
+from dedup.matching.changes import soft_difference, worst_place
 from dedup.matching.colours import other_colours, places_of
 from dedup.matching.compression_residual import lost_grain
 from dedup.matching.kinds import MatchKind
 from dedup.matching.motion import explained_by_motion
-from dedup.matching.pictures import COARSE, Picture
+from dedup.matching.pictures import Picture
 from dedup.matching.similarity import Overlay, detail_by_block
 from dedup.matching.warping import SIDE, Frame, lay, outline, refine, stretch
 
@@ -32,11 +32,11 @@ DIFFERENT, MOVED = 0.95, 0.38  # correlation of fine detail below which motion i
 COVERS = 0.945  # share of a picture with which the other shows all of it, but for an edge cut or a frame added
 SAME_FRAMING = 0.008  # share of a side by which a corner of one may lie beside the other's
 ROUNDED = 1.5  # px that rounding may add to a side or take from it
-PLACES, FEW_PLACES = 16, 6  # by so many places tone and colours are compared; of coarse pictures
-# CIELAB units apart, on the mean, at 95 of 100 places, and at the worst.
-SAME_TONE, SAME_COLOURS = (2.0, 4.5, 9.0), (4.5, 9.0, 20.0)
-SHARP_ALIKE = 2.5  # times the fine detail up to which nothing but compression sets two pictures apart
-SURELY = 4.0  # how far a place must stand out from blur and edits of the whole picture
+PLACES, FEW_PLACES = 16, 6  # across and down, at which colours are compared; of coarse pictures
+SAME_COLOURS = (4.5, 9.0, 20.0)  # CIELAB units apart, on the mean, at 95 of 100 places, and at the worst
+PALER = 0.2  # share of their strength by which colours may be weaker
+SAME_TONE = 3.4  # grey levels apart, root mean square, of pictures whose every tone is the same
+CHANGED = 1.5  # how far a place stands out that was changed
 DRAWING = 0.95  # share of the commonest grey levels from which a picture is a drawing, sign or letter
 UPRIGHT = 5.0  # degrees by which a drawing may be turned and mean the same
 WHOLE = (1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0)  # the transform of all of a picture to all of its like
@@ -160,29 +160,35 @@ def resolution_ratios(first: Picture, second: Picture, transform: np.ndarray) ->
 
 
 def is_resaved(first: Picture, second: Picture, transform: np.ndarray) -> bool:
-    """Whether all of one picture lies on all of the other, the same way up, unstretched, in the same tone and colours.
+    """Whether two pictures are one, the same way up and unstretched, in the same tone and colours, at every place.
 
     transform : unit coordinates of the first -> unit coordinates of the second
     """
+    if not is_framed_alike(first, second, transform) or not _has_same_colours(first, second):
+        return False
+    frame = lay(first, second, np.eye(3), min(max(first.grey.shape), max(second.grey.shape), CLOSER))
+    return soft_difference(frame) <= SAME_TONE and worst_place(frame) <= CHANGED
+
+
+def is_framed_alike(first: Picture, second: Picture, transform: np.ndarray) -> bool:
+    """Whether all of one picture lies on all of the other, the same way up and unstretched."""
     if np.abs(outline(transform) - outline(np.eye(3))).max() > SAME_FRAMING:
         return False
     (width, height), (other_width, other_height) = (first.width, first.height), (second.width, second.height)
-    least, most = ((other_width - off) / (other_height + off) for off in (ROUNDED, -ROUNDED))
-    if not least * height <= width <= most * height and max(first.width, second.width) > COARSE:
-        return False
-    tones, colours = same_places(first, second)
-    chroma = [float(np.abs(each).mean()) for each in colours]
-    if max(chroma) - min(chroma) > max(0.2 * max(chroma), 1):
-        return False
-    apart = (np.abs(each[0] - each[1]) for each in (tones, colours))
-    limits = zip(apart, (SAME_TONE, SAME_COLOURS), strict=True)
-    return all((np.r_[each.mean(), np.percentile(each, [95, 100])] <= most).all() for each, most in limits)
+    least, most = ((other_width - off) / max(other_height + off, 1) for off in (ROUNDED, -ROUNDED))
+    return least * height <= width <= most * height
 
 
-def changed_somewhere(first: Picture, second: Picture) -> bool:
-    """Whether pictures that lie on each other as they are differ at one place more than compression explains."""
-    frame = lay(first, second, np.eye(3), min(max(first.grey.shape), max(second.grey.shape), CLOSER))
-    return worst_place(frame) > (1 if softness(frame) <= SHARP_ALIKE else SURELY)
+def _has_same_colours(first: Picture, second: Picture) -> bool:
+    """Whether two pictures that lie on each other as they are have the same colours, but for what compression takes."""
+    side = FEW_PLACES if first.coarse or second.coarse else PLACES
+    squares = (cv2.resize(each.colours, (side, side), interpolation=cv2.INTER_AREA) for each in (first, second))
+    labs = [cv2.cvtColor(np.float32(square) / 255, cv2.COLOR_RGB2LAB).reshape(-1, 3) for square in squares]
+    colours = [lab[:, 1] + 1j * lab[:, 2] for lab in labs]
+    strengths, apart = [float(np.abs(each).mean()) for each in colours], np.abs(colours[0] - colours[1])
+    if max(strengths) - min(strengths) > max(PALER * max(strengths), 1):
+        return False
+    return bool((np.r_[apart.mean(), np.percentile(apart, [95, 100])] <= SAME_COLOURS).all())
 
 
 def is_drawing(first: Picture, second: Picture) -> bool:
@@ -196,14 +202,6 @@ def is_upright(transform: np.ndarray) -> bool:
     across, down = corners[1] - corners[0], corners[3] - corners[0]
     turn = np.degrees(np.arctan2(across[1], across[0]))
     return bool(abs(turn) <= UPRIGHT and across[0] * down[1] - across[1] * down[0] > 0)
-
-
-def same_places(first: Picture, second: Picture) -> tuple[list[np.ndarray], list[np.ndarray]]:
-    """Lightness (k,), and a + ib (k,) complex, of both whole pictures at the same places (CIELAB)."""
-    side = FEW_PLACES if first.coarse or second.coarse else PLACES
-    squares = (cv2.resize(each.colours, (side, side), interpolation=cv2.INTER_AREA) for each in (first, second))
-    labs = [cv2.cvtColor(np.float32(square) / 255, cv2.COLOR_RGB2LAB).reshape(-1, 3) for square in squares]
-    return [lab[:, 0] for lab in labs], [lab[:, 1] + 1j * lab[:, 2] for lab in labs]
 
 
 def _turn(base: Picture, other: Picture, transform: np.ndarray) -> float:
@@ -259,7 +257,7 @@ def judge(first: Picture, second: Picture, frame: Frame, overlay: Overlay, dista
     if other_shot or other_words or means_another or other_colours(places) or not (inner >= 0.9 or two_crops):
         kind = MatchKind.SIMILAR
     elif outer >= COVERS or (outer >= 0.88 and edge >= 0.9):
-        same = is_resaved(first, second, frame.first_to_second) and not changed_somewhere(first, second)
+        same = is_resaved(first, second, frame.first_to_second)
         kind = MatchKind.RESAVED if same else MatchKind.EDITED
     else:
         kind = MatchKind.CONTAINS if inner >= 0.9 and breaks > 0.3 * (1 - edge) else MatchKind.CROP

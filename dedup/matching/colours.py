@@ -21,10 +21,14 @@ CAST = 12.0  # CIELAB units that may be added to all colours
 STRONGER = 3.0  # times as strong as the other's all colours may be
 UNEXPLAINED = 8.0  # CIELAB units, beyond shares of a colour's strength along and across its hue, that may be left
 ALONG, ACROSS = 0.5, 0.25
+CLIPPED = 5, 250  # levels of a channel beyond which brightness may have turned the hue
 AREA = 10  # places side by side that are an area of its own
 GREY = 3.0  # mean chroma below which a picture has no colours
 ONE_HUE = 0.85  # share of the colours' strength in one direction from which a picture has but one hue
-TONED, COLOURFUL = 0.1, 0.16  # share of the colours that lightness leaves unexplained: most of a tone, least of a photo
+TONED, COLOURFUL = (
+    0.06,
+    0.08,
+)  # share of the colours that lightness leaves unexplained: of a tone, of a photo
 SEPIA, PALE = (35.0, 100.0), (35.0, 50.0)  # hue in degrees; strength on the mean, and at 95 of 100 places
 
 
@@ -68,7 +72,9 @@ def places_of(first: Picture, second: Picture, frame: Frame, apart: np.ndarray) 
     lumas = [cv2.cvtColor(image, cv2.COLOR_RGB2GRAY) for image in images]
     chromas = [lab[..., 1] + 1j * lab[..., 2] for lab in labs]
     turned = slice(None, None, 1 if frame.base_is_first else -1)
-    return Places(tuple(lumas[turned]), tuple(chromas[turned]), (inside > 0) & (hidden == 0))
+    clipped = [(image.max(axis=-1) > CLIPPED[1]) | (image.min(axis=-1) < CLIPPED[0]) for image in images]
+    mask = (inside > 0) & (hidden == 0) & (clipped[0] == clipped[1])
+    return Places(tuple(lumas[turned]), tuple(chromas[turned]), mask)
 
 
 def other_colours(places: Places) -> bool:

@@ -155,7 +155,7 @@ def content_box(image: np.ndarray, tolerance: int = 14) -> tuple[float, float, f
         return whole
     if left + right:  # side bars can hide plain lines above and below
         top, bottom = _margins(image[:, left : width - right], tolerance)
-        if top + bottom >= height:  # all that lies between them is plain
+        if top + bottom >= height:  # nothing but bars and a plain middle
             return whole
     return left / width, top / height, 1 - right / width, 1 - bottom / height
 

@@ -5,7 +5,7 @@ Out: weights, and a log of the losses.
 
     loss.py     two edited copies of each photo, and the contrastive loss that judges their vectors
     trainer.py  Recipe: a training's settings; Trainer: its state after each batch
-    head.py     a linear layer on a network that was pre-trained on ImageNet, beside the trained one
+    head.py     a linear layer on a network that was trained on ImageNet, beside ours
     command.py  train; `python -m dedup.training PHOTOS --output run`
 """
 

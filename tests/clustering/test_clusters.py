@@ -242,6 +242,16 @@ def test_with_edits_what_the_keeper_does_not_show_all_of_stays_though_its_best_f
     assert fates(cluster)["c"] == (2, "a", True) and fates(cluster)["d"] == (2, "a", False)
 
 
+def test_what_neither_the_keeper_nor_the_best_that_stays_lets_go_is_told_of_the_keeper(tmp_path):
+    """Of the version of `c`, which goes, `d` and `e` are copies of it and of each other not."""
+    folder = Folder(tmp_path, **{name: (SIZE, 0.0) for name in "abcde"})
+    matches = {(name, other): Match(MatchKind.EDITED, first_coverage=0.9) for name in "ab" for other in "cde"}
+    matches |= {("a", name): Match(MatchKind.EDITED, first_coverage=0.9, second_coverage=0.8) for name in "de"}
+    matches |= {("a", "b"): Match(), ("c", "d"): Match(), ("c", "e"): Match()}
+    found = fates(folder.build(matches, remove="edits", tested=matches)[0])
+    assert found["c"] == (2, "a", True) and found["d"] == (2, "a", False) and found["e"] == (2, "a", False)
+
+
 def test_with_edits_copies_of_an_edit_that_stays_go_for_that(tmp_path):
     folder, matches = two_versions(tmp_path)
     for name in "cd":
@@ -585,6 +595,12 @@ def test_why_is_told_against_the_first_that_holds_other_bytes(tmp_path):
     assert all(member.removable for member in cluster.members)
     (tmp_path / "e.jpg").unlink()
     assert kept(cluster_of_files(tmp_path)) == ("c.jpg", "older by 1 day")
+
+
+def test_a_smoother_copy_is_not_kept_for_its_finer_steps(tmp_path):
+    save(tmp_path / "z.jpg", quality=85)
+    save(tmp_path / "a.jpg", photo().filter(ImageFilter.GaussianBlur(1)), age=10**8, quality=92)
+    assert cluster_of_files(tmp_path).keeper.path.name == "z.jpg"
 
 
 # On real pixels: what may not be lost

@@ -133,16 +133,17 @@ def test_what_went_back_to_its_earlier_steps_looks_like_the_source(save):
     assert made_from(finer, save(opened(finer), "back", 75))
 
 
-def test_an_edit_was_not_saved_again(save):
+EDITS = {
+    "noise": lambda image: Image.blend(image, Image.effect_noise(image.size, 60).convert("RGB"), 0.15),
+    "contrast": lambda image: image.point(lambda level: 1.3 * level),
+    "blur": lambda image: image.filter(ImageFilter.GaussianBlur(1.5)),
+}
+
+
+@pytest.mark.parametrize("edit", EDITS)
+def test_an_edit_was_not_saved_again(save, edit):
     source = save(photo(), "source", 80)
-    for number, edited in enumerate(
-        (
-            Image.blend(opened(source), Image.effect_noise((256, 192), 60).convert("RGB"), 0.15),
-            opened(source).filter(ImageFilter.GaussianBlur(1.5)),
-            opened(source).point(lambda level: 1.3 * level),
-        )
-    ):
-        assert not made_from(save(edited, f"edit{number}", 92), source)
+    assert not made_from(save(EDITS[edit](opened(source)), "edited", 92), source)
 
 
 def test_what_can_not_be_told_is_not_said(save, tmp_path):

@@ -5,6 +5,7 @@ import os
 import struct
 import zlib
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pillow_heif
@@ -213,6 +214,7 @@ def test_the_only_file_that_tells_it_stays_and_the_same_told_otherwise_is_enough
         {"extra": segment(0xED, b"Photoshop 3.0\x008BIM\x04\x04\0\0\0\0\0\x09\x1c\x02\x19\xff\xff..")},
         {"icc_profile": ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()},
         {"icc_profile": b"broken"},
+        iptc((40, b"FBMD0f000869010000e5"), (103, b"XKcsP0mE1xGMb7CUbUoB")),
         {"progressive": True, "optimize": True, "quality": 30},
     ],
 )
@@ -519,6 +521,14 @@ def test_an_unchanged_file_is_read_once(tmp_path, monkeypatch):
     assert read_contents(path) == read_contents(path) and read == [path]
     os.utime(path, (1, 1))
     assert read_contents(path) and read == [path, path]
+
+
+def test_what_raises_tells_nothing_and_the_rest_still_does():
+    def broken():
+        raise RuntimeError("broken")
+
+    image = SimpleNamespace(getexif=broken, format="JPEG", info={"comment": b"Ann", "photoshop": {0x0404: b"\x1c\x02"}})
+    assert read_metadata(image, b"") == {"comment": {"Ann"}}
 
 
 def test_metadata_of_a_file_without_any(tmp_path):

@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from dedup.deletion import checks, folders, removal, trash
+from dedup.workers import job
 from tests.removal_world import TRASH, World, cluster, decodes, no_waiting, scan
 
 __all__ = ["no_waiting"]
@@ -242,7 +243,7 @@ def test_keepers_are_decoded_by_default(world):
     ("harm", "said"), [(ctypes.string_at, "crashed its process"), (time.sleep, "took longer than")]
 )
 def test_a_keeper_that_brings_its_decoder_down_costs_its_duplicates_alone(world, monkeypatch, harm, said):
-    monkeypatch.setattr(checks, "_why_unreadable", lambda path: harm(60 if harm is time.sleep else 0))
+    monkeypatch.setattr(checks, "_why_unreadable", job(lambda path: harm(60 if harm is time.sleep else 0)))
     monkeypatch.setattr(checks, "LONGEST", 1.0)
     outcome = world.apply(decodes=None)
     assert outcome.exit_code == 1 and len(outcome.refused) == 2 and all(said in reason for reason in reasons(outcome))
