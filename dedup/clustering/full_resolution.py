@@ -39,7 +39,7 @@ GRAPHIC, DRAWN = (
     0.3,
     0.8,
 )  # share of one grey level, or of the commonest four, from which tones and turns mean something
-EDITED = 4.0  # how far a place stands out that was changed, of pictures that were edited as a whole
+EDITED = 5.0  # how far a place stands out that was changed, of pictures that were edited as a whole
 SAME_SHADES = 6.0  # grey levels that tones of drawings, and of articles on plain ground, may differ by on the mean
 COLOURS = 400  # px, long side of the copy in which colours are looked at
 MANY = 48  # pairs that are worth processes of their own
