@@ -71,16 +71,10 @@ def test_one_article_with_another_second_colour_is_another_article(tmp_path):
     assert going(tmp_path, {name: article((200, 30, 40), colour) for name, colour in sleeves.items()}, **JPEG) == {}
 
 
-def flag(*colours, size=(360, 240), upright=True):
-    image = Image.new("RGB", size)
+def flag(*colours, size=(360, 240)):
+    image, step = Image.new("RGB", size), size[0] // len(colours)
     for place, colour in enumerate(colours):
-        step = size[0] // len(colours) if upright else size[1] // len(colours)
-        box = (
-            (place * step, 0, place * step + step, size[1])
-            if upright
-            else (0, place * step, size[0], place * step + step)
-        )
-        ImageDraw.Draw(image).rectangle(box, fill=colour)
+        ImageDraw.Draw(image).rectangle((place * step, 0, place * step + step, size[1]), fill=colour)
     return image
 
 
@@ -161,6 +155,7 @@ def arrow(size=(320, 320)):
     pen.polygon([(160, 60), (250, 160), (195, 160), (195, 260), (125, 260), (125, 160), (70, 160)], fill="seagreen")
     for y in range(180, 255, 9):
         pen.line((132, y, 188, y), fill="lightgreen", width=2)
+    pen.rectangle((60, 220, 90, 260), fill="seagreen")  # so that its mirror image is another one
     return image
 
 
@@ -188,10 +183,12 @@ def stamped(image, text, place=(0, 0), size=16, ground="black", ink="white"):
 @pytest.mark.parametrize("name", ["coffee.png", "chelsea.png", "china.jpg"])
 def test_another_stamp_score_or_subtitle_is_another_frame(tmp_path, name):
     image = photo(name, 640)
-    frames = {"a": stamped(image, "2021-03-04 10:00:00"), "b": stamped(image, "2021-03-04 10:01:00"),
-              "c": stamped(image, "2021-03-04 22:59:58"),
-              "d": stamped(image, "001200", (540, 10), 20, "", "yellow"), "e": stamped(image, "001850", (540, 10), 20, "", "yellow"),
-              "f": stamped(image, "I never said that.", (240, 270), 20, "grey"), "g": stamped(image, "Then who did?", (240, 270), 20, "grey")}  # fmt: skip
+    frames = {
+        text: stamped(image, text) for text in ("2021-03-04 10:00:00", "2021-03-04 10:01:00", "2021-03-04 22:59:58")
+    }
+    frames |= {text: stamped(image, text, (330, 10), 20, "", "yellow") for text in ("001200", "001850")}
+    frames |= {text: stamped(image, text, (240, 270), 20, "grey") for text in ("I never said that.", "Then who did?")}
+    frames = {f"frame{k}": frame for k, frame in enumerate(frames.values())}
     assert going(tmp_path, frames, quality=90) == {}
 
 
