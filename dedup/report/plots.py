@@ -1,4 +1,4 @@
-"""Distances and measurements to look at: nearest neighbours, copies and other pictures, precision, recall by edit."""
+"""Distances and measurements to look at: neighbours, keypoints, calibration, precision, recall by edit."""
 
 from __future__ import annotations
 
@@ -15,8 +15,10 @@ from dedup.report.canvas import BLUE, GREY, INK, LIGHT, VERMILION, as_png
 
 if TYPE_CHECKING:
     from dedup.evaluation.calibration import Calibration
+    from dedup.matching.confirmation import Comparison
 
 DPI = 100
+APART = 12  # px of white between two pictures
 SHADES = (BLUE, "#e69f00", "#009e73", "#cc79a7", "#999999", "#56b4e9", "#b0a000")  # after Okabe and Ito
 
 
@@ -119,6 +121,26 @@ def plot_distance_histogram(copies: np.ndarray, others: np.ndarray, epsilon: flo
         place = {"xycoords": ("data", "axes fraction"), "textcoords": "offset points", "va": "top", **side}
         axes.annotate(text, (epsilon, 0.97), color=INK, bbox={"fc": "white", "ec": "none", "pad": 1}, **place)
     axes.legend(frameon=False, labelcolor=INK, loc="lower center", bbox_to_anchor=(0.5, 1), ncols=2)
+    return figure
+
+
+def plot_keypoints(comparison: Comparison) -> Figure:
+    """Draw two pictures side by side, and lines between keypoints that look alike: blue where one transform fits."""
+    first, second = (picture.grey for picture in comparison.pictures)
+    left = first.shape[1] + APART
+    starts = comparison.points * first.shape[::-1]  # (k, 2) px
+    ends = comparison.others * second.shape[::-1] + (left, 0)
+    figure = DrawnFigure(800, 400, facecolor="white", layout="constrained")
+    axes = figure.add_subplot()
+    axes.set_axis_off()
+    for grey, start in ((first, 0), (second, left)):
+        height, width = grey.shape
+        axes.imshow(grey, cmap="gray", vmin=0, vmax=255, extent=(start, start + width, height, 0))
+    axes.set_xlim(0, left + second.shape[1])
+    axes.set_ylim(max(len(first), len(second)), 0)
+    for start, end, fits in zip(starts, ends, comparison.fits, strict=True):
+        axes.plot(*zip(start, end, strict=True), color=BLUE if fits else VERMILION, lw=0.5)
+    axes.set_title(f"{comparison.fits.sum()} of {len(starts)} lines fit one transform", fontsize=10, color=INK)
     return figure
 
 
