@@ -14,7 +14,6 @@ import os
 import re
 import sys
 import time
-from collections import deque
 from pathlib import Path
 
 PROJECT = Path(__file__).resolve().parent.parent
@@ -70,12 +69,12 @@ def replaced(name: str, log: int, names: list[str], victim: str, harm) -> None:
     function = getattr(holder, last)
 
     @functools.wraps(function)
-    def planted(*arguments):
+    def planted(*arguments, **named):
         what = about(arguments, names)
         os.write(log, f"{name}\t{what}\n".encode())
         if harm and what == victim:
             harm()
-        return function(*arguments)
+        return function(*arguments, **named)
 
     workers.job(planted)
     for each in [holder, *(each for name, each in sys.modules.items() if name.startswith("dedup."))]:
@@ -86,25 +85,16 @@ def replaced(name: str, log: int, names: list[str], victim: str, harm) -> None:
 class Encoder:
     """A few px of each square, in place of an encoder that takes seconds to load."""
 
-    behind = 0
-
     def __init__(self):
         from dedup.encoder.inference import About
 
-        self.about, self._found = About(192, 32, 1.0, 1.0, "none"), deque()
+        self.about = About(192, 32, 1.0, 1.0, "none")
 
-    def submit(self, reader, squares):
+    def encode(self, images):
         import numpy as np
 
-        images = reader.squares[squares[:, 1], squares[:, 2]]  # (b, 32, 32, 3)
-        small = images.reshape(-1, 8, 4, 8, 4, 3).mean(axis=(2, 4)).reshape(-1, 192) - 127.3
-        self._found.append((small / np.linalg.norm(small, axis=1, keepdims=True)).astype(np.float32))
-
-    def take(self):
-        return self._found.popleft()
-
-    def close(self):
-        pass
+        small = images.reshape(-1, 8, 4, 8, 4, 3).mean(axis=(2, 4)).reshape(-1, 192) - 127.3  # (b, 192)
+        return (small / np.linalg.norm(small, axis=1, keepdims=True)).astype(np.float32)
 
 
 def run(name: str, harm: str, victim: str, log: str, said: str, arguments: list[str]) -> int:
@@ -117,7 +107,7 @@ def run(name: str, harm: str, victim: str, log: str, said: str, arguments: list[
         os.dup2(output, stream)
     names, limit = sorted(os.listdir(arguments[0])), workers._Pool._limit
     workers._Pool._limit = lambda self, worker: min(PATIENCE, limit(self, worker)) if worker.ready else PATIENCE * 9
-    pipeline._encoder = lambda config: (32, lambda reader: Encoder())
+    pipeline.open_encoder = lambda name, embedding_size: Encoder()
     descriptor = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     for each in [*declared("job"), *declared("step")]:
         replaced(each, descriptor, names, victim, harms()[harm] if each == name else None)

@@ -199,7 +199,7 @@ def _with_any(versions: Sequence[Version], rows: Sequence[int]) -> list[Version]
 def _keeper_candidates(evidence: Evidence, group: Group, covers: Counter[int]) -> list[int]:
     """The few rows that are worth comparing with all others: the largest, the most central, what shows most others.
 
-    Of rows that are known to be one version the best one.
+    Of rows that are known to be one version the best one; and that of the version that most rows are known to be of.
     """
     if group.keeper is not None:
         return [group.keeper]
@@ -208,8 +208,11 @@ def _keeper_candidates(evidence: Evidence, group: Group, covers: Counter[int]) -
     largest = sorted(central, key=lambda row: -evidence.files[row].pixels)
     preferred = [row for row in largest if evidence.files[row].preferred]
     tried = {central[0], largest[0], *preferred[:1], max(central, key=lambda row: covers[row])}
-    homes = [chain for chain in chains(group.rows, evidence) if tried.intersection(chain)] if evidence.verifier else []
-    return sorted({keys_of(chain, evidence)[0].row for chain in homes} or tried)
+    if evidence.verifier is None:
+        return sorted(tried)
+    homes = list(chains(group.rows, evidence))
+    most = max(2, *map(len, homes))
+    return sorted({keys_of(chain, evidence)[0].row for chain in homes if len(chain) == most or tried & set(chain)})
 
 
 def _each_with(group: Group, keepers: Sequence[int]) -> Iterator[Pair]:

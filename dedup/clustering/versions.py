@@ -9,9 +9,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
+<<<<<<< HEAD
 from math import floor, log
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
+=======
+from math import floor, inf, log
+from typing import NamedTuple
+>>>>>>> main
 
 from dedup.clustering.evidence import Evidence, FileRecord, Pair
 from dedup.clustering.members import COVERED, LEVELS, Reason
@@ -227,7 +232,8 @@ def _steps(files: dict[int, FileRecord], full: Sequence[int], sources: dict[int,
     full : rows of the largest files, whose JPEGs tell how many bits this picture needs
     """
     found = {row: LOSSLESS if file.details.lossless else file.details.step for row, file in files.items()}
-    found |= {row: max(found[row], *(found[source] for source in some)) for row, some in sources.items() if some}
+    for row in sorted(files, key=lambda row: -found[row]):  # the coarsest first: it may have been a source's source
+        found[row] = max([found[row], *(found[source] for source in sources.get(row, ()))])
     bits = {row: max(files[row].details.bits, 1e-3) for row in files}
     jpegs = [row for row in full if files[row].details.step]
     for row in sorted(jpegs, key=lambda row: -found[row]):
@@ -266,20 +272,15 @@ def _why(best: KeeperKey, others: Sequence[KeeperKey], evidence: Evidence) -> st
     if field == "folder":
         return file.preferred
     if field == "compression":
-        return "saved without loss" if file.details.lossless else f"compressed {_finer(file, rival)} finer"
+        ratio = rival.details.step / (file.details.step or inf)
+        ratio = ratio if ratio > NO_CHANCE else NO_CHANCE ** (other.compression - best.compression)
+        return "saved without loss" if file.details.lossless else f"compressed {_times(ratio)} finer"
     if field == "contents":
         more = what_it_lacks(file.contents, rival.contents) or tuple(file.contents.held)
         return f"has the {' and '.join(more[:3])}" + (f" and {len(more) - 3} more" if len(more) > 3 else "")
     if field == "age":
         return f"older by {_duration(int(other.age - best.age))}"
     return "the other is named a copy" if field == "name" else "first by name"
-
-
-def _finer(file: FileRecord, rival: FileRecord) -> str:
-    """How much finer a file was quantised than another; by bits where one of them tells no steps."""
-    if file.details.step and rival.details.step:
-        return _times(rival.details.step / file.details.step)
-    return _times(max(file.details.bits / max(rival.details.bits, 1e-3), 1.1))
 
 
 def _duration(seconds: int) -> str:

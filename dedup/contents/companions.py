@@ -31,7 +31,7 @@ from dedup.dataset.images import is_of_other_programs
 CLIPPED = 46  # characters of a name (or bytes, where it is longer in those) from which Takeout may have clipped it
 LEVELS_BELOW = 2  # folders below the picture's own: NKSC_PARAM/a.jpg.nksc, CaptureOne/Settings/a.jpg.cos
 _HEIF = {".heic", ".heics", ".heif", ".heifs", ".hif"}
-_NUMBER, _APPLE, _VERSION = re.compile(r"\(\d+\)"), re.compile(r"^img_[eo](?=\d)"), re.compile(r"-[^\W\d_]+$")
+_COPY_NUMBER, _APPLE, _VERSION = re.compile(r"\(\d+\)"), re.compile(r"^img_[eo](?=\d)"), re.compile(r"-[^\W\d_]+$")
 
 
 class Companions(NamedTuple):
@@ -54,7 +54,7 @@ def matched_companions(member: Path, keeper: Path) -> Companions:
     for path in own:
         twin = kept.get(_content(path))
         is_shared = not _owners(path, member.parent) <= {member, *own}
-        if twin is None or twin == path or is_shared or not _is_plain(path):
+        if twin is None or is_shared or not _is_plain(path):
             return Companions(reason=f"belongs together with {path.relative_to(member.parent).as_posix()}")
         pairs.append((twin, path))
     return Companions(tuple(pairs))
@@ -125,7 +125,7 @@ class _Names:
         self._by_start: dict[tuple[str, str | None], set[str]] = defaultdict(set)  # by start and number of a companion
         self._whole: list[tuple[str, str, str]] = []
         for name in names:
-            plain, (bare, number) = _APPLE.sub("img_", name.casefold()), _numbered(name)
+            plain, bare, number = _folded(name)
             for start, at in ((plain, None), (bare, number)):
                 self._by_start[start, at].add(name)
                 self._by_start[os.path.splitext(start)[0], at].add(name)
@@ -138,7 +138,7 @@ class _Names:
 
     def owners(self, other: str) -> frozenset[str]:
         """The other names of the longest start that fits."""
-        plain, (bare, number) = _APPLE.sub("img_", other.casefold()), _numbered(other)
+        plain, bare, number = _folded(other)
         stem = os.path.splitext(bare)[0]
         if max(len(stem), len(os.fsencode(stem))) >= CLIPPED and (found := self._beginning(stem, number) - {other}):
             return frozenset(found)
@@ -160,11 +160,11 @@ class _Names:
         return found
 
 
-def _numbered(name: str) -> tuple[str, str]:
-    """A name without its (n), wherever that stands, and the (n)."""
-    folded = _APPLE.sub("img_", name.casefold())
-    found = _NUMBER.search(folded)
-    return (_NUMBER.sub("", folded, count=1), found[0]) if found else (folded, "")
+def _folded(name: str) -> tuple[str, str, str]:
+    """A name in small letters, as it is and without its (n), wherever that stands; and the (n)."""
+    plain = _APPLE.sub("img_", name.casefold())
+    found = _COPY_NUMBER.search(plain)
+    return plain, _COPY_NUMBER.sub("", plain, count=1), found[0] if found else ""
 
 
 def _is_picture(name: str) -> bool:

@@ -245,8 +245,8 @@ def test_with_edits_what_the_keeper_does_not_show_all_of_stays_though_its_best_f
 def test_what_neither_the_keeper_nor_the_best_that_stays_lets_go_is_told_of_the_keeper(tmp_path):
     """Of the version of `c`, which goes, `d` and `e` are copies of it and of each other not."""
     folder = Folder(tmp_path, **{name: (SIZE, 0.0) for name in "abcde"})
-    matches = {(name, other): Match(MatchKind.EDITED) for name in "ab" for other in "cde"}
-    matches |= {("a", name): Match(MatchKind.EDITED, second_coverage=0.8) for name in "de"}
+    matches = {(name, other): Match(MatchKind.EDITED, first_coverage=0.9) for name in "ab" for other in "cde"}
+    matches |= {("a", name): Match(MatchKind.EDITED, first_coverage=0.9, second_coverage=0.8) for name in "de"}
     matches |= {("a", "b"): Match(), ("c", "d"): Match(), ("c", "e"): Match()}
     found = fates(folder.build(matches, remove="edits", tested=matches)[0])
     assert found["c"] == (2, "a", True) and found["d"] == (2, "a", False) and found["e"] == (2, "a", False)

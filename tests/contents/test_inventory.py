@@ -5,6 +5,7 @@ import os
 import struct
 import zlib
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pillow_heif
@@ -520,6 +521,14 @@ def test_an_unchanged_file_is_read_once(tmp_path, monkeypatch):
     assert read_contents(path) == read_contents(path) and read == [path]
     os.utime(path, (1, 1))
     assert read_contents(path) and read == [path, path]
+
+
+def test_what_raises_tells_nothing_and_the_rest_still_does():
+    def broken():
+        raise RuntimeError("broken")
+
+    image = SimpleNamespace(getexif=broken, format="JPEG", info={"comment": b"Ann", "photoshop": {0x0404: b"\x1c\x02"}})
+    assert read_metadata(image, b"") == {"comment": {"Ann"}}
 
 
 def test_metadata_of_a_file_without_any(tmp_path):

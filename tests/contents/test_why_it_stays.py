@@ -46,6 +46,14 @@ def test_a_plain_copy_may_go(keeper, tmp_path):
     assert why_it_stays(picture(tmp_path / "copy.jpg"), keeper, tmp_path) == ""
 
 
+def test_a_member_of_a_set_stays_unless_its_keeper_has_the_same(keeper, tmp_path):
+    member = picture(tmp_path / "a.jpg")
+    (tmp_path / "a.mov").write_bytes(b"film")
+    assert why_it_stays(member, keeper, tmp_path) == "belongs together with a.mov"
+    (tmp_path / "keeper.mov").write_bytes(b"film")
+    assert why_it_stays(member, keeper, tmp_path) == ""
+
+
 def test_hard_links_stay(keeper, tmp_path):
     os.link(keeper, tmp_path / "link.png")
     assert why_it_stays(tmp_path / "link.png", keeper, tmp_path).startswith("is a hard link to its keeper")
@@ -208,3 +216,8 @@ def test_each_file_is_read_once_however_many_pairs_ask_and_again_once_it_changed
 def test_what_can_not_be_compared_stays(keeper, tmp_path):
     (tmp_path / "a.jpg").write_bytes(b"no picture")
     assert why_it_stays(tmp_path / "a.jpg", keeper, tmp_path).startswith("can't be compared with its keeper")
+
+
+def test_what_is_gone_meanwhile_stays_and_is_no_keeper(keeper, tmp_path):
+    for pair in ((tmp_path / "gone.jpg", keeper), (keeper, tmp_path / "gone.jpg")):
+        assert why_it_stays(*pair, tmp_path).startswith("can't be compared with its keeper in full: ")

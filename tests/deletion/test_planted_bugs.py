@@ -426,8 +426,8 @@ BUGS = {
     # what is worth keeping besides its picture
     "a number anywhere is not read": (
         "contents/companions",
-        '(_NUMBER.sub("", folded, count=1), found[0]) if found else (folded, "")',
-        '(folded, "")',
+        'return plain, _COPY_NUMBER.sub("", plain, count=1), found[0] if found else ""',
+        'return plain, plain, ""',
     ),
     "a clipped name is none": (
         "contents/companions",
@@ -451,13 +451,8 @@ BUGS = {
     ),
     "any companion is the like": (
         "contents/companions",
-        "if twin is None or twin == path or",
-        "if twin == path or",
-    ),
-    "a companion is its own like": (
-        "contents/companions",
-        "twin is None or twin == path or",
-        "twin is None or",
+        "if twin is None or is_shared or",
+        "if is_shared or",
     ),
     "a companion of two pictures goes with one": (
         "contents/companions",
@@ -592,8 +587,8 @@ BUGS = {
     ),
     "a companion in capitals is none": (
         "contents/companions",
-        '"img_", other.casefold()), _numbered(other)',
-        '"img_", other), _numbered(other)',
+        "name.casefold()",
+        "name",
     ),
     "an empty date is a date": (
         "contents/metadata",
