@@ -9,14 +9,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
-<<<<<<< HEAD
-from math import floor, log
+from math import floor, inf, log
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
-=======
-from math import floor, inf, log
-from typing import NamedTuple
->>>>>>> main
 
 from dedup.clustering.evidence import Evidence, FileRecord, Pair
 from dedup.clustering.members import COVERED, LEVELS, Reason

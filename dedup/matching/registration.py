@@ -13,7 +13,7 @@ import numpy as np
 from dedup.dataset.decoding import THUMBNAIL
 from dedup.matching.pictures import GRID, Picture
 
-OFF_BY = 4.0  # px of the small copy by which a keypoint may miss the place where a transform brings it
+MISS = 4.0  # px of the small copy by which a keypoint may miss the place where a transform brings it
 # The eight ways to turn and mirror the unit square.
 _MIRROR = np.array([[-1, 0, 1], [0, 1, 0], [0, 0, 1]], float)
 _TURN = np.array([[0, -1, 1], [1, 0, 0], [0, 0, 1]], float)  # by a quarter
@@ -93,7 +93,7 @@ def correspondences(
     rows, columns = _ratio_matches(a.mirrored if mirrored else a.descriptors, b.descriptors)
     points, others = a.points[rows], b.points[columns]
     off = cv2.perspectiveTransform(points[None], transform)[0] - others if len(rows) else others
-    return points, others, np.linalg.norm(off * second.grey.shape[::-1], axis=1) < OFF_BY
+    return points, others, np.linalg.norm(off * second.grey.shape[::-1], axis=1) < MISS
 
 
 def keypoint_transforms(first: Picture, second: Picture, least: int = 7) -> Iterator[tuple[np.ndarray, int]]:
@@ -111,7 +111,7 @@ def keypoint_transforms(first: Picture, second: Picture, least: int = 7) -> Iter
             continue
         start, end = a.points[rows] * size_a, b.points[columns] * size_b
         cv2.setRNGSeed(0)
-        affine, inside = cv2.estimateAffine2D(start, end, method=cv2.RANSAC, ransacReprojThreshold=OFF_BY, maxIters=1000)
+        affine, inside = cv2.estimateAffine2D(start, end, method=cv2.RANSAC, ransacReprojThreshold=MISS, maxIters=1000)
         if affine is None or inside.sum() < least:
             continue
         if mirrored != (np.linalg.det(affine[:, :2]) < 0):

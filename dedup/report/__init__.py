@@ -23,7 +23,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
             "DrawnFigure",
             "plot_k_distances",
             "plot_distance_histogram",
-            "plot_keypoints",
+            "plot_comparison",
             "plot_pair_curves",
             "plot_recall_by_edit",
         ],
