@@ -37,7 +37,7 @@ STEPS = (
     ("clusters", "clustering.build_clusters", "the keeper and its copies"),
 )
 ENDS = (
-    ("report", "report.write_report", "pages, clusters.csv"),
+    ("report", "report.plot_cluster_grid", "pages to look at"),
     ("trash", "deletion.apply_plan", "undo brings it back"),
 )
 
@@ -94,7 +94,7 @@ def ends(axes, clusters, place) -> None:
         card(axes, x, y, CARD, half)
         icon(axes, x + 72, y + half / 2)
         write(axes, x + 138, y + 54, title, 29, weight="bold", ha="left")
-        write(axes, x + 138, y + 84, name, 18, BLUE, ha="left", family="DejaVu Sans Mono")
+        write(axes, x + 138, y + 84, name, 16, BLUE, ha="left", family="DejaVu Sans Mono")
         write(axes, x + 138, y + 113, text, 21, GREY, ha="left")
         start = (clusters[0] + CARD + 8, clusters[1] + TALL / 2)
         arrow(axes, start, (x - 8, y + half / 2), width=3, mutation_scale=26, connectionstyle="arc3")

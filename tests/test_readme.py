@@ -1,4 +1,4 @@
-"""What README.md, CONTRIBUTING.md and docs/ show: commands exist and run, outputs are as shown, links lead on."""
+"""What README.md, CONTRIBUTING.md and docs/ show: commands run, outputs look as shown, links lead somewhere."""
 
 import json
 import os

@@ -21,5 +21,6 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "clusters": ["cluster_labels", "build_clusters", "Cluster"],
         "members": ["Member", "Reason"],
         "result": ["Result"],
+        "versions": ["keeper_keys"],
     },
 )

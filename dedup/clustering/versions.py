@@ -10,12 +10,18 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 from math import floor, inf, log
-from typing import NamedTuple
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
 
 from dedup.clustering.evidence import Evidence, FileRecord, Pair
 from dedup.clustering.members import COVERED, LEVELS, Reason
 from dedup.contents.inventory import ages, richness, what_it_lacks
+from dedup.matching.confirmation import Verifier
 from dedup.words import count_of
+
+if TYPE_CHECKING:
+    from dedup.clustering.clusters import Cluster
+    from dedup.clustering.result import Result
 
 ALMOST = 0.1  # share of a cluster's files that need not be covered by its keeper for the sake of a better one
 NO_CHANCE = 1.1  # ratio of quantisation steps that is no chance
@@ -116,6 +122,25 @@ def keys_of(rows: Sequence[int], evidence: Evidence, same_detail: bool = False) 
         )
         for row, file in files.items()
     )
+
+
+def keeper_keys(cluster: Cluster, result: Result) -> dict[Path, KeeperKey]:
+    """The sort keys of the files that are one version with the keeper of a cluster, by path, best first.
+
+    The evidence is gathered once more, for these files alone.
+    """
+    embeddings, verifier = result.embeddings, None
+    if result.config.verify:
+        verifier = Verifier(embeddings.paths, 0, progress=False)
+        verifier.matches, verifier.compared = dict(result.matches), set(result.matches)
+    evidence = Evidence(embeddings, verifier, result.config.images_dir, result.epsilon, result.places)
+    paths = [member.path for member in (cluster.keeper, *cluster.members) if member.version == 1]
+    rows = [embeddings.paths.index(path) for path in paths]
+    evidence.read_files(rows)
+    evidence.match((row, rows[0]) for row in rows[1:])
+    while pairs := possible_sources(rows, evidence):
+        evidence.trace(pairs)
+    return {embeddings.paths[key.row]: key for key in keys_of(rows, evidence)}
 
 
 def possible_sources(chain: Sequence[int], evidence: Evidence) -> list[Pair]:

@@ -21,6 +21,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "removal": ["make_plan", "apply_plan", "undo", "purge"],
         "outcome": ["Outcome"],
         "applying": ["apply_decisions"],
+        "decisions": ["write_decisions"],
         "not_duplicates": ["read_not_duplicates"],
     },
 )

@@ -10,8 +10,10 @@ The file says what a user wants, not what is true: `dedup.deletion.applying` loo
 
 from __future__ import annotations
 
+import json
 import re
 from collections import Counter
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -63,6 +65,22 @@ def is_decisions(path: Path) -> bool:
             return _BEGINNING.match(file.read(4096)) is not None
     except (OSError, ValueError):
         return False
+
+
+def write_decisions(path: Path, removals: Sequence[Mapping], different: Sequence[Mapping] = ()) -> None:
+    """Save decisions as the page does.
+
+    removals : what is to go, each a mapping with `keep` and `drop`, as in a line of a plan
+    different : such pairs that are no duplicates
+    """
+
+    def only(each: Mapping, names: Sequence[str]) -> dict[str, dict]:
+        return {role: {name: each[role][name] for name in names} for role in ("keep", "drop")}
+
+    remove = [only(each, ("path", *Content._fields)) for each in removals]
+    pairs = [list(only(each, Content._fields).values()) for each in different]
+    text = json.dumps({"decisions": 1, "remove": remove, "different": pairs}, indent=1, ensure_ascii=False)
+    path.write_text(text, encoding="utf-8")
 
 
 def read_decisions(path: Path, archives: int = 0) -> Decisions:

@@ -7,7 +7,7 @@ Out: a sparse graph (n, n) of the pairs within epsilon, then of those that geome
 Candidates:
     neighbors.py     radius_neighbors_graph: pairs within epsilon, block by block
     scheduling.py    which of them are worth comparing
-    confirmation.py  Verifier: compares them, in worker processes
+    confirmation.py  Verifier: compares them, in worker processes; explain: one pair, step by step
     spill.py         pictures that wait in a file until they are compared
 One pair:
     pictures.py      what is needed of one picture: a small copy, keypoints, the box without margins
@@ -30,7 +30,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
     submod_attrs={
         "neighbors": ["radius_neighbors_graph"],
-        "confirmation": ["Verifier", "match_pictures"],
+        "confirmation": ["Verifier", "match_pictures", "explain"],
         "classification": ["Match"],
         "kinds": ["MatchKind"],
     },

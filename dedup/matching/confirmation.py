@@ -11,6 +11,7 @@ from __future__ import annotations
 import filecmp
 import pickle
 from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
@@ -25,12 +26,12 @@ from dedup.matching.classification import WHOLE, Match, judge
 from dedup.matching.coarse import match_coarse
 from dedup.matching.kinds import MatchKind
 from dedup.matching.pictures import Picture, picture_of
-from dedup.matching.registration import keypoint_transforms, whole_transforms
+from dedup.matching.registration import correspondences, keypoint_transforms, whole_transforms
 from dedup.matching.scheduling import edges_graph, join
-from dedup.matching.similarity import compare
+from dedup.matching.similarity import Overlay, compare, likeness
 from dedup.matching.spill import Spool
 from dedup.matching.truncated import match_truncated
-from dedup.matching.warping import lay, refine
+from dedup.matching.warping import Frame, lay, refine
 from dedup.progress import Phases, progress_bar
 from dedup.store import NOTHING, Store
 from dedup.workers import Losses, Lost, job, run_jobs
@@ -234,6 +235,41 @@ def match_pictures(first: Picture, second: Picture, distance: float = 0.0) -> Ma
         if best and (best.kind in SETTLED or best_score > 1.9):  # nothing better can follow
             break
     return best or match_coarse(first, second, distance) or match_truncated(first, second, distance)
+
+
+@dataclass(frozen=True, eq=False)
+class Comparison:
+    """How two files compare, step by step.
+
+    pictures : both, as confirmation sees them
+    points, others : (k, 2) unit coordinates, in the first and in the second, of keypoints that look alike
+    fits : (k,) bool, those that the best transform brings onto each other
+    frame : both pictures, laid on each other by it
+    likeness : (rows, columns) correlation of fine detail there, block by block
+    overlay : what was measured there
+    match : the verdict; None = not one picture
+    """
+
+    pictures: tuple[Picture, Picture]
+    points: np.ndarray
+    others: np.ndarray
+    fits: np.ndarray
+    frame: Frame
+    likeness: np.ndarray
+    overlay: Overlay
+    match: Match | None
+
+
+def explain(path: Path, other: Path) -> Comparison:
+    """Compare two files, and show by which steps; what can't be read raises UnreadableImage."""
+    first, second = (picture_of(*read_with_thumbnail(each, None)) for each in (path, other))
+    transforms = list(_transforms(first, second)) or [np.eye(3)]
+    frames = [refine(lay(first, second, transform)) for transform in transforms]
+    overlays = [compare(first, second, frame) for frame in frames]
+    best = max(range(len(frames)), key=lambda k: overlays[k].detail + overlays[k].agreement)
+    found = correspondences(first, second, frames[best].first_to_second)
+    match = match_pictures(first, second)
+    return Comparison((first, second), *found, frames[best], likeness(frames[best]), overlays[best], match)
 
 
 def _transforms(first: Picture, second: Picture):

@@ -4,7 +4,7 @@ In:  a Result.
 Out: pages of pictures (PNG), clusters.csv, similar.csv, report.html (from templates/), curves, the words of main.py.
 
     page.py           report.html, the page to look at clusters and decide
-    tables.py         clusters.csv, similar.csv and the pages of pictures on disk
+    tables.py         clusters.csv, similar.csv and the pages of pictures on disk; keeper_table: why a file stays
     grid.py           plot_cluster_grid: a row of pictures a cluster; plot_pictures: pictures side by side
     plots.py          curves and histograms; DrawnFigure: a figure that is the same byte for byte each time
     messages.py       what the command line says
@@ -23,10 +23,10 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
             "DrawnFigure",
             "plot_k_distances",
             "plot_distance_histogram",
-            "plot_calibration",
+            "plot_comparison",
             "plot_pair_curves",
             "plot_recall_by_edit",
         ],
-        "tables": ["write_report"],
+        "tables": ["keeper_table"],
     },
 )

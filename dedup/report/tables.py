@@ -22,12 +22,14 @@ from dedup.workers import Losses, job, run_jobs
 
 if TYPE_CHECKING:
     from dedup.clustering.clusters import Cluster, Member
+    from dedup.clustering.versions import KeeperKey
 
 __all__ = [
     "clusters_table",
     "describe_report",
     "escape",
     "format_bytes",
+    "keeper_table",
     "paginate",
     "plot_cluster_grid",
     "unescape",
@@ -44,6 +46,7 @@ MAX_PAGES = 20  # the page to look at in a browser has all clusters
 DRAWN_BY = ("dataset", "report")  # rooms whose source decides how a page looks
 PAGE_TIME = 120.0  # seconds of computing for a page of large pictures
 _PAGE_NAME = re.compile(r"clusters_\d{3,}\.png")
+CRITERIA = ("detail", "enlarged", "folder", "compression", "holds", "age", "name", "path")  # KeeperKey in words
 
 
 def write_report(
@@ -170,6 +173,32 @@ def clusters_table(clusters: Sequence[Cluster], images_dir: Path) -> str:
     """
     members = ((cluster, member) for cluster in clusters for member in (cluster.keeper, *cluster.members))
     return table_text(COLUMNS, (_row(cluster, member, images_dir) for cluster, member in members))
+
+
+def keeper_table(keys: Mapping[Path, KeeperKey], images_dir: Path) -> str:
+    """Why the first of these files stays, in Markdown: a row a file, a column a criterion, in the order they decide.
+
+    keys : by path, best first. The criterion that puts a file behind the first one is bold
+    """
+    best = next(iter(keys.values()))
+    ages, rows = (sorted({getattr(key, name) for key in keys.values()}) for name in ("age", "row"))
+    lines = [("file", *CRITERIA), ["---"] * (1 + len(CRITERIA))]
+    for path, key in keys.items():
+        cells = [
+            f"{key.detail:.0%} less" if key.detail else "all",
+            "yes" if key.enlarged else "no",
+            "any" if key.folder else "preferred",
+            f"{count_of(key.compression, 'step')} coarser" if key.compression else "finest",
+            count_of(-key.contents, "thing"),
+            f"{1 + ages.index(key.age)}. of {len(ages)}",
+            "a copy's" if key.name else "any",
+            f"{1 + rows.index(key.row)}. of {len(rows)}",
+        ]
+        decides = next((place for place, pair in enumerate(zip(key, best, strict=True)) if len(set(pair)) > 1), None)
+        if decides is not None:
+            cells[decides] = f"**{cells[decides]}**"
+        lines.append([escape(relative_path(path, images_dir).as_posix()).replace("|", "\\|"), *cells])
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
 
 
 def _row(cluster: Cluster, member: Member, images_dir: Path) -> tuple:

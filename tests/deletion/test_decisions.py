@@ -13,7 +13,7 @@ from PIL import Image
 from scipy.sparse import csr_matrix
 
 from dedup.deletion import applying, not_duplicates
-from dedup.deletion.decisions import Content, is_decisions, read_decisions
+from dedup.deletion.decisions import Content, is_decisions, read_decisions, write_decisions
 from dedup.deletion.not_duplicates import keep_apart, read_not_duplicates, remember
 from dedup.deletion.records import BadRecord
 from dedup.matching.classification import Match
@@ -321,3 +321,13 @@ def test_a_file_that_contains_another_does_not_bring_them_together(tmp_path):
     assert (joined, matches) == ([(0, 1)], [(0, 1)])
     joined, matches = cut(tmp_path, edges, [(0, 3)], contains=[(0, 2, 0.2), (2, 3, 0.3)])
     assert (joined, matches) == ([(0, 1)], [(0, 1), (0, 2)])
+
+
+def test_what_is_written_is_what_is_read(folder, tmp_path):
+    named = {name: {"path": name, "mtime": 1, **content(folder / name)} for name in ("a.png", "exact.png", "other.png")}
+    removal = {"keep": named["a.png"], "drop": named["exact.png"], "kind": "identical"}
+    differ = {"keep": named["a.png"], "drop": named["other.png"]}
+    write_decisions(tmp_path / "decisions.json", [removal], [differ])
+    saved = json.loads((tmp_path / "decisions.json").read_text(encoding="utf-8"))
+    assert saved == decided(folder, ("a.png", "exact.png"), different=[("a.png", "other.png")])
+    assert is_decisions(tmp_path / "decisions.json") and read_decisions(tmp_path / "decisions.json").removals

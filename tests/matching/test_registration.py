@@ -7,6 +7,8 @@ from PIL import Image, ImageOps
 
 from dedup.dataset import samples
 from dedup.matching import registration, warping
+from dedup.matching.confirmation import explain
+from dedup.matching.kinds import MatchKind
 from dedup.matching.pictures import GRID, content_box
 from dedup.matching.registration import TURNS, keypoint_transforms, whole_transforms
 from dedup.matching.similarity import compare
@@ -213,3 +215,22 @@ def test_a_frame_belongs_to_the_picture_that_is_shown_more_margins_aside(picture
     move = np.array([[1, 0, -0.3], [0, 1, 0], [0, 0, 1]])
     assert not lay(picture(image), picture(shifted), move).base_is_first
     assert lay(picture(shifted), picture(image), np.linalg.inv(move)).base_is_first
+
+
+@pytest.mark.parametrize("mirrored", [False, True])
+def test_a_pair_is_explained_step_by_step(tmp_path, mirrored):
+    part = photo().crop((30, 20, 280, 200))
+    photo().save(tmp_path / "whole.png")
+    (ImageOps.mirror(part) if mirrored else part).save(tmp_path / "part.png")
+    found = explain(tmp_path / "whole.png", tmp_path / "part.png")
+    assert found.match.kind == MatchKind.CROP and found.fits.sum() > 0.8 * len(found.fits) > 30
+    assert (found.likeness > 0.8).mean() > 0.9
+    moved = cv2.perspectiveTransform(found.points[None], found.frame.first_to_second)[0][found.fits]
+    assert np.abs(moved - found.others[found.fits]).max() < 0.03
+
+
+def test_what_shares_nothing_is_explained_as_well(tmp_path):
+    photo().save(tmp_path / "photo.png")
+    Image.new("RGB", (200, 100), "white").save(tmp_path / "white.png")
+    found = explain(tmp_path / "photo.png", tmp_path / "white.png")
+    assert found.match is None and len(found.points) == len(found.others) == len(found.fits) == 0

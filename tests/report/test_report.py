@@ -18,12 +18,13 @@ from PIL import Image
 from scipy.sparse import csr_matrix
 
 from dedup.clustering.members import Reason, Why
+from dedup.clustering.versions import KeeperKey
 from dedup.report import fonts, tables
 from dedup.report.canvas import Canvas
 from dedup.report.grid import GAP, HEADER, HIGHEST, MARGIN, SIDE, insets, layout, plot_cluster_grid
 from dedup.report.lettering import drawable, escape, shorten, text_width, unescape, wrap
 from dedup.report.plots import nearest_distances, plot_distance_histogram, plot_k_distances
-from dedup.report.tables import clusters_table, describe_report, paginate, write_report
+from dedup.report.tables import CRITERIA, clusters_table, describe_report, keeper_table, paginate, write_report
 from dedup.words import format_bytes, relative_path
 from dedup.workers import START_METHOD, job, run_jobs
 
@@ -480,3 +481,22 @@ def test_a_page_is_drawn_from_thumbnails_and_from_the_files_where_they_can_not_b
     before = page.read_bytes()
     write_report([cluster], tmp_path, tmp_path / "out", False, contents=held)
     assert page.read_bytes() != before  # it is not taken for the same page
+
+
+def test_the_keeper_table_marks_what_puts_a_file_behind_the_first():
+    best = KeeperKey(0.0, 0, 1, 0, -2, 10.0, 0, 1)
+    keys = {
+        Path("pictures/a.png"): best,
+        Path("pictures/older name|.png"): best._replace(row=2),
+        Path("pictures/b.jpg"): best._replace(compression=3, contents=0, age=20.0),
+        Path("pictures/c.jpg"): best._replace(detail=0.4, compression=1),
+    }
+    head, _, first, *others = keeper_table(keys, Path("pictures")).split("\n")
+    assert len(CRITERIA) == len(KeeperKey._fields)
+    assert head == "| file | detail | enlarged | folder | compression | holds | age | name | path |"
+    assert first == "| a.png | all | no | any | finest | 2 things | 1. of 2 | any | 1. of 2 |"
+    assert others == [
+        "| older name\\|.png | all | no | any | finest | 2 things | 1. of 2 | any | **2. of 2** |",
+        "| b.jpg | all | no | any | **3 steps coarser** | 0 things | 2. of 2 | any | 1. of 2 |",
+        "| c.jpg | **40% less** | no | any | 1 step coarser | 2 things | 1. of 2 | any | 1. of 2 |",
+    ]
