@@ -20,9 +20,9 @@ import numpy as np
 from dedup.clustering.detail import tell_sources
 from dedup.clustering.full_resolution import is_looked_at, why_they_stay
 from dedup.clustering.members import (
-    COLOURED,
     EXACT,
     LACKS_COLOURS,
+    LEAST_CHROMA,
     NEAR,
     SAME,
     Reason,
@@ -267,7 +267,7 @@ class Evidence:
     def _is_toned(self, row: int, keeper: int) -> bool:
         """Whether the keeper of a file with colours has but a tone, as of sepia."""
         view = self.view(row, keeper)
-        if view.kind not in (MatchKind.EDITED, MatchKind.CROP) or min(view.chroma, view.kept_chroma) <= COLOURED:
+        if view.kind not in (MatchKind.EDITED, MatchKind.CROP) or min(view.chroma, view.kept_chroma) <= LEAST_CHROMA:
             return False
         own, kept = (
             self._facts.of("own colours", partial(own_colours, path), path)

@@ -37,8 +37,8 @@ LOOKED_AT = (MatchKind.RESAVED, MatchKind.EDITED, MatchKind.CROP)
 LOOK_SIDE, DRAWN_SIDE = 800, 1600  # longest side looked at in px, of photos and of drawings or pages
 # share of one grey level, or of the commonest four, from which tones and turns mean something
 GRAPHIC, DRAWN = 0.3, 0.8
-EDITED = 4.0  # how far a place stands out that was changed, of pictures that were edited as a whole
-SAME_SHADES = 6.0  # grey levels that tones of drawings, and of articles on plain ground, may differ by on the mean
+EDITED = 5.0  # how far a place stands out that was changed, of pictures that were edited as a whole
+SAME_SHADES, SAME_HUES = 6.0, 0.75  # grey levels, and of a place that stands out, in drawings and on plain ground
 COLOURS = 400  # px, long side of the copy in which colours are looked at
 WORTH_PROCESSES = 48  # pairs that are worth processes of their own
 TOO_COARSE = "is too small or too blurred to tell what it shows"
@@ -105,7 +105,9 @@ def is_another_drawing(member: Path, keeper: Path, transform: np.ndarray) -> boo
     laid = _lay(member, keeper, transform, LOOK_SIDE)
     if not any(picture.plain >= GRAPHIC or picture.drawn >= DRAWN for picture in laid.pictures):
         return False
-    return not is_upright(transform) or soft_difference(laid.as_matched) > SAME_SHADES or laid.worst_colour > 1
+    return (
+        not is_upright(transform) or soft_difference(laid.as_matched)[0] > SAME_SHADES or laid.worst_colour > SAME_HUES
+    )
 
 
 def shows_another(member: Path, keeper: Path, transform: np.ndarray) -> bool:
@@ -189,7 +191,7 @@ class _Laid:
     @cached_property
     def is_toned(self) -> bool:
         """Whether one has other tones than the other, or is blurred or marked all over."""
-        return soft_difference(self.as_matched) > SAME_TONE
+        return soft_difference(self.as_matched)[1] > SAME_TONE
 
     @cached_property
     def worst_colour(self) -> float:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 COVERED = 0.97  # share of a picture, and of its resolution, that stands for all of it
 MARKED = 0.25  # share of a picture under its own captions, stickers and the like that is always too much to lose
-COLOURED, FADED = 3.0, 0.25  # mean chroma (CIELAB) of a picture with colours, and the share of it that is none
+LEAST_CHROMA, FADED = 3.0, 0.25  # mean chroma (CIELAB) of a picture with colours, and the share of it that is none
 NEAR, INDIRECT, KEEPER = "near", "indirect", "keeper"  # kinds of members beside those of matches
 EXACT = (MatchKind.IDENTICAL, MatchKind.SAME_PIXELS)
 SAME = (*EXACT, MatchKind.RESAVED, NEAR)  # kinds that make files one version
@@ -147,7 +147,7 @@ def what_is_missing(view: View) -> Reason | None:
         return Reason(Why.RESOLUTION, f"has {times} the resolution of the kept file")
     if view.hidden > 1 - COVERED:
         return Reason(Why.HIDDEN, f"the kept file has marks over {100 * view.hidden:.0f} % of it")
-    if view.chroma > COLOURED and view.kept_chroma < FADED * view.chroma:
+    if view.chroma > LEAST_CHROMA and view.kept_chroma < FADED * view.chroma:
         return LACKS_COLOURS
     return None
 

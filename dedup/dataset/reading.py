@@ -24,14 +24,14 @@ from dedup.workers import Lost, job, run_jobs
 AHEAD = 128  # files read while the encoder is at work
 LARGEST = 256  # files in a batch; more are no faster, on a GPU either
 WAITING = 1 << 27  # bytes of squares in a batch, and of those read ahead
-NOTHING = np.empty((0, 0, 0, 3), np.uint8)
+NO_SQUARES = np.empty((0, 0, 0, 3), np.uint8)
 
 
 class Outcome(NamedTuple):
     """What reading a file came to: upright size in px and squares, or a reason; a stamp if it was opened."""
 
     size: tuple[int, int] = (0, 0)
-    squares: np.ndarray = NOTHING
+    squares: np.ndarray = NO_SQUARES
     reason: str = ""
     stamp: Stamp | None = None
 

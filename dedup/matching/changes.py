@@ -25,10 +25,10 @@ STEPS = 3  # of the fit, in which what does not fit loses weight
 SAME_TONE = 2.5  # grey levels apart on the mean, below which the tone curve is left straight
 LEVELS, HELD = 32, 100.0  # of the tone curve, and px that hold each of them straight
 # A place stands out where its mean squared error is more than that of most places and a share of what is to be seen
-# there: squared grey levels, times the error of the 97th of 100 places; share of the variance, and times the share that
-# is lost at the 95th of 100 textured places. Fitted on 204 pairs saved again and 440 changed at one place.
-NOISE, USUAL = 8.0, 2.0
-LOST, USUALLY_LOST = 0.01, 0.65
+# there: squared grey levels, times the error of the 90th of 100 places; share of the variance, and times the share that
+# is lost at the 90th of 100 textured places. Fitted on 204 pairs saved again and 440 changed at one place.
+NOISE, USUAL = 7.0, 3.8
+LOST, USUALLY_LOST = 0.024, 0.95
 COLOUR_SIDE = 160  # px of the frame in which colours are compared
 GREY, COLOURED = 3.0, 99.9  # CIELAB units, chroma of nearly all places of a picture without colours
 COLOUR_NOISE, USUAL_COLOUR = 12.0, 3.0  # CIELAB units, and times the difference of the 90th of 100 places
@@ -45,8 +45,8 @@ def worst_place(frame: Frame) -> float:
     error, variance = _errors(frame)
     seen = inside > 0
     lost = (error / (variance + TEXTURED))[seen & (variance > TEXTURED)]
-    usually_lost = float(np.percentile(lost, 95)) if len(lost) else 0.0
-    noise = NOISE + USUAL * float(np.percentile(error[seen], 97))
+    usually_lost = float(np.percentile(lost, 90)) if len(lost) else 0.0
+    noise = NOISE + USUAL * float(np.percentile(error[seen], 90))
     core, around = cv2.erode(error, _square(3)), cv2.dilate(variance, _square(3))  # no single px decides
     return float((core / (noise + (LOST + USUALLY_LOST * usually_lost) * around))[seen].max())
 
@@ -71,11 +71,15 @@ def worst_colour(first: Picture, second: Picture, frame: Frame) -> float:
     return max(worst / (COLOUR_NOISE + USUAL_COLOUR * usual), usual / MOST_USUAL)
 
 
-def soft_difference(frame: Frame) -> float:
-    """Grey levels between both pictures once they are softened, root mean square: tones, marks and sharpness tell."""
+def soft_difference(frame: Frame) -> tuple[float, float]:
+    """Grey levels between both pictures once they are softened: root mean square, and at the 90th of 100 places.
+
+    Tones, marks and sharpness tell; what was changed at one place tells in the first alone.
+    """
     own, other = (image.astype(np.float32) for image in (frame.base, frame.other))
     soft = cv2.GaussianBlur(own - other, (0, 0), max(len(own) / SOFTENED, 2))
-    return float(np.sqrt(np.square(soft[frame.mask]).mean())) if frame.mask.any() else 0.0
+    apart = np.abs(soft[frame.mask]) if frame.mask.any() else np.zeros(1)
+    return float(np.sqrt(np.square(apart).mean())), float(np.percentile(apart, 90))
 
 
 def _square(side: int) -> np.ndarray:

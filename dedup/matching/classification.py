@@ -167,7 +167,7 @@ def is_resaved(first: Picture, second: Picture, transform: np.ndarray) -> bool:
     if not is_framed_alike(first, second, transform) or not _has_same_colours(first, second):
         return False
     frame = lay(first, second, np.eye(3), min(max(first.grey.shape), max(second.grey.shape), CLOSER))
-    return soft_difference(frame) <= SAME_TONE and worst_place(frame) <= CHANGED
+    return soft_difference(frame)[0] <= SAME_TONE and worst_place(frame) <= CHANGED
 
 
 def is_framed_alike(first: Picture, second: Picture, transform: np.ndarray) -> bool:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -28,7 +29,7 @@ Edges = tuple[np.ndarray, np.ndarray, np.ndarray]  # rows, columns (int32), cosi
 ROUNDING = 1e-6  # of a float32 cosine distance of unit vectors
 UNIT_NORM = 1e-3  # how far from 1 a norm may be
 LEVELS = 127  # of an 8-bit number, on either side of 0
-MANY = 20_000  # vectors from which to load torch pays; fewer are multiplied by NumPy
+MANY = 20_000  # vectors from which to load torch pays, where it is installed; others are multiplied by NumPy
 PANEL_SHARE = 2 / 3  # of epsilon: a panel cut out is all of a picture, or none of it
 CHUNK = 16_384  # rows or pairs at a time where every one takes d numbers
 
@@ -136,7 +137,7 @@ class _Coarse(NamedTuple):
 def _coarse(vectors: np.ndarray, norms: np.ndarray) -> _Coarse:
     """What the sieve multiplies: 8-bit whole numbers where they are fast."""
     rounding = vectors.shape[1] * np.finfo(np.float32).eps  # of a sum of so many products
-    if len(vectors) < MANY:
+    if len(vectors) < MANY or not find_spec("torch"):
         return _Coarse(vectors, 1.0, np.abs(norms - 1) + rounding)
     import torch
 
@@ -179,13 +180,15 @@ def _near_pairs(
 
 
 def _few_pairs(coarse: _Coarse, epsilon: float, block: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """The same of vectors that are as they were, a few rows with all others at a time."""
+    """The same of vectors that are as they were."""
     error = float(coarse.errors.max(initial=0))
     least = np.float32(1 - epsilon - 2 * ROUNDING - error * (2 + error))
-    for top in range(0, len(coarse.rows), block):
-        rows, columns = np.nonzero(coarse.rows[top : top + block] @ coarse.rows[top:].T >= least)
-        upper = rows < columns
-        yield rows[upper] + top, columns[upper] + top
+    starts = range(0, len(coarse.rows), block)
+    for top in starts:
+        for left in starts[top // block :]:
+            near = coarse.rows[top : top + block] @ coarse.rows[left : left + block].T >= least
+            rows, columns = np.nonzero(np.triu(near, 1) if top == left else near)
+            yield rows + top, columns + left
 
 
 def _sieve(
