@@ -245,7 +245,7 @@ class Comparison:
     points, others : (k, 2) unit coordinates, in the first and in the second, of keypoints that look alike
     fits : (k,) bool, those that the best transform brings onto each other
     frame : both pictures, laid on each other by it
-    likeness : (rows, columns) correlation of fine detail there, block by block
+    likeness : (rows, columns) correlation of fine detail there, block by block; nan where there is none
     overlay : what was measured there
     match : the verdict; None = not one picture
     """

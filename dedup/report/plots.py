@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
+from matplotlib import colormaps
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from PIL import Image
@@ -130,7 +131,8 @@ def plot_comparison(comparison: Comparison) -> Figure:
     """Draw how two pictures were compared: keypoints, both in one frame, where they agree, and the verdict.
 
     Lines join keypoints that look alike: blue where one transform fits them. Below: one picture, the other laid on it,
-    both as red and cyan, which make grey where they are equal, and how well fine detail agrees, from white to blue.
+    both as red and cyan, which make grey where they are equal, and where fine detail agrees: blue; red where it does
+    not, grey where there is none.
     """
     frame, overlay, match = comparison.frame, comparison.overlay, comparison.match
     figure = DrawnFigure(800, 640, facecolor="white", layout="constrained")
@@ -141,7 +143,7 @@ def plot_comparison(comparison: Comparison) -> Figure:
     axes["base"].imshow(frame.base, cmap="gray", vmin=0, vmax=255)
     axes["other"].imshow(frame.other, cmap="gray", vmin=0, vmax=255)
     axes["both"].imshow(np.dstack([frame.base, frame.other, frame.other]))
-    axes["agreement"].imshow(comparison.likeness, cmap="Blues", vmin=0, vmax=1)
+    axes["agreement"].imshow(comparison.likeness, cmap=colormaps["RdBu"].with_extremes(bad=LIGHT), vmin=0, vmax=1)
     for name, title in (("base", "one"), ("other", "the other"), ("both", "both"), ("agreement", "agreement")):
         axes[name].set_title(title, fontsize=10, color=INK)
     numbers = f"{overlay.agreement:.0%} of the blocks agree, fine detail correlates to {overlay.detail:.2f}"
