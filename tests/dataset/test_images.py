@@ -298,7 +298,7 @@ class TestReadBatches:
             assert batch[0] * 5 * side * side * 3 <= reading.WAITING, "read ahead"
 
     @pytest.mark.parametrize("num_workers", [0, 2])
-    @pytest.mark.parametrize("waiting", [1, 5000])
+    @pytest.mark.parametrize("waiting", [1, 3000])
     def test_where_a_batch_does_not_fit_into_memory_smaller_ones_show_the_same(
         self, tmp_path, waiting, num_workers, monkeypatch
     ):
