@@ -73,7 +73,7 @@ def build_parser() -> argparse.ArgumentParser:
         metavar="DIR",
         action="append",
         default=[],
-        help="an archive: only what it shows goes, and none of it",
+        help="compare with this archive; only files that it contains can go, and it is never changed",
     )
     add("--calibrate", type=float, metavar="P", default=None, help="only find the epsilon of this precision, as 0.99")
     add("--ray", metavar="ADDRESS", default=None, help="read and embed on a Ray cluster; see docs/scale.md")
