@@ -19,8 +19,8 @@ from PIL import Image
 from threadpoolctl import threadpool_limits
 
 from dedup.dataset.decoding import load_with_size, open_header, read_on_black, shrink
-from dedup.matching.changes import soft_difference, worst_colour, worst_place
-from dedup.matching.classification import CHANGED, SAME_TONE, is_framed_alike, is_upright
+from dedup.matching.changes import lost_light, sharpness_ratio, soft_difference, worst_colour, worst_place
+from dedup.matching.classification import CHANGED, SAME_TONE, SHARP_ALIKE, is_framed_alike, is_upright
 from dedup.matching.kinds import MatchKind
 from dedup.matching.pictures import Picture
 from dedup.matching.warping import Frame, lay, refine
@@ -41,9 +41,11 @@ EDITED = 5.0  # how far a place stands out that was changed, of pictures that we
 SAME_SHADES, SAME_HUES = 6.0, 0.75  # grey levels, and of a place that stands out, in drawings and on plain ground
 COLOURS = 400  # px, long side of the copy in which colours are looked at
 WORTH_PROCESSES = 48  # pairs that are worth processes of their own
+LOST_LIGHT = 0.04  # share of a picture that is burnt out or lost in black in another exposure
 TOO_COARSE = "is too small or too blurred to tell what it shows"
 NUMBERS = "has grey values of more than 8 bits that the kept file does not have"
 OTHER_DRAWING = "is a drawing, or an article on plain ground, that is turned or toned otherwise in the kept file"
+OTHER_EXPOSURE = "is exposed otherwise than the kept file: parts of one are burnt out or lost in black"
 CHANGED_THERE = "shows at one place what the kept file does not"
 ON_BLACK = "shows on black what the kept file does not"
 SHARPER = "is sharper than the kept file"
@@ -76,6 +78,8 @@ def _why_it_stays(given: Job) -> str:
     to_keeper = to_keeper if is_first else np.linalg.inv(to_keeper)
     if is_another_drawing(member, keeper, to_keeper):
         return OTHER_DRAWING
+    if is_another_exposure(member, keeper, to_keeper):
+        return OTHER_EXPOSURE
     if shows_another(member, keeper, to_keeper):
         return CHANGED_THERE
     if shows_another_on_black(member, keeper, to_keeper):
@@ -108,6 +112,12 @@ def is_another_drawing(member: Path, keeper: Path, transform: np.ndarray) -> boo
     return (
         not is_upright(transform) or soft_difference(laid.as_matched)[0] > SAME_SHADES or laid.worst_colour > SAME_HUES
     )
+
+
+def is_another_exposure(member: Path, keeper: Path, transform: np.ndarray) -> bool:
+    """Tell whether one file shows something where the other is burnt out or lost in black; as `shows_another`."""
+    laid = _lay(member, keeper, transform, LOOK_SIDE)
+    return laid.is_toned and lost_light(laid.as_matched) > LOST_LIGHT
 
 
 def shows_another(member: Path, keeper: Path, transform: np.ndarray) -> bool:
@@ -191,7 +201,8 @@ class _Laid:
     @cached_property
     def is_toned(self) -> bool:
         """Whether one has other tones than the other, or is blurred or marked all over."""
-        return soft_difference(self.as_matched)[1] > SAME_TONE
+        is_softer = sharpness_ratio(self.as_matched) > SHARP_ALIKE
+        return is_softer or soft_difference(self.as_matched)[1] > SAME_TONE
 
     @cached_property
     def worst_colour(self) -> float:

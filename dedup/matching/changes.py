@@ -33,6 +33,7 @@ COLOUR_SIDE = 160  # px of the frame in which colours are compared
 GREY, COLOURED = 3.0, 99.9  # CIELAB units, chroma of nearly all places of a picture without colours
 COLOUR_NOISE, USUAL_COLOUR = 12.0, 3.0  # CIELAB units, and times the difference of the 90th of 100 places
 MOST_USUAL = 14.0  # CIELAB units that compression may add to that one
+BLACK, WHITE = 2, 253  # grey levels from which there is nothing to be seen
 SOFTENED = 192  # times the sigma of the blur that tones are compared under
 TEXTURED = 16.0  # squared grey levels, variance of a place where there is something to be seen
 
@@ -80,6 +81,22 @@ def soft_difference(frame: Frame) -> tuple[float, float]:
     soft = cv2.GaussianBlur(own - other, (0, 0), max(len(own) / SOFTENED, 2))
     apart = np.abs(soft[frame.mask]) if frame.mask.any() else np.zeros(1)
     return float(np.sqrt(np.square(apart).mean())), float(np.percentile(apart, 90))
+
+
+def sharpness_ratio(frame: Frame) -> float:
+    """Energy of the sharper picture's fine detail as a multiple of the other's."""
+    energies = [_energy(image.astype(np.float32), frame.mask) for image in (frame.base, frame.other)]
+    return max(energies) / min(energies)
+
+
+def lost_light(frame: Frame) -> float:
+    """Share of the overlap where one picture is burnt out, or lost in black, and the other shows something."""
+    lost = np.zeros(frame.mask.shape, bool)
+    for image, other in ((frame.base, frame.other), (frame.other, frame.base)):
+        values = other.astype(np.float32)
+        variance = cv2.blur(values * values, (WINDOW, WINDOW)) - cv2.blur(values, (WINDOW, WINDOW)) ** 2
+        lost |= ((image <= BLACK) | (image >= WHITE)) & (other > BLACK) & (other < WHITE) & (variance > TEXTURED)
+    return float(lost[frame.mask].mean()) if frame.mask.any() else 0.0
 
 
 def _square(side: int) -> np.ndarray:

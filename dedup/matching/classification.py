@@ -8,7 +8,7 @@ from dataclasses import astuple, dataclass
 import cv2
 import numpy as np
 
-from dedup.matching.changes import soft_difference, worst_place
+from dedup.matching.changes import sharpness_ratio, soft_difference, worst_place
 from dedup.matching.colours import other_colours, places_of
 from dedup.matching.compression_residual import lost_grain
 from dedup.matching.kinds import MatchKind
@@ -35,7 +35,8 @@ ROUNDED = 1.5  # px that rounding may add to a side or take from it
 PLACES, FEW_PLACES = 16, 6  # across and down, at which colours are compared; of coarse pictures
 SAME_COLOURS = (4.5, 9.0, 20.0)  # CIELAB units apart, on the mean, at 95 of 100 places, and at the worst
 PALER = 0.2  # share of their strength by which colours may be weaker
-SAME_TONE = 3.4  # grey levels apart, root mean square, of pictures whose every tone is the same
+SHARP_ALIKE = 2.4  # times the fine detail that compression and another size may make of it
+SAME_TONE = 4.2  # grey levels apart, root mean square, of pictures whose every tone is the same
 CHANGED = 1.5  # how far a place stands out that was changed
 DRAWING = 0.95  # share of the commonest grey levels from which a picture is a drawing, sign or letter
 UPRIGHT = 5.0  # degrees by which a drawing may be turned and mean the same
@@ -167,7 +168,9 @@ def is_resaved(first: Picture, second: Picture, transform: np.ndarray) -> bool:
     if not is_framed_alike(first, second, transform) or not _has_same_colours(first, second):
         return False
     frame = lay(first, second, np.eye(3), min(max(first.grey.shape), max(second.grey.shape), CLOSER))
-    return soft_difference(frame)[0] <= SAME_TONE and worst_place(frame) <= CHANGED
+    if soft_difference(frame)[0] > SAME_TONE or sharpness_ratio(frame) > SHARP_ALIKE:
+        return False
+    return worst_place(frame) <= CHANGED
 
 
 def is_framed_alike(first: Picture, second: Picture, transform: np.ndarray) -> bool:

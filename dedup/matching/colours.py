@@ -20,7 +20,7 @@ SIDE = 24  # places across and down the frame
 CAST = 12.0  # CIELAB units that may be added to all colours
 STRONGER = 3.0  # times as strong as the other's all colours may be
 UNEXPLAINED = 8.0  # CIELAB units, beyond shares of a colour's strength along and across its hue, that may be left
-ALONG, ACROSS = 0.5, 0.25
+ALONG, ACROSS, ACROSS_CLIPPED = 0.5, 0.25, 0.6
 CLIPPED = 5, 250  # levels of a channel beyond which brightness may have turned the hue
 AREA = 10  # places side by side that are an area of its own
 GREY = 3.0  # mean chroma below which a picture has no colours
@@ -38,11 +38,13 @@ class Places:
 
     lumas : two (SIDE, SIDE) float32, 0 to 255
     chromas : two (SIDE, SIDE) complex, a + ib (CIELAB)
+    clipped : (SIDE, SIDE) bool, where one alone is as bright or dark as can be
     mask : (SIDE, SIDE) bool, places that count
     """
 
     lumas: tuple[np.ndarray, np.ndarray]
     chromas: tuple[np.ndarray, np.ndarray]
+    clipped: np.ndarray
     mask: np.ndarray
 
     @property
@@ -73,8 +75,8 @@ def places_of(first: Picture, second: Picture, frame: Frame, apart: np.ndarray) 
     chromas = [lab[..., 1] + 1j * lab[..., 2] for lab in labs]
     turned = slice(None, None, 1 if frame.base_is_first else -1)
     clipped = [(image.max(axis=-1) > CLIPPED[1]) | (image.min(axis=-1) < CLIPPED[0]) for image in images]
-    mask = (inside > 0) & (hidden == 0) & (clipped[0] == clipped[1])
-    return Places(tuple(lumas[turned]), tuple(chromas[turned]), mask)
+    mask = (inside > 0) & (hidden == 0)
+    return Places(tuple(lumas[turned]), tuple(chromas[turned]), clipped[0] != clipped[1], mask)
 
 
 def other_colours(places: Places) -> bool:
@@ -86,7 +88,7 @@ def other_colours(places: Places) -> bool:
     has_own = [_own_colours(*each) for each in zip(lumas, colours, strict=True)]
     if any(_is_sepia(colours[k]) and has_own[k] < TONED and not 0 < has_own[1 - k] < COLOURFUL for k in (0, 1)):
         return False
-    areas = (_area_unexplained(*pair, places.mask) for pair in (colours, colours[::-1]))
+    areas = (_area_unexplained(*pair, places) for pair in (colours, colours[::-1]))
     return min(areas) >= AREA
 
 
@@ -112,17 +114,19 @@ def _is_sepia(colours: np.ndarray) -> bool:
     return bool(SEPIA[0] < np.degrees(np.angle(colours.sum())) < SEPIA[1])
 
 
-def _area_unexplained(own: np.ndarray, other: np.ndarray, mask: np.ndarray) -> int:
+def _area_unexplained(own: np.ndarray, other: np.ndarray, places: Places) -> int:
     """Places of the largest area where `other` is no stronger, weaker or cast version of `own`, both (k,) complex."""
     factor, cast = _fit(own, other)
     expected = factor * own + cast
     strength = np.abs(expected)
     direction = np.where(strength > 1e-6, expected / np.maximum(strength, 1e-6), 1)
     off = (other - expected) * direction.conj()
-    beyond = np.hypot(*(np.maximum(np.abs(part) - share * strength, 0)
-                        for part, share in ((off.real, ALONG), (off.imag, ACROSS))))  # fmt: skip
-    flagged = np.zeros(mask.shape, np.uint8)
-    flagged[mask] = beyond > UNEXPLAINED
+    across = np.where(places.clipped[places.mask], ACROSS_CLIPPED, ACROSS)
+    beyond = np.hypot(
+        np.maximum(np.abs(off.real) - ALONG * strength, 0), np.maximum(np.abs(off.imag) - across * strength, 0)
+    )
+    flagged = np.zeros(places.mask.shape, np.uint8)
+    flagged[places.mask] = beyond > UNEXPLAINED
     sizes = cv2.connectedComponentsWithStats(flagged)[2][1:, cv2.CC_STAT_AREA]
     return int(sizes.max(initial=0))
 
