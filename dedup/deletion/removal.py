@@ -65,13 +65,11 @@ def make_plan(
                     keeper = shown[member.keeper]
                     with tally.settling(member.path.relative_to(images_dir)) as done:
                         together, reason = matched_companions(member.path, keeper.path)
-                        keeping, dropping = (
-                            {path for path, _ in together},
-                            {member.path, *(path for _, path in together)},
-                        )
+                        pairs = ((keeper.path, member.path), *together)
+                        keeping, dropping = ({pair[side] for pair in pairs} for side in (0, 1))
                         if dropping & (kept | planned) or keeping & planned or member.kind not in KINDS:
                             raise Refused(f"{member.kind}, or in more than one cluster")
-                        if reason := reason or places.protects(member.path, keeper.path):
+                        if reason := reason or next(filter(None, (places.protects(*pair[::-1]) for pair in pairs)), ""):
                             raise Refused(reason)
                         keep = places.archive_of(keeper.path)
                         files = [

@@ -167,12 +167,41 @@ def test_a_companion_that_is_a_duplicate_itself_goes_once_or_stays(world):
     assert removal.make_plan([*world.clusters(), kept], world.root, world.plan).done == ()
 
 
-def test_what_is_kept_for_a_companion_goes_for_nothing_else(tmp_path):
-    world = World(tmp_path, count=1, films=True)
-    (world.root / "other.mov").write_bytes(b"film of keeper 0.jpg")
-    clusters = [*world.clusters(), cluster(world.root, "other.mov", "keeper 0.mov")]
-    outcome = removal.make_plan(clusters, world.root, world.plan)
-    assert outcome.done == UNIT and outcome.refused[0][0] == Path("keeper 0.mov")
+@pytest.fixture
+def raws(tmp_path) -> Path:
+    """A keeper, its copy, and in a folder below the RAW file of each; another copy of that RAW file."""
+    (tmp_path / "images" / "raw").mkdir(parents=True)
+    for name in ("keeper", "copy"):
+        (tmp_path / "images" / f"{name}.jpg").write_bytes(b"picture")
+        (tmp_path / "images" / "raw" / f"{name}.dng").write_bytes(b"picture, raw")
+    (tmp_path / "images" / "other.dng").write_bytes(b"picture, raw")
+    return tmp_path / "images"
+
+
+def planned(images: Path, *clusters: tuple[str, str], **options) -> tuple[list[str], list[str]]:
+    """Names of what a plan moves and of what it refuses."""
+    made = [cluster(images, *names) for names in clusters]
+    outcome = removal.make_plan(made, images, images.parent / "plan.jsonl", **options)
+    return [path.name for path in outcome.done], [path.name for path, _ in outcome.refused]
+
+
+def test_what_is_kept_for_a_companion_goes_for_nothing_else(raws):
+    pair, like, raw = ("keeper.jpg", "copy.jpg"), ("other.dng", "raw/keeper.dng"), ("other.dng", "raw/copy.dng")
+    assert planned(raws, pair) == (["copy.jpg", "copy.dng"], [])
+    assert planned(raws, pair, like) == (["copy.jpg", "copy.dng"], ["keeper.dng"])
+    assert planned(raws, like, pair) == (["keeper.dng"], ["copy.jpg"])
+    assert planned(raws, pair, raw) == (["copy.jpg", "copy.dng"], ["copy.dng"])
+    assert planned(raws, raw, pair) == (["copy.dng"], ["copy.jpg"])
+
+
+def test_a_companion_in_a_protected_folder_keeps_its_picture(raws):
+    from dedup.dataset.folder_rules import Places
+
+    places = Places.find(raws, protect=[raws / "raw"])
+    assert planned(raws, ("keeper.jpg", "copy.jpg"), places=places) == ([], ["copy.jpg"])
+    assert planned(raws, ("keeper.jpg", "copy.jpg")) == (["copy.jpg", "copy.dng"], [])
+    outcome = removal.apply_plan(raws.parent / "plan.jsonl", raws, decodes=decodes, places=places)
+    assert outcome.done == () and outcome.refused == ((Path("copy.jpg"), "lies in a protected folder"),)
 
 
 def test_a_plan_refuses_a_picture_whose_companion_has_no_like(world):
