@@ -177,7 +177,10 @@ def test_each_reason_is_told_in_the_table(tmp_path):
     image.save(folder / "keeper.png")
     image = image.reduce(2)  # so that none of its copies can stay for it
     kinds = {"plain": {}, "dated": {"exif": exif("2020:01:02 03:04:05")}, "placed": {"exif": exif(place=True)}}
-    for name, options in {**kinds, "set": {}, "linked": {}, "film": {"xmp": b"GCamera:MotionPhoto"}}.items():
+    film = b"""<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#">
+        <rdf:Description xmlns:GCamera="http://ns.google.com/photos/1.0/camera/" GCamera:MotionPhoto="1"/>
+        </rdf:RDF></x:xmpmeta>"""
+    for name, options in {**kinds, "set": {}, "linked": {}, "film": {"xmp": film}}.items():
         image.save(folder / f"{name}.jpg", quality=90, **options)
     (folder / "set.xmp").write_bytes(b"edits")
     os.link(folder / "linked.jpg", tmp_path / "elsewhere.jpg")
@@ -197,7 +200,7 @@ def test_each_reason_is_told_in_the_table(tmp_path):
         "set": "belongs together with set.xmp",
         "linked": "has 1 more hard link(s): nothing would be freed",
         "trashed": "lies in a trash folder",
-        "moving": "has 2 different frames or pages",
+        "moving": "has the other frames or pages that its keeper lacks",
     }
 
 
