@@ -329,12 +329,13 @@ def search_in(config: Config, options: argparse.Namespace, phase: Phases) -> int
 
 
 def said_again(options: argparse.Namespace) -> list[str | Path]:
-    """The words of a later command that name the same folders to write to and to spare."""
+    """The words of a later command that name the same folders to write to and to spare, and how far removal goes."""
     from dedup.report import messages
 
     output = ["--output", Path(options.output_dir)] if "output_dir" in vars(options) else []
     protect = [word for path in options.protect for word in ("--protect", Path(path))]
-    return output + protect + messages.against(options.against)
+    remove = ["--remove", options.remove] if "remove" in vars(options) else []
+    return output + protect + messages.against(options.against) + remove
 
 
 def calibrate(config: Config, options: argparse.Namespace) -> int:
@@ -392,7 +393,13 @@ def apply_decisions(config: Config, options: argparse.Namespace) -> int:
     from dedup.words import count_of
 
     outcome, remembered = applying.apply_decisions(
-        Path(options.apply), config.images_dir, config.output_dir, config.num_workers, not options.quiet, options.places
+        Path(options.apply),
+        config.images_dir,
+        config.output_dir,
+        config.num_workers,
+        not options.quiet,
+        options.places,
+        remove=config.remove,
     )
     if remembered:
         store = messages.shown(messages.near(config.output_dir / not_duplicates.NOT_DUPLICATES))

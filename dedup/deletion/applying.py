@@ -59,6 +59,7 @@ def apply_decisions(
     num_workers: int = 0,
     progress: bool = True,
     places: Places = NOWHERE,
+    remove: str = "copies",
 ) -> tuple[Outcome, int]:
     """Move what was decided to the trash, as far as a new match of each pair allows it, and remember what differs.
 
@@ -68,6 +69,7 @@ def apply_decisions(
     num_workers : processes that read and compare; 0 = this one
     progress : show bars on stderr
     places : folders whose files never go, whatever was decided; the archives that were compared with
+    remove : exact, copies or edits: how far removal goes, as when duplicates were looked for
 
     Returns
     -------
@@ -81,7 +83,7 @@ def apply_decisions(
             remember(output_dir, decisions.different)
             remembered = len(decisions.different)
         unchanged = list(_unchanged(decisions.removals, roots, tally))
-        groups = _groups(unchanged, roots, tally, num_workers, progress, places)
+        groups = _groups(unchanged, roots, tally, num_workers, progress, places, remove)
         files = {file for each in unchanged for file in each}
         contents = {_path(roots, file): bytes.fromhex(file.content.blake2b) for file in files}
         with tempfile.TemporaryDirectory() as holder:
@@ -118,13 +120,19 @@ def _unchanged(removals: Sequence[Removal], roots: Sequence[Path], tally: Tally)
 
 
 def _groups(
-    removals: Sequence[Removal], roots: Sequence[Path], tally: Tally, num_workers: int, progress: bool, places: Places
+    removals: Sequence[Removal],
+    roots: Sequence[Path],
+    tally: Tally,
+    num_workers: int,
+    progress: bool,
+    places: Places,
+    remove: str,
 ) -> list[_Group]:
     """The removals that a new match allows, by keeper; the others are refused."""
     from dedup.contents.inventory import why_it_stays
 
     members: dict[Named, list[_Going]] = {}
-    for each, kind, missing in _matched(removals, roots, num_workers, progress):
+    for each, kind, missing in _matched(removals, roots, num_workers, progress, remove):
         keeper, drop = (_path(roots, file) for file in each)
         reason = places.protects(drop, keeper) or missing
         if reason := reason or why_it_stays(drop, keeper, roots[0], roots[each.keep.archive]):
@@ -135,9 +143,9 @@ def _groups(
 
 
 def _matched(
-    removals: Sequence[Removal], roots: Sequence[Path], num_workers: int, progress: bool
+    removals: Sequence[Removal], roots: Sequence[Path], num_workers: int, progress: bool, remove: str
 ) -> Iterator[tuple[Removal, str, str]]:
-    """Each removal with the kind of its match, and what its keeper does not show of it."""
+    """Each removal with the kind of its match, and why it stays; empty if it may go."""
     from dedup.matching.confirmation import Verifier
 
     files = sorted({_path(roots, file) for each in removals for file in each})
@@ -150,18 +158,20 @@ def _matched(
             pairs = {each: (rows[_path(roots, each.drop)], rows[_path(roots, each.keep)]) for each in apart}
             verifier.match_many([(*pair, 0.0) for pair in pairs.values()])
             verifier.forget_pictures()
-            found = _compared(verifier, list(pairs.values()))
+            found = _compared(verifier, list(pairs.values()), remove)
             bar.update(len(batch))
             for each in batch:
                 yield each, *(found[pairs[each]] if each in pairs else ("identical", ""))
 
 
-def _compared(verifier: Verifier, pairs: Sequence[tuple[int, int]]) -> dict[tuple[int, int], tuple[str, str]]:
-    """By pair (row, keeper's row), its kind and what its keeper does not show of it, also on a closer look."""
+def _compared(
+    verifier: Verifier, pairs: Sequence[tuple[int, int]], remove: str
+) -> dict[tuple[int, int], tuple[str, str]]:
+    """By pair (row, keeper's row), its kind and why it stays: what its keeper lacks, the level, or a closer look."""
     from dedup.clustering.detail import tell_sources
     from dedup.clustering.evidence import NOT_LOOKED_AT
     from dedup.clustering.full_resolution import is_looked_at, why_they_stay
-    from dedup.clustering.members import seen_by, what_is_missing
+    from dedup.clustering.members import is_out_of_reach, seen_by, what_is_missing
 
     found, looks = {}, {}
     for row, keeper in pairs:
@@ -173,7 +183,7 @@ def _compared(verifier: Verifier, pairs: Sequence[tuple[int, int]]) -> dict[tupl
         (enlarged,) = tell_sources([(*files, view.resolution, match.transform)], verifier.num_workers)
         if enlarged is True:
             view = view._replace(resolution=1.0)
-        found[row, keeper] = match.kind, str(what_is_missing(view) or "")
+        found[row, keeper] = match.kind, str(what_is_missing(view) or is_out_of_reach(view.kind, remove) or "")
         if not found[row, keeper][1] and is_looked_at(match):
             looks[row, keeper] = *files, match.transform, row < keeper
     for pair, reason in zip(looks, why_they_stay(list(looks.values()), verifier.num_workers), strict=True):

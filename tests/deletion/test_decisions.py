@@ -60,10 +60,10 @@ def decided(folder, *removals: tuple[str, str], different=()) -> dict:
 def apply(folder, tmp_path):
     """Applies a record; (names moved, reasons by name, exit code)."""
 
-    def apply(record):
+    def apply(record, remove="edits"):
         path = tmp_path / "decisions.json"
         path.write_text(json.dumps(record))
-        outcome, _ = applying.apply_decisions(path, folder, tmp_path / "out", progress=False)
+        outcome, _ = applying.apply_decisions(path, folder, tmp_path / "out", progress=False, remove=remove)
         reasons = {file.as_posix(): reason for file, reason in outcome.refused}
         return sorted(file.as_posix() for file in outcome.done), reasons, outcome.exit_code
 
@@ -78,6 +78,17 @@ def test_what_the_kept_file_shows_goes(folder, apply):
     record = decided(folder, ("a.png", "exact.png"), ("a.png", "small.jpg"), ("a.png", "part.png"))
     assert apply(record) == (["exact.png", "part.png", "small.jpg"], {}, 0)
     assert left(folder) == ["a.png", "other.png"]
+
+
+def test_what_is_out_of_reach_of_the_level_stays(folder, tmp_path, apply):
+    record = decided(folder, ("a.png", "exact.png"), ("a.png", "small.jpg"), ("a.png", "part.png"))
+    moved, reasons, code = apply(record, "exact")
+    assert (moved, sorted(reasons), code) == (["exact.png"], ["part.png", "small.jpg"], 1)
+    assert "--remove edits could let it go" in reasons["part.png"] and "--remove copies" in reasons["small.jpg"]
+    (tmp_path / "decisions.json").write_text(json.dumps(decided(folder, ("a.png", "part.png"))))
+    apply_it = folder, "--apply", tmp_path / "decisions.json", "--output", tmp_path / "out", "--quiet"
+    assert call(*apply_it) == 1 and "part.png" in left(folder)
+    assert call(*apply_it, "--remove", "edits") == 0 and "part.png" not in left(folder)
 
 
 @pytest.mark.parametrize(
