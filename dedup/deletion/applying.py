@@ -19,9 +19,9 @@ from tqdm import tqdm
 from dedup.dataset.folder_rules import NOWHERE, Places
 from dedup.deletion import removal
 from dedup.deletion.checks import open_roots, read
-from dedup.deletion.decisions import Content, Named, Removal, read_decisions
+from dedup.deletion.decisions import Content, Named, Pair, Removal, read_decisions
 from dedup.deletion.folders import Snapshot
-from dedup.deletion.not_duplicates import remember
+from dedup.deletion.not_duplicates import read_not_duplicates, remember
 from dedup.deletion.outcome import SOME_REFUSED, Outcome, Refused, Tally
 from dedup.deletion.records import File
 from dedup.workers import Lost
@@ -82,7 +82,8 @@ def apply_decisions(
         if decisions.different:
             remember(output_dir, decisions.different)
             remembered = len(decisions.different)
-        unchanged = list(_unchanged(decisions.removals, roots, tally))
+        different = decisions.different | read_not_duplicates(output_dir)
+        unchanged = list(_unchanged(decisions.removals, different, roots, tally))
         groups = _groups(unchanged, roots, tally, num_workers, progress, places, remove)
         files = {file for each in unchanged for file in each}
         contents = {_path(roots, file): bytes.fromhex(file.content.blake2b) for file in files}
@@ -100,8 +101,13 @@ def _path(roots: Sequence[Path], file: Named) -> Path:
     return roots[file.archive].joinpath(*file.parts)
 
 
-def _unchanged(removals: Sequence[Removal], roots: Sequence[Path], tally: Tally) -> Iterator[Removal]:
-    """The removals whose two files, reached without a link, hold what they held; the others are refused."""
+def _unchanged(
+    removals: Sequence[Removal], different: frozenset[Pair], roots: Sequence[Path], tally: Tally
+) -> Iterator[Removal]:
+    """The removals whose two files, reached without a link, hold what they held, and were not called different.
+
+    The others are refused.
+    """
     held: dict[Path, Content] = {}
     with open_roots(roots[0], roots[1:]) as folders:
         for each in removals:
@@ -113,6 +119,8 @@ def _unchanged(removals: Sequence[Removal], roots: Sequence[Path], tally: Tally)
                         held[path] = Content(now.size, now.blake2b)
                     if held[path] != file.content:
                         raise Refused(f"{role} no longer holds what it held")
+                if tuple(sorted((each.keep.content, each.drop.content))) in different:
+                    raise Refused("somebody said that it is no duplicate of its keeper")
             except Refused as reason:
                 tally.refused.append((Path(*each.drop.parts), str(reason)))
             else:
@@ -176,6 +184,9 @@ def _compared(
     found, looks = {}, {}
     for row, keeper in pairs:
         match = verifier.matches.get((min(row, keeper), max(row, keeper)))
+        if lost := verifier.losses.about(verifier.paths[row], verifier.paths[keeper]):
+            found[row, keeper] = "", f"{NOT_LOOKED_AT}: {lost}"
+            continue
         if match is None:
             found[row, keeper] = "", "not confirmed to show the same picture as the kept file"
             continue

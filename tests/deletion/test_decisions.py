@@ -16,6 +16,7 @@ from dedup.deletion import applying, not_duplicates
 from dedup.deletion.decisions import Content, is_decisions, read_decisions, write_decisions
 from dedup.deletion.not_duplicates import keep_apart, read_not_duplicates, remember
 from dedup.deletion.records import BadRecord
+from dedup.matching import confirmation
 from dedup.matching.classification import Match
 from dedup.matching.kinds import MatchKind
 from tests.confirmation_pictures import photo
@@ -135,6 +136,24 @@ def test_a_file_that_is_gone_is_refused(folder, apply):
     record = decided(folder, ("a.png", "exact.png"))
     (folder / "a.png").unlink()
     assert apply(record)[1].keys() == {"exact.png"} and (folder / "exact.png").exists()
+
+
+@pytest.mark.parametrize("earlier", [False, True])
+def test_what_somebody_called_no_duplicate_stays(folder, apply, earlier):
+    differ = [("small.jpg", "a.png")]
+    if earlier:
+        assert apply(decided(folder, different=differ))[2] == 0
+    record = decided(folder, ("a.png", "small.jpg"), ("a.png", "exact.png"), different=() if earlier else differ)
+    moved, reasons, code = apply(record)
+    assert (moved, code) == (["exact.png"], 1)
+    assert reasons == {"small.jpg": "somebody said that it is no duplicate of its keeper"}
+
+
+def test_a_pair_whose_comparison_is_lost_stays_with_the_reason(folder, apply, monkeypatch):
+    monkeypatch.setattr(confirmation, "match_pictures", lambda *pair: 1 / 0)
+    moved, reasons, code = apply(decided(folder, ("a.png", "small.jpg")))
+    assert (moved, code) == ([], 1)
+    assert reasons == {"small.jpg": "can't be looked at in full: ZeroDivisionError: division by zero"}
 
 
 def test_a_safeguard_holds_against_a_decision(folder, apply):
