@@ -290,6 +290,7 @@ def search_in(config: Config, options: argparse.Namespace, phase: Phases) -> int
         archived = sum(places.archive_of(path) > 0 for path in paths)
     with open_store(config) as facts, phase("Writing"):
         digests = page.write_small(config, result, phase, facts)
+        result.clusters[:] = staying(result.clusters, Losses(result.losses | facts.losses))  # as the page is to say
         reviewed = page.write_page(config, result, digests, apply, facts)
         lost, undrawn = Losses(result.losses | facts.losses), Losses()
         found = staying(result.clusters, lost)

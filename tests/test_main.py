@@ -468,6 +468,7 @@ def test_what_a_job_has_lost_stays_and_is_counted_and_listed(find, pictures, tmp
         assert f"1 {'file' if len(lost) == 1 else 'pair'} can't be looked at in full; --verbose names" in said
         assert "0 files could go" in said and "a.png and" not in said
         assert len((tmp_path / "out" / "plan.jsonl").read_text().splitlines()) == 1
+        assert "in full: crashed its process" in (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
         listed = (tmp_path / "out" / "unreadable.csv").read_text()
         assert ("a.png,crashed its process" in listed) == (len(lost) == 1)
         call(pictures, "--output", tmp_path / "out", "--quiet", "--verbose")
