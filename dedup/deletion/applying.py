@@ -27,6 +27,8 @@ from dedup.deletion.records import File
 from dedup.workers import Lost
 
 if TYPE_CHECKING:
+    from dedup.clustering.members import View
+    from dedup.matching.classification import Match
     from dedup.matching.confirmation import Verifier
 
 PAIRS_AT_ONCE = 512  # pairs whose pictures are in memory together
@@ -137,13 +139,14 @@ def _groups(
     remove: str,
 ) -> list[_Group]:
     """The removals that a new match allows, by keeper; the others are refused."""
-    from dedup.contents.inventory import why_it_stays
+    from dedup.contents.inventory import read_all_contents, why_it_stays
 
+    told = read_all_contents(sorted({_path(roots, file) for each in removals for file in each}), num_workers)
     members: dict[Named, list[_Going]] = {}
     for each, kind, missing in _matched(removals, roots, num_workers, progress, remove):
         keeper, drop = (_path(roots, file) for file in each)
         reason = places.protects(drop, keeper) or missing
-        if reason := reason or why_it_stays(drop, keeper, roots[0], roots[each.keep.archive]):
+        if reason := reason or why_it_stays(drop, keeper, roots[0], roots[each.keep.archive], told=told):
             tally.refused.append((drop.relative_to(roots[0]), reason))
         else:
             members.setdefault(each.keep, []).append(_Going(drop, each.drop.content.size, kind, keeper))
@@ -176,27 +179,49 @@ def _compared(
     verifier: Verifier, pairs: Sequence[tuple[int, int]], remove: str
 ) -> dict[tuple[int, int], tuple[str, str]]:
     """By pair (row, keeper's row), its kind and why it stays: what its keeper lacks, the level, or a closer look."""
-    from dedup.clustering.detail import tell_sources
     from dedup.clustering.evidence import NOT_LOOKED_AT
     from dedup.clustering.full_resolution import is_looked_at, why_they_stay
-    from dedup.clustering.members import is_out_of_reach, seen_by, what_is_missing
+    from dedup.clustering.members import is_out_of_reach, what_is_missing
+    from dedup.clustering.quality import lost_in_compression, lost_in_toning, read_details
 
-    found, looks = {}, {}
+    views, found, looks = _views(verifier, pairs), {}, {}
     for row, keeper in pairs:
-        match = verifier.matches.get((min(row, keeper), max(row, keeper)))
-        if lost := verifier.losses.about(verifier.paths[row], verifier.paths[keeper]):
+        files = verifier.paths[row], verifier.paths[keeper]
+        if lost := verifier.losses.about(*files):
             found[row, keeper] = "", f"{NOT_LOOKED_AT}: {lost}"
             continue
-        if match is None:
+        if (row, keeper) not in views:
             found[row, keeper] = "", "not confirmed to show the same picture as the kept file"
             continue
-        view, files = seen_by(match, is_first=row < keeper), (verifier.paths[row], verifier.paths[keeper])
-        (enlarged,) = tell_sources([(*files, view.resolution, match.transform)], verifier.num_workers)
-        if enlarged is True:
-            view = view._replace(resolution=1.0)
-        found[row, keeper] = match.kind, str(what_is_missing(view) or is_out_of_reach(view.kind, remove) or "")
-        if not found[row, keeper][1] and is_looked_at(match):
+        match, view, is_made_from = views[row, keeper]
+        reason = (
+            what_is_missing(view)
+            or (None if is_made_from else lost_in_compression(view, *map(read_details, files)))
+            or is_out_of_reach(view.kind, remove)
+            or lost_in_toning(view, *files)
+        )
+        found[row, keeper] = match.kind, str(reason or "")
+        if reason is None and is_looked_at(match):
             looks[row, keeper] = *files, match.transform, row < keeper
     for pair, reason in zip(looks, why_they_stay(list(looks.values()), verifier.num_workers), strict=True):
         found[pair] = found[pair][0], f"{NOT_LOOKED_AT}: {reason.reason}" if isinstance(reason, Lost) else reason
     return found
+
+
+def _views(verifier: Verifier, pairs: Sequence[tuple[int, int]]) -> dict[tuple[int, int], tuple[Match, View, bool]]:
+    """Of the pairs that match: the match, as the row sees its keeper, and whether it was made from that."""
+    from dedup.clustering.detail import tell_sources
+    from dedup.clustering.members import COVERED, seen_by
+
+    found, jobs = {}, []
+    for row, keeper in pairs:
+        if match := verifier.matches.get((min(row, keeper), max(row, keeper))):
+            view = seen_by(match, is_first=row < keeper)
+            found[row, keeper] = match, view
+            enlarged = (view.resolution, match.transform) if view.resolution < COVERED else ()
+            jobs.append((verifier.paths[row], verifier.paths[keeper], *enlarged))
+    made_from = (told is True for told in tell_sources(jobs, verifier.num_workers))
+    return {
+        pair: (match, view._replace(resolution=1.0) if is_made else view, is_made)
+        for (pair, (match, view)), is_made in zip(found.items(), made_from, strict=True)
+    }

@@ -21,7 +21,7 @@ from dedup.encoder.embeddings import Embeddings
 from dedup.matching.confirmation import Verifier as RealVerifier
 from dedup.matching.kinds import MatchKind
 from dedup.workers import Losses
-from tests.clustering.test_detail import WHOLE, coloured, photo
+from tests.clustering.test_detail import coloured, photo
 
 
 def let_go(jobs, workers):

@@ -12,6 +12,9 @@ import pytest
 from PIL import Image
 from scipy.sparse import csr_matrix
 
+from dedup.clustering import detail
+from dedup.contents import inventory
+from dedup.dataset import samples
 from dedup.deletion import applying, not_duplicates
 from dedup.deletion.decisions import Content, is_decisions, read_decisions, write_decisions
 from dedup.deletion.not_duplicates import keep_apart, read_not_duplicates, remember
@@ -138,6 +141,17 @@ def test_a_file_that_is_gone_is_refused(folder, apply):
     assert apply(record)[1].keys() == {"exact.png"} and (folder / "exact.png").exists()
 
 
+def test_what_its_keeper_has_lost_to_compression_or_toning_stays(folder, apply):
+    image = photo("coffee.png", 480)
+    image.save(folder / "fine.jpg", quality=95)
+    image.save(folder / "coarse.jpg", quality=40)
+    samples._sepia(image).save(folder / "sepia.jpg", quality=95)
+    moved, reasons, code = apply(decided(folder, ("coarse.jpg", "fine.jpg")))
+    assert (moved, code, reasons) == ([], 1, {"fine.jpg": "is far less compressed than the kept file"})
+    moved, reasons, code = apply(decided(folder, ("sepia.jpg", "fine.jpg")))
+    assert (moved, code, reasons) == ([], 1, {"fine.jpg": "has colours the kept file lacks"})
+
+
 @pytest.mark.parametrize("earlier", [False, True])
 def test_what_somebody_called_no_duplicate_stays(folder, apply, earlier):
     differ = [("small.jpg", "a.png")]
@@ -147,6 +161,19 @@ def test_what_somebody_called_no_duplicate_stays(folder, apply, earlier):
     moved, reasons, code = apply(record)
     assert (moved, code) == (["exact.png"], 1)
     assert reasons == {"small.jpg": "somebody said that it is no duplicate of its keeper"}
+
+
+def test_all_pairs_are_traced_and_read_at_once(folder, apply, monkeypatch):
+    """Each call may start processes."""
+    asked = []
+
+    def counted(function):
+        return lambda items, *others: asked.append(len(items)) or function(items, *others)
+
+    for module, name in ((detail, "tell_sources"), (inventory, "read_all_contents")):
+        monkeypatch.setattr(module, name, counted(getattr(module, name)))
+    apply(decided(folder, ("a.png", "small.jpg"), ("a.png", "part.png")))
+    assert sorted(asked) == [2, 3]  # pairs, files
 
 
 def test_a_pair_whose_comparison_is_lost_stays_with_the_reason(folder, apply, monkeypatch):
