@@ -2,6 +2,7 @@
 
 import errno
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -208,6 +209,14 @@ def test_a_run_says_what_was_found_and_what_to_do(find, pictures, tmp_path, caps
     }
     assert (tmp_path / "out" / "unreadable.csv").read_text().splitlines()[1].startswith("broken.jpg,")
     assert tree(pictures) == before
+
+
+def test_later_commands_repeat_the_level_of_removal(find, pictures, tmp_path, capsys):
+    find()
+    assert call(pictures, "--output", tmp_path / "out", "--quiet", "--remove", "edits") == 0
+    assert capsys.readouterr().out.splitlines()[-1].endswith(" --remove edits")
+    page = (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
+    assert re.search(r'--apply decisions.json [^"]*--remove edits"', page)
 
 
 def test_says_which_folders_of_other_programs_were_passed_over(find, pictures, tmp_path, capsys):
