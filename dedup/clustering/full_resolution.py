@@ -29,8 +29,8 @@ from dedup.workers import Lost, job, run_jobs
 if TYPE_CHECKING:
     from dedup.matching.classification import Match
 
-# member, keeper, the match's transform, whether the member is its first
-Job = tuple[Path, Path, tuple[float, ...], bool]
+# member, keeper, the match's transform, whether the member is its first; what has no transform can't be looked at
+Job = tuple[Path, Path, tuple[float, ...] | None, bool]
 
 # Kinds of matches that are looked at before a file may go.
 LOOKED_AT = (MatchKind.RESAVED, MatchKind.EDITED, MatchKind.CROP)
@@ -57,7 +57,7 @@ FOUND = 0.83  # correlation of the finest detail below which some of it is lost,
 
 def is_looked_at(match: Match | None) -> bool:
     """Whether a file of this match goes only after a closer look."""
-    return bool(match and match.kind in LOOKED_AT and match.transform)
+    return bool(match and match.kind in LOOKED_AT)
 
 
 def why_they_stay(jobs: Sequence[Job], num_workers: int) -> Iterator[str | Lost]:
@@ -70,6 +70,8 @@ def why_they_stay(jobs: Sequence[Job], num_workers: int) -> Iterator[str | Lost]
 @job
 def _why_it_stays(given: Job) -> str:
     member, keeper, transform, is_first = given
+    if not transform:
+        raise ValueError("where it lies on its keeper is not known")
     to_keeper = np.reshape(transform, (3, 3))
     if is_deep(member):
         return NUMBERS

@@ -39,10 +39,13 @@ TEXTURED = 16.0  # squared grey levels, variance of a place where there is somet
 
 
 def worst_place(frame: Frame) -> float:
-    """How far the place stands out that one picture predicts worst of the other; above 1 it was changed."""
+    """How far the place stands out that one picture predicts worst of the other; above 1 it was changed.
+
+    Where no place can be looked at, nothing says that none was changed.
+    """
     inside = cv2.erode(frame.mask.astype(np.uint8), _square(WINDOW + 4), borderType=cv2.BORDER_CONSTANT, borderValue=0)
     if not inside.any():
-        return 0.0
+        return np.inf
     error, variance = _errors(frame)
     seen = inside > 0
     lost = (error / (variance + TEXTURED))[seen & (variance > TEXTURED)]
