@@ -77,11 +77,13 @@ def _is_plain(path: Path) -> bool:
 
 def _content(path: Path) -> tuple[str, bytes]:
     status = os.stat(path)
-    return path.suffix.casefold(), _digest(path, status.st_size, status.st_mtime_ns)
+    return path.suffix.casefold(), digest_when(path, status.st_size, status.st_mtime_ns)
 
 
+# A keeper comes again with each of its members, and on the page each with each.
 @lru_cache(maxsize=1 << 14)
-def _digest(path: Path, size: int, mtime_ns: int) -> bytes:
+def digest_when(path: Path, size: int, mtime_ns: int) -> bytes:
+    """What a file holds; its size and time make a change be seen."""
     with path.open("rb") as file:
         return digest_of(file)
 
