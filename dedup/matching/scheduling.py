@@ -27,9 +27,8 @@ if TYPE_CHECKING:
 
 TRIES = 20  # pairs compared between two groups, none of which joined them, after which the rest is left
 FEW = 8  # files of a group that may have lost its way to a larger one
-FAILED_LARGE = (
-    4  # what a failed pair counts between two groups of more than FEW, which had many ways to find each other
-)
+# What a failed pair counts between two groups of more than FEW, which had many ways to find each other.
+FAILED_LARGE = 4
 OTHERS = 8  # groups that a group is compared with, the nearest; beyond these only if the other one has had fewer
 AT_ONCE = 4  # pairs of two groups that are compared in one round, after two rounds of one
 HUBS, BEYOND = 2, 1.6  # nearest groups tried at the end, and how far beyond the farthest candidate they may lie
