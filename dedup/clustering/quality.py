@@ -66,7 +66,7 @@ def _is_lossless(image: Image.Image, path: Path) -> bool:
 
 @job
 def own_colours(path: Path) -> float:
-    """Share of a picture's chroma that its lightness leaves unexplained, about 0 to 1; 1 where it has too few shades to tell.
+    """Share of a picture's chroma that its lightness leaves unexplained, about 0 to 1; 1 where shades are too few.
 
     What was toned, as in sepia, has one colour for each lightness; of a photo's colours that leaves half unexplained,
     seldom less than a tenth.
