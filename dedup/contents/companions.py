@@ -18,7 +18,7 @@ import re
 import stat
 from bisect import bisect_left
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from functools import cache, lru_cache
 from pathlib import Path
 from typing import NamedTuple
@@ -58,6 +58,12 @@ def matched_companions(member: Path, keeper: Path) -> Companions:
             return Companions(reason=f"belongs together with {path.relative_to(member.parent).as_posix()}")
         pairs.append((twin, path))
     return Companions(tuple(pairs))
+
+
+def belongs_anew(member: Path, known: Container[Path]) -> bool:
+    """Whether other files belong to a duplicate than are known, or one of those to another picture as well."""
+    own = companions_of(member)
+    return any(path not in known or not _owners(path, member.parent) <= {member, *own} for path in own)
 
 
 def companions_of(picture: Path) -> list[Path]:
