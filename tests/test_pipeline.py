@@ -17,6 +17,7 @@ import configs
 from dedup import pipeline, store
 from dedup.clustering.result import Result
 from dedup.config import Config, ConfigError
+from dedup.contents import inventory
 from dedup.dataset import samples, thumbnails
 from dedup.dataset.decoding import load_image
 from dedup.dataset.reading import read_ahead
@@ -31,6 +32,7 @@ from dedup.matching import confirmation
 from dedup.pipeline import find_duplicates, images_to_search, open_store
 from dedup.report.page import write_small
 from dedup.report.tables import write_report
+from dedup.workers import START_METHOD
 from tests.contents.test_why_it_stays import exif
 
 
@@ -87,6 +89,14 @@ def test_what_a_run_without_confirmation_finds_can_be_planned(config, tmp_path):
     result = find_duplicates(config, progress=False)
     planned = removal.make_plan(result.clusters, config.images_dir, tmp_path / "plan.jsonl")
     assert [path.as_posix() for path in planned.done] == ["c.png", "deep/b.png"] and not planned.refused
+
+
+@pytest.mark.skipif(START_METHOD != "fork", reason="what is planted here is not met in a spawned process")
+def test_no_file_of_a_cluster_is_decoded_in_this_process(config, tmp_path, monkeypatch):
+    seen = tmp_path / "seen"
+    monkeypatch.setattr(inventory, "_read", lambda path: seen.open("a").write(f"{os.getpid()}\n") and {})
+    find_duplicates(replace(config, num_workers=1), progress=False)
+    assert seen.exists() and str(os.getpid()) not in seen.read_text().split()
 
 
 def test_epsilon_of_the_config_goes_before_the_encoders(config):

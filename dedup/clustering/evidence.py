@@ -94,10 +94,11 @@ class Evidence:
         epsilon: float | None,
         places: Places = NOWHERE,
         facts: Store = NOTHING,
+        num_workers: int = 0,
     ):
         self.paths, self.sizes, self.vectors = embeddings.paths, embeddings.sizes, embeddings.vectors
         self.verifier, self.images_dir, self.epsilon, self.places = verifier, images_dir, epsilon, places
-        self._facts, self._workers = facts, verifier.num_workers if verifier else 0
+        self._facts, self._workers = facts, num_workers
         self.files: dict[int, FileRecord] = {}
         self.alike: dict[int, set[int]] = {}
         self.made_from: set[Pair] = set()

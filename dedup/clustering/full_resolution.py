@@ -20,7 +20,15 @@ from threadpoolctl import threadpool_limits
 
 from dedup.dataset.decoding import load_with_size, open_header, read_on_black, shrink
 from dedup.matching.changes import lost_light, sharpness_ratio, soft_difference, worst_colour, worst_place
-from dedup.matching.classification import CHANGED, SAME_TONE, SHARP_ALIKE, is_framed_alike, is_upright
+from dedup.matching.classification import (
+    CHANGED,
+    DRAWN,
+    GRAPHIC,
+    SAME_TONE,
+    SHARP_ALIKE,
+    is_framed_alike,
+    is_upright,
+)
 from dedup.matching.kinds import MatchKind
 from dedup.matching.pictures import Picture
 from dedup.matching.warping import Frame, lay, refine
@@ -35,8 +43,6 @@ Job = tuple[Path, Path, tuple[float, ...] | None, bool]
 # Kinds of matches that are looked at before a file may go.
 LOOKED_AT = (MatchKind.RESAVED, MatchKind.EDITED, MatchKind.CROP)
 LOOK_SIDE, DRAWN_SIDE = 800, 1600  # longest side looked at in px, of photos and of drawings or pages
-# share of one grey level, or of the commonest four, from which tones and turns mean something
-GRAPHIC, DRAWN = 0.3, 0.8
 EDITED = 5.0  # how far a place stands out that was changed, of pictures that were edited as a whole
 SAME_SHADES, SAME_HUES = 6.0, 0.75  # grey levels, and of a place that stands out, in drawings and on plain ground
 COLOURS = 400  # px, long side of the copy in which colours are looked at

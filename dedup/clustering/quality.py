@@ -12,7 +12,7 @@ import numpy as np
 from PIL import Image
 
 from dedup.clustering.members import EXACT, LACKS_COLOURS, LEAST_CHROMA, Reason, View, Why
-from dedup.dataset.decoding import load_image, open_header
+from dedup.dataset.decoding import broken_tells_nothing, load_image, open_header
 from dedup.matching.kinds import MatchKind
 from dedup.store import NOTHING, Store
 from dedup.workers import Lost, job
@@ -45,19 +45,18 @@ class Details(NamedTuple):
 
 @job
 def read_details(path: Path) -> Details:
-    """Read a file's header; what can't be read tells nothing."""
-    try:
-        with open_header(path) as image:
-            bits = 8 * os.path.getsize(path) / max(image.width * image.height, 1)
-            return Details(_is_lossless(image, path), mean_step(luminance_table(image)), bits)
-    except Exception:  # decoders raise nearly everything on odd headers
-        return Details()
+    """Read a file's header."""
+    with open_header(path) as image:
+        bits = 8 * os.path.getsize(path) / max(image.width * image.height, 1)
+        return Details(_is_lossless(image, path), mean_step(luminance_table(image)), bits)
 
 
 def luminance_table(image: Image.Image) -> np.ndarray:
-    """(8, 8) float32, steps of a JPEG's luminance by frequency; zeros where there are none."""
-    tables = getattr(image, "quantization", None) or {}
-    return np.array(tables[min(tables)], np.float32).reshape(8, 8) if tables else np.zeros((8, 8), np.float32)
+    """(8, 8) float32, steps of a JPEG's luminance by frequency; zeros where there are none, or odd ones."""
+    with broken_tells_nothing():
+        tables = image.quantization
+        return np.array(tables[min(tables)], np.float32).reshape(8, 8)
+    return np.zeros((8, 8), np.float32)
 
 
 def mean_step(table: np.ndarray) -> float:
@@ -74,15 +73,12 @@ def _is_lossless(image: Image.Image, path: Path) -> bool:
 
 @job
 def own_colours(path: Path) -> float:
-    """Share of a picture's chroma that its lightness leaves unexplained, about 0 to 1; 1 where that can't be told.
+    """Share of a picture's chroma that its lightness leaves unexplained, about 0 to 1; 1 where shades are too few.
 
     What was toned, as in sepia, has one colour for each lightness; of a photo's colours that leaves half unexplained,
     seldom less than a tenth.
     """
-    try:
-        picture = np.asarray(load_image(path, AVERAGED))
-    except Exception:  # decoders raise nearly everything on odd files
-        return 1.0
+    picture = np.asarray(load_image(path, AVERAGED))
     small = cv2.resize(picture, (AVERAGED, AVERAGED), interpolation=cv2.INTER_AREA)
     lab = cv2.cvtColor(np.float32(small) / 255, cv2.COLOR_RGB2LAB).reshape(-1, 3)
     level = np.minimum(lab[:, 0] * SHADES / 100, SHADES - 1).astype(int)

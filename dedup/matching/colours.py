@@ -25,10 +25,7 @@ CLIPPED = 5, 250  # levels of a channel beyond which brightness may have turned 
 AREA = 10  # places side by side that are an area of its own
 GREY = 3.0  # mean chroma below which a picture has no colours
 ONE_HUE = 0.85  # share of the colours' strength in one direction from which a picture has but one hue
-TONED, COLOURFUL = (
-    0.06,
-    0.08,
-)  # share of the colours that lightness leaves unexplained: of a tone, of a photo
+TONED, COLOURFUL = 0.06, 0.08  # share of the colours that lightness leaves unexplained: of a tone, of a photo
 SEPIA, PALE = (35.0, 100.0), (35.0, 50.0)  # hue in degrees; strength on the mean, and at 95 of 100 places
 
 

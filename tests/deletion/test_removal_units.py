@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from dedup.contents import companions
 from dedup.deletion import removal
 from dedup.deletion.folders import Folder
 from dedup.deletion.trash import Run
@@ -64,6 +65,25 @@ def test_numbers_go_on_behind_the_companions(tmp_path):
     lines = (world.root / TRASH / "run" / "journal.jsonl").read_text().splitlines()[1:]
     assert [json.loads(line)["move"] for line in lines] == [1, 3, 5]
     assert removal.undo(world.root).exit_code == 0 and world.files() == world.before
+
+
+@pytest.mark.parametrize("films", [False, True])
+@pytest.mark.parametrize("name", ["copy 0.xmp", "settings/copy 0.jpg.xmp", "copy 0.png"])
+def test_none_moves_where_more_belongs_to_it_than_when_the_plan_was_made(tmp_path, name, films):
+    world = World(tmp_path, count=1, films=films)
+    (world.root / name).parent.mkdir(exist_ok=True)
+    (world.root / name).write_bytes(b"new")  # of a picture that shares the film, where there is one
+    outcome, is_refused = world.apply(), films or not name.endswith("png")
+    assert world.trashed() == 0 if is_refused else outcome.exit_code == 0
+    assert not is_refused or "other files belong to it now" in str(outcome.refused), outcome
+
+
+def test_none_moves_where_what_belongs_to_it_can_not_be_told(world, monkeypatch):
+    def refuse(folder):
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+
+    monkeypatch.setattr(companions, "_in_folder", refuse)
+    assert "what belongs to it can't be told" in str(world.apply().refused) and world.trashed() == 0
 
 
 @pytest.mark.parametrize("name", ["copy 0.jpg", "copy 0.mov", "keeper 0.jpg", "keeper 0.mov"])
