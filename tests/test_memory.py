@@ -66,7 +66,7 @@ def work(monkeypatch):
     count(reading, "open_picture", "opened")
     count(LocalEncoder, "encode", "encoded", lambda _, images, at_once: len(images))
     count(confirmation, "read_with_thumbnail", "confirming")
-    count(confirmation, "match_pictures", "compared")
+    count(confirmation, "match_whole", "compared")
     done_since = dict.fromkeys(done, 0)
 
     def since():

@@ -18,9 +18,10 @@ from dedup.matching.warping import Frame, to_pixels, warp
 
 WINDOW = 7  # px, side of the places that are compared; of a digit's size
 SOFT = (0.6, 0.8)  # px, sigma, of the blurs that take single px of noise from the sharper and the softer picture
-FILTERS = (0.7, 1.2, 2.0, 3.5, 6.0)  # px, sigma, of the blurs that a prediction is summed of
-SAMPLES = 20_000  # px that the prediction is fitted on
+FILTERS = (0.8, 1.6, 3.2)  # px, sigma, of the blurs that a prediction is summed of
+SAMPLES = 6_000  # px that the prediction is fitted on
 LEAST_GAIN = 0.1  # share of its contrast that the filtered picture must keep
+EVERY = 2  # px from one place to the next that tell what is usual
 STEPS = 3  # of the fit, in which what does not fit loses weight
 SAME_TONE = 2.5  # grey levels apart on the mean, below which the tone curve is left straight
 LEVELS, HELD = 32, 100.0  # of the tone curve, and px that hold each of them straight
@@ -31,7 +32,7 @@ NOISE, USUAL = 7.0, 3.8
 LOST, USUALLY_LOST = 0.024, 0.95
 COLOUR_SIDE = 160  # px of the frame in which colours are compared
 GREY, COLOURED = 3.0, 99.9  # CIELAB units, chroma of nearly all places of a picture without colours
-COLOUR_NOISE, USUAL_COLOUR = 12.0, 3.0  # CIELAB units, and times the difference of the 90th of 100 places
+COLOUR_NOISE, USUAL_COLOUR = 14.0, 3.0  # CIELAB units, and times the difference of the 90th of 100 places
 MOST_USUAL = 14.0  # CIELAB units that compression may add to that one
 BLACK, WHITE = 2, 253  # grey levels from which there is nothing to be seen
 SOFTENED = 192  # times the sigma of the blur that tones are compared under
@@ -45,9 +46,11 @@ def worst_place(frame: Frame) -> float:
         return 0.0
     error, variance = _errors(frame)
     seen = inside > 0
-    lost = (error / (variance + TEXTURED))[seen & (variance > TEXTURED)]
+    some = np.zeros_like(seen)
+    some[::EVERY, ::EVERY] = seen[::EVERY, ::EVERY]
+    lost = (error / (variance + TEXTURED))[some & (variance > TEXTURED)]
     usually_lost = float(np.percentile(lost, 90)) if len(lost) else 0.0
-    noise = NOISE + USUAL * float(np.percentile(error[seen], 90))
+    noise = NOISE + USUAL * (float(np.percentile(error[some], 90)) if some.any() else 0.0)
     core, around = cv2.erode(error, _square(3)), cv2.dilate(variance, _square(3))  # no single px decides
     return float((core / (noise + (LOST + USUALLY_LOST * usually_lost) * around))[seen].max())
 
@@ -81,6 +84,15 @@ def soft_difference(frame: Frame) -> tuple[float, float]:
     soft = cv2.GaussianBlur(own - other, (0, 0), max(len(own) / SOFTENED, 2))
     apart = np.abs(soft[frame.mask]) if frame.mask.any() else np.zeros(1)
     return float(np.sqrt(np.square(apart).mean())), float(np.percentile(apart, 90))
+
+
+def textured_share(frame: Frame) -> float:
+    """Share of the overlap where both pictures show something."""
+    variances = []
+    for image in (frame.base, frame.other):
+        values = image.astype(np.float32)
+        variances.append(cv2.blur(values * values, (WINDOW, WINDOW)) - cv2.blur(values, (WINDOW, WINDOW)) ** 2)
+    return float((np.minimum(*variances) > TEXTURED)[frame.mask].mean()) if frame.mask.any() else 0.0
 
 
 def sharpness_ratio(frame: Frame) -> float:

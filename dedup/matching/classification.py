@@ -7,9 +7,8 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from dedup.matching.changes import sharpness_ratio, soft_difference, worst_place
+from dedup.matching.changes import sharpness_ratio, soft_difference, textured_share, worst_place
 from dedup.matching.colours import other_colours, places_of
-from dedup.matching.compression_residual import lost_grain
 from dedup.matching.kinds import MatchKind
 from dedup.matching.motion import explained_by_motion
 from dedup.matching.pictures import Picture
@@ -34,6 +33,7 @@ ROUNDED = 1.5  # px that rounding may add to a side or take from it
 PLACES, FEW_PLACES = 16, 6  # across and down, at which colours are compared; of coarse pictures
 SAME_COLOURS = (4.5, 9.0, 20.0)  # CIELAB units apart, on the mean, at 95 of 100 places, and at the worst
 PALER = 0.2  # share of their strength by which colours may be weaker
+LEAST_TEXTURE = 0.03  # share of a picture where there is something to be seen
 SHARP_ALIKE = 2.4  # times the fine detail that compression and another size may make of it
 SAME_TONE = 4.2  # grey levels apart, root mean square, of pictures whose every tone is the same
 CHANGED = 1.5  # how far a place stands out that was changed
@@ -157,9 +157,31 @@ def is_resaved(first: Picture, second: Picture, transform: np.ndarray) -> bool:
     if not is_framed_alike(first, second, transform) or not _has_same_colours(first, second):
         return False
     frame = lay(first, second, np.eye(3), min(max(first.grey.shape), max(second.grey.shape), CLOSER))
+    if textured_share(frame) < LEAST_TEXTURE:
+        return False
     if soft_difference(frame)[0] > SAME_TONE or sharpness_ratio(frame) > SHARP_ALIKE:
         return False
     return worst_place(frame) <= CHANGED
+
+
+def resaved_match(first: Picture, second: Picture, distance: float) -> Match:
+    """The match of pictures for which `is_resaved` holds where they lie on each other as they are."""
+    resolution = resolution_ratios(first, second, np.eye(3))
+    strengths = [float(np.hypot(*_chroma_planes(each)).mean()) for each in (first, second)]
+    return Match(
+        MatchKind.RESAVED,
+        distance,
+        transform=WHOLE,
+        first_resolution=resolution[0],
+        second_resolution=resolution[1],
+        first_chroma=strengths[0],
+        second_chroma=strengths[1],
+    )
+
+
+def _chroma_planes(picture: Picture) -> np.ndarray:
+    """(2, h, w) a and b (CIELAB)."""
+    return np.moveaxis(cv2.cvtColor(np.float32(picture.colours) / 255, cv2.COLOR_RGB2LAB)[..., 1:], -1, 0)
 
 
 def is_framed_alike(first: Picture, second: Picture, transform: np.ndarray) -> bool:
@@ -233,7 +255,7 @@ def judge(first: Picture, second: Picture, frame: Frame, overlay: Overlay, dista
     is_drawn = min(first.drawn, second.drawn) >= DRAWN
     graphic = min(first.plain, second.plain) >= GRAPHIC or min(first.drawn, second.drawn) >= FEW_COLOURS
     graphic |= min(max(first.grey.shape), max(second.grey.shape)) < TINY
-    if not confirmed(overlay, graphic, edge, breaks, turn) and (graphic or not lost_grain(overlay, frame)):
+    if not confirmed(overlay, graphic, edge, breaks, turn):
         return None
     places = places_of(first, second, frame, overlay.apart)
     shares = overlay.first_share, overlay.second_share

@@ -11,7 +11,7 @@ from __future__ import annotations
 import filecmp
 import pickle
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -24,7 +24,7 @@ from tqdm import tqdm
 
 from dedup.dataset.decoding import read_values
 from dedup.dataset.thumbnails import read_with_thumbnail
-from dedup.matching.classification import WHOLE, Match, judge
+from dedup.matching.classification import WHOLE, Match, is_resaved, judge, resaved_match
 from dedup.matching.coarse import match_coarse
 from dedup.matching.kinds import MatchKind
 from dedup.matching.pictures import Picture, picture_of
@@ -32,7 +32,6 @@ from dedup.matching.registration import keypoint_transforms, whole_transforms
 from dedup.matching.scheduling import edges_graph, join
 from dedup.matching.similarity import compare
 from dedup.matching.spill import Spool
-from dedup.matching.truncated import match_truncated
 from dedup.matching.warping import lay, refine
 from dedup.workers import Lost, run_jobs
 
@@ -42,6 +41,7 @@ if TYPE_CHECKING:
 FORKS = sys.platform == "linux"  # a forked process has the pictures already; elsewhere they would have to be sent
 SETTLED = (MatchKind.RESAVED, MatchKind.EDITED)
 WORTH_FORKING = 48  # pairs
+WHOLE_ALIKE = 0.97  # correlation of the squeezed squares of two pictures that may be one saved again
 AGREEING = 0.5  # share of blocks that must agree before a closer look
 
 
@@ -76,6 +76,7 @@ class Verifier:
         self.matches: dict[tuple[int, int], Match] = {}
         self.compared: set[tuple[int, int]] = set()
         self._unreadable: set[int] = set()
+        self._with_keypoints: set[int] = set()
         self._thumbnails = thumbnails
         self._pictures = Spool(folder)
         cv2.setNumThreads(1)  # OpenCV's own threads do not survive a fork
@@ -93,14 +94,28 @@ class Verifier:
             self._note(pair, match)
         pairs = [pair for pair in pairs if pair[:2] not in self.compared]
         self._read(sorted({k for i, j, _ in pairs for k in (i, j)}))
-        workers = self.num_workers if FORKS and len(pairs) >= WORTH_FORKING else 0
-        with threadpool_limits(1):
-            for (i, j, _), match in zip(pairs, run_jobs(self._compare, pairs, workers), strict=True):
-                self._note((i, j), match)
-                if self._known and not isinstance(match, Lost) and not {i, j} & self._unreadable:
-                    self._known.keep(i, j, match)
+        pairs = self._compared_by(self._compare_whole, pairs)
+        self._find_keypoints(sorted({k for i, j, _ in pairs for k in (i, j)}))
+        for pair in self._compared_by(self._compare, pairs):
+            self._settle(pair, None)
         if self._known:
             self._known.flush()
+
+    def _compared_by(self, compare: Callable, pairs: list[tuple[int, int, float]]) -> list[tuple[int, int, float]]:
+        """Compare pairs in one of two ways; those that have no match by it."""
+        open_pairs, workers = [], self.num_workers if FORKS and len(pairs) >= WORTH_FORKING else 0
+        with threadpool_limits(1):
+            for pair, match in zip(pairs, run_jobs(compare, pairs, workers), strict=True):
+                if match is None:
+                    open_pairs.append(pair)
+                else:
+                    self._settle(pair, match)
+        return open_pairs
+
+    def _settle(self, pair: tuple[int, int, float], match: Match | Lost | None) -> None:
+        self._note(pair[:2], match)
+        if self._known and not isinstance(match, Lost) and not set(pair[:2]) & self._unreadable:
+            self._known.keep(*pair[:2], match)
 
     def _note(self, pair: tuple[int, int], match: Match | Lost | None) -> None:
         self.compared.add(pair)
@@ -111,6 +126,7 @@ class Verifier:
         """Free the memory that pictures take; matches stay, and what is compared later is read again."""
         self._pictures.clear()
         self._unreadable.clear()
+        self._with_keypoints.clear()
 
     def verify(self, graph: csr_matrix, vectors: np.ndarray | None = None) -> csr_matrix:
         """Keep the edges of a neighbour graph that join files showing one picture, up to `crop`.
@@ -151,16 +167,37 @@ class Verifier:
         if {i, j} & self._unreadable:
             return None
         first, second = self._pictures.get(i), self._pictures.get(j)
-        return _same_data(first, second, self.paths[i], self.paths[j], distance) or match_pictures(
-            first, second, distance
-        )
+        return match_laid(first, second, distance)
+
+    def _compare_whole(self, pair: tuple[int, int, float]) -> Match | None:
+        """The match of two files that hold the same, or show it at first sight."""
+        i, j, distance = pair
+        if {i, j} & self._unreadable:
+            return None
+        first, second = self._pictures.get(i), self._pictures.get(j)
+        same_data = _same_data(first, second, self.paths[i], self.paths[j], distance)
+        return same_data or match_whole(first, second, distance)
+
+    def _find_keypoints(self, indices: Sequence[int]) -> None:
+        """Find the keypoints of pictures that were read and have none yet, once a file."""
+        missing = [k for k in indices if k in self._pictures and k not in self._with_keypoints]
+        workers = self.num_workers if FORKS and len(missing) >= WORTH_FORKING else 0
+        for k, pickled in zip(missing, run_jobs(self._keypoints_job, missing, workers), strict=True):
+            self._with_keypoints.add(k)
+            if isinstance(pickled, bytes):
+                self._pictures.put(k, pickled)
+
+    def _keypoints_job(self, k: int) -> bytes:
+        picture = self._pictures.get(k)
+        picture.keypoints  # noqa: B018 - found now, in this process, and kept
+        return pickle.dumps(picture, pickle.HIGHEST_PROTOCOL)
 
 
 def _read_job(thumbnails: Path | None, path: Path) -> bytes | None:
     """A pickled Picture, None where it can't be read."""
     try:
         picture = picture_of(*read_with_thumbnail(path, thumbnails))
-        for found in ("squares", "keypoints", "plain", "drawn", "coarse"):
+        for found in ("squares", "plain", "drawn", "coarse"):
             getattr(picture, found)  # found now, in this process, and kept
         return pickle.dumps(picture, pickle.HIGHEST_PROTOCOL)
     except (ValueError, OSError):  # it was readable a moment ago; then it is no candidate now
@@ -182,7 +219,23 @@ def _same_data(first: Picture, second: Picture, path: Path, other: Path, distanc
     return None
 
 
+def match_whole(first: Picture, second: Picture, distance: float = 0.0) -> Match | None:
+    """The match of two pictures that are one, saved again in another format, quality or size; None if they are not.
+
+    No keypoints are found for it.
+    """
+    likeness = float(np.dot(first.squares[0].astype(np.float32), second.squares[0].astype(np.float32)))
+    if likeness < WHOLE_ALIKE or not is_resaved(first, second, np.eye(3)):
+        return None
+    return resaved_match(first, second, distance)
+
+
 def match_pictures(first: Picture, second: Picture, distance: float = 0.0) -> Match | None:
+    """The match of two pictures, or None where they are not one picture."""
+    return match_whole(first, second, distance) or match_laid(first, second, distance)
+
+
+def match_laid(first: Picture, second: Picture, distance: float = 0.0) -> Match | None:
     """Compare two pictures by every likely transform; the best match, or None where they are not one picture."""
     if first.is_blank or second.is_blank:
         return None
@@ -201,7 +254,7 @@ def match_pictures(first: Picture, second: Picture, distance: float = 0.0) -> Ma
             best, best_score = match, score
         if best and (best.kind in SETTLED or best_score > 1.9):  # nothing better can follow
             break
-    return best or match_coarse(first, second, distance) or match_truncated(first, second, distance)
+    return best or match_coarse(first, second, distance)
 
 
 def _transforms(first: Picture, second: Picture):
