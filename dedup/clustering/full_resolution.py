@@ -122,8 +122,8 @@ def is_another_drawing(member: Path, keeper: Path, transform: np.ndarray) -> boo
 
 def is_another_exposure(member: Path, keeper: Path, transform: np.ndarray) -> bool:
     """Tell whether one file shows something where the other is burnt out or lost in black; as `shows_another`."""
-    laid = _lay(member, keeper, transform, SIDE)
-    return laid.is_toned and lost_light(laid.as_matched) > LOST_LIGHT
+    frame = _lay(member, keeper, transform, SIDE).as_matched
+    return soft_difference(frame)[1] > SAME_TONE and lost_light(frame) > LOST_LIGHT
 
 
 def shows_another(member: Path, keeper: Path, transform: np.ndarray) -> bool:

@@ -20,8 +20,9 @@ SIDE = 24  # places across and down the frame
 CAST = 12.0  # CIELAB units that may be added to all colours
 STRONGER = 3.0  # times as strong as the other's all colours may be
 UNEXPLAINED = 8.0  # CIELAB units, beyond shares of a colour's strength along and across its hue, that may be left
-ALONG, ACROSS, ACROSS_CLIPPED = 0.5, 0.25, 0.6
-CLIPPED = 5, 250  # levels of a channel beyond which brightness may have turned the hue
+ALONG, ACROSS = (0.5, 1.0), (0.25, 0.6)  # the second where one is as bright or dark as can be
+CLIPPED = 8, 240  # levels of a channel beyond which brightness may have turned the hue
+LIT_OTHERWISE = 15.0  # levels of lightness between two pictures of which one is brighter
 AREA = 10  # places side by side that are an area of its own
 GREY = 3.0  # mean chroma below which a picture has no colours
 ONE_HUE = 0.85  # share of the colours' strength in one direction from which a picture has but one hue
@@ -38,7 +39,7 @@ class Places:
 
     lumas : two (SIDE, SIDE) float32, 0 to 255
     chromas : two (SIDE, SIDE) complex, a + ib (CIELAB)
-    clipped : (SIDE, SIDE) bool, where one alone is as bright or dark as can be
+    clipped : (SIDE, SIDE) bool, where one is as bright or dark as can be, and the other is not, or is less so
     mask : (SIDE, SIDE) bool, places that count
     """
 
@@ -75,8 +76,11 @@ def places_of(first: Picture, second: Picture, frame: Frame, apart: np.ndarray) 
     chromas = [lab[..., 1] + 1j * lab[..., 2] for lab in labs]
     turned = slice(None, None, 1 if frame.base_is_first else -1)
     clipped = [(image.max(axis=-1) > CLIPPED[1]) | (image.min(axis=-1) < CLIPPED[0]) for image in images]
-    mask = (inside > 0) & (hidden == 0)
-    return Places(tuple(lumas[turned]), tuple(chromas[turned]), clipped[0] != clipped[1], mask)
+    ring = {"borderType": cv2.BORDER_CONSTANT, "borderValue": 0}  # what lies around one may shine into it
+    mask = (cv2.erode(inside, np.ones((3, 3), np.uint8), **ring) > 0) & (hidden == 0)
+    is_lit_otherwise = np.abs(lumas[0] - lumas[1]) > LIT_OTHERWISE
+    may_have_turned = (clipped[0] != clipped[1]) | (clipped[0] & is_lit_otherwise)
+    return Places(tuple(lumas[turned]), tuple(chromas[turned]), may_have_turned, mask)
 
 
 def other_colours(places: Places) -> bool:
@@ -121,10 +125,8 @@ def _area_unexplained(own: np.ndarray, other: np.ndarray, places: Places) -> int
     strength = np.abs(expected)
     direction = np.where(strength > 1e-6, expected / np.maximum(strength, 1e-6), 1)
     off = (other - expected) * direction.conj()
-    across = np.where(places.clipped[places.mask], ACROSS_CLIPPED, ACROSS)
-    beyond = np.hypot(
-        np.maximum(np.abs(off.real) - ALONG * strength, 0), np.maximum(np.abs(off.imag) - across * strength, 0)
-    )
+    along, across = (np.where(places.clipped[places.mask], *shares[::-1]) * strength for shares in (ALONG, ACROSS))
+    beyond = np.hypot(np.maximum(np.abs(off.real) - along, 0), np.maximum(np.abs(off.imag) - across, 0))
     flagged = np.zeros(places.mask.shape, np.uint8)
     flagged[places.mask] = beyond > UNEXPLAINED
     sizes = cv2.connectedComponentsWithStats(flagged)[2][1:, cv2.CC_STAT_AREA]
