@@ -3,15 +3,21 @@ VENV := .venv
 BIN := $(VENV)/$(if $(filter Windows_NT,$(OS)),Scripts,bin)
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-safety notebooks format train benchmark bench
+.PHONY: help install install-run demo test test-safety notebooks format train benchmark bench
 
 help: ## list what can be done
 	@grep -hE '^[a-z-]+:.*## ' Makefile | sed -E 's/^([a-z-]+):.*## (.*)/\1|\2/' | awk -F'|' '{ printf "make %-12s %s\n", $$1, $$2 }'
 
 # A stamp file says what is installed, so that the installation runs again only when its list changes.
-$(VENV)/.installed: requirements.txt
+$(VENV)/.installed-run: requirements-run.txt pyproject.toml
 	@$(BIN)/python -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv $(VENV)
-	@echo "installing into $(VENV): minutes, and on Linux some 6 GB with torch's CUDA libraries"
+	@echo "installing what a run needs into $(VENV): some 700 MB"
+	$(BIN)/python -m pip install --quiet -r requirements-run.txt
+	$(BIN)/python -m pip install --quiet --no-deps --editable .
+	touch $@
+
+$(VENV)/.installed: requirements.txt $(VENV)/.installed-run
+	@echo "installing torch and Jupyter: minutes, and on Linux some 5 GB with torch's CUDA libraries"
 	$(BIN)/python -m pip install --quiet -r requirements.txt
 	touch $@
 
@@ -23,9 +29,11 @@ $(VENV)/.installed-bench: requirements-bench.txt $(VENV)/.installed
 	$(BIN)/python -m pip install --quiet -r requirements-bench.txt
 	touch $@
 
-install: $(VENV)/.installed ## make the virtual environment .venv and install what is needed to run
+install: $(VENV)/.installed ## make the virtual environment .venv and install everything, torch and Jupyter too
 
-demo: install ## write the sample pictures, find their duplicates, say where to look
+install-run: $(VENV)/.installed-run ## the same with what finding duplicates needs, without torch and Jupyter
+
+demo: install-run ## write the sample pictures, find their duplicates, say where to look
 	$(BIN)/python -m dedup.dataset.samples samples
 	$(BIN)/python main.py samples --output results
 

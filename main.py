@@ -1,6 +1,6 @@
 """The command line: find duplicate images, look at the clusters, move what is not needed to a trash folder, undo.
 
-configs.py + command line  ->  tables.html, grids, tables and plan.jsonl in output_dir; a summary; an exit code
+configs.py + command line  ->  report.html, grids, tables and plan.jsonl in output_dir; a summary; an exit code
 """
 
 from __future__ import annotations
@@ -14,11 +14,15 @@ import time
 from collections.abc import Iterable
 from datetime import timedelta
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import configs
-from dedup.config import CHECKS, Config, ConfigError
+from dedup.config import SETTINGS, Config, ConfigError, Setting
 
-BAD_USAGE, STOPPED, INTERRUPTED, UNHEARD = 2, 4, 130, 141
+if TYPE_CHECKING:
+    from dedup.progress import Phases
+
+BAD_USAGE, STOPPED, FAULT, INTERRUPTED, UNHEARD = 2, 4, 70, 130, 141  # 70: EX_SOFTWARE of sysexits.h
 REMOVALS = ("delete_files", "dry_run", "apply", "undo", "purge")
 INTERRUPTION = "interrupted; what was moved, if anything, comes back with --undo"
 EPILOG = """\
@@ -26,12 +30,13 @@ examples:
   python main.py photos                           find duplicates, write grids and a plan; nothing is moved
   python main.py photos --dry-run                 the same, and list every file that would go
   python main.py photos --epsilon 0.7             compare less alike pictures as well
+  python main.py photos --remove edits            let crops and edits of a kept picture go as well, not only copies
   python main.py photos --protect photos/archive  never move what lies in photos/archive
   python main.py new --against archive            say which files in new are in the archive already; it stays untouched
   python main.py photos --calibrate 0.99          say at which epsilon 99 of 100 candidates are right
   python main.py photos --delete                  move what can go to a trash folder inside photos
   python main.py photos --apply plan.jsonl        do what a plan says, after you have looked at it or edited it
-  python main.py photos --apply decisions.json    do what you decided on the page tables.html
+  python main.py photos --apply decisions.json    do what you decided on the page report.html
   python main.py photos --undo                    put the last run's files back
   python main.py photos --purge --older-than 30d  destroy what went to the trash 30 days ago or earlier
 
@@ -40,7 +45,8 @@ exit codes:
   1  done, but some files were refused, each with its reason
   2  wrong usage, setting, plan or journal; nothing was touched
   3  another run is at work in this folder
-  4  input or output error; stopped, --undo still works
+  4  input or output error, or no memory left; stopped, --undo still works
+  70  a fault of the program itself, with a line to report; --undo still works
   130  interrupted
   141  what read the output went away; stopped, --undo still works
 
@@ -56,18 +62,10 @@ def build_parser() -> argparse.ArgumentParser:
         argument_default=argparse.SUPPRESS,
         allow_abbrev=False,
     )
+    for name, setting in SETTINGS.items():
+        if name not in ("delete_files", "remove"):
+            add_setting(parser, name, setting)
     add = parser.add_argument
-    add("images_dir", nargs="?", help="folder to search, with everything below it")
-    add("--output", dest="output_dir", metavar="DIR", help="folder for grids, clusters.csv and plan.jsonl")
-    add("--epsilon", type=float, metavar="E", help="largest cosine distance between duplicates, 0 to 2")
-    add("--encoder", metavar="NAME", help="copydet, resnet18, resnet50 or a checkpoint's path")
-    add("--extensions", type=lambda text: text.split(","), metavar="A,B", help="endings of the image files: jpg,png")
-    add("--batch-size", type=int, metavar="N", help="images encoded at a time")
-    add("--embedding-size", type=int, metavar="N", help="numbers in an image's vector")
-    add("--image-resize", type=int, metavar="PX", help="side of the encoder's square input")
-    add("--num-workers", type=int, metavar="N", help="processes that read images")
-    add("--no-verify", dest="verify", action="store_false", help="trust the encoder: no check by geometry")
-    add("--no-cache", dest="cache", action="store_false", help="neither use nor keep what earlier runs found out")
     add("--keep-in", metavar="DIR", action="append", default=[], help="of files that show the same, keep one in here")
     add("--protect", metavar="DIR", action="append", default=[], help="compare what is in here, and never move it")
     add(
@@ -75,14 +73,17 @@ def build_parser() -> argparse.ArgumentParser:
         metavar="DIR",
         action="append",
         default=[],
-        help="an archive: only what it shows goes, and none of it",
+        help="compare with this archive; only files that it contains can go, and it is never changed",
     )
     add("--calibrate", type=float, metavar="P", default=None, help="only find the epsilon of this precision, as 0.99")
     add("--ray", metavar="ADDRESS", default=None, help="read and embed on a Ray cluster; see docs/scale.md")
-    add("--quiet", action="store_true", default=False, help="no progress bars")
+    add("--verbose", action="store_true", default=False, help="name what could not be looked at, and where a fault was")
+    add("--quiet", action="store_true", default=False, help="say nothing of the progress")
+    add("--timing", action="store_true", default=False, help="print on stderr where the time went, by phase")
     group = parser.add_argument_group("removal", "one of --delete, --dry-run, --apply, --undo, --purge")
+    add_setting(group, "remove", SETTINGS["remove"])
     one = group.add_mutually_exclusive_group()
-    one.add_argument("--delete", dest="delete_files", action="store_true", help="move what can go to the trash folder")
+    add_setting(one, "delete_files", SETTINGS["delete_files"])
     one.add_argument("--dry-run", action="store_true", default=False, help="list what --delete would move")
     one.add_argument("--apply", metavar="FILE", default=None, help="do what this plan.jsonl or decisions.json says")
     one.add_argument(
@@ -94,6 +95,21 @@ def build_parser() -> argparse.ArgumentParser:
     return parser
 
 
+def add_setting(parser, name: str, setting: Setting) -> None:
+    """An argument that overrides a setting of configs.py."""
+    option, _, value = setting.option.partition(" ")
+    if not option.startswith("--"):
+        parser.add_argument(name, metavar=option, nargs="?", help=setting.help)
+    elif setting.repeats:
+        parser.add_argument(option, dest=name, type=setting.parse, metavar=value, action="append", help=setting.help)
+    elif value:
+        parser.add_argument(option, dest=name, type=setting.parse, metavar=value, help=setting.help)
+    elif option.startswith("--no-"):
+        parser.add_argument(option, dest=name, action="store_false", help=f"do not {setting.help}")
+    else:
+        parser.add_argument(option, dest=name, action="store_true", help=setting.help)
+
+
 def age(text: str) -> timedelta:
     """12h, 30d or 4w."""
     found = re.fullmatch(r"(\d{1,5})([hdw])", text)
@@ -103,8 +119,7 @@ def age(text: str) -> timedelta:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    for stream in (sys.stdout, sys.stderr):
-        stream.reconfigure(errors="backslashreplace")
+    open_streams()
     try:
         return answer(arguments)
     except BrokenPipeError:  # the reader of our output has seen enough
@@ -112,6 +127,20 @@ def main(arguments: list[str] | None = None) -> int:
         for stream in (sys.stdout, sys.stderr):
             os.dup2(nowhere, stream.fileno())
         return UNHEARD
+
+
+def open_streams() -> None:
+    """Have streams to write to, also where they were closed, and write to them whatever a name holds."""
+    for name, number in (("stdin", 0), ("stdout", 1), ("stderr", 2)):
+        if getattr(sys, name) is None:
+            try:
+                os.fstat(number)
+            except OSError:  # else the next file that is opened would get its number, and what is meant for it
+                os.dup2(os.open(os.devnull, os.O_RDWR), number)
+            setattr(sys, name, open(os.devnull, "r" if name == "stdin" else "w"))  # noqa: SIM115
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):  # not a notebook's
+            stream.reconfigure(errors="backslashreplace")
 
 
 def answer(arguments: list[str] | None) -> int:
@@ -132,7 +161,7 @@ def answer(arguments: list[str] | None) -> int:
         return fail(str(error), BAD_USAGE)
     except ModuleNotFoundError as error:
         if error.name not in ("ray", "pyarrow"):
-            raise
+            return tell_fault(error, options.verbose)
         return fail("--ray needs packages of its own: pip install -r requirements-ray.txt", BAD_USAGE)
     except KeyboardInterrupt as why:
         return fail(f"interrupted; {why}" if str(why) else INTERRUPTION, INTERRUPTED)
@@ -140,6 +169,23 @@ def answer(arguments: list[str] | None) -> int:
         raise
     except OSError as error:
         return fail(f"{error.strerror or error}: {error.filename or ''}".rstrip(": "), STOPPED)
+    except MemoryError:
+        return fail("no memory left; a smaller batch_size and fewer num_workers need less", STOPPED)
+    except Exception as error:
+        return tell_fault(error, options.verbose)
+
+
+def tell_fault(error: Exception, is_verbose: bool) -> int:
+    """Say in one line what is to be reported of a fault of our own; the exit code."""
+    import traceback
+
+    if is_verbose:
+        traceback.print_exception(error)
+    frame = traceback.extract_tb(error.__traceback__)[-1]
+    where, version = f"{Path(frame.filename).name}, line {frame.lineno}", sys.version.split()[0]
+    more = "" if is_verbose else ", and what --verbose shows of it"
+    what = f"{type(error).__name__}: {error} ({where}; Python {version})"
+    return fail(f"a fault of the program itself; please report this line{more}: {what}", FAULT)
 
 
 def run(options: argparse.Namespace) -> int:
@@ -149,7 +195,7 @@ def run(options: argparse.Namespace) -> int:
         raise ConfigError("--against compares folders on this machine: it goes without --ray and buckets")
     if "://" in source:
         del options.images_dir
-    config = Config.load(configs, **{name: value for name, value in vars(options).items() if name in CHECKS})
+    config = Config.load(configs, **{name: value for name, value in vars(options).items() if name in SETTINGS})
     if "://" in source:
         return search_bucket(source, config, options)
     if not config.images_dir.is_dir():
@@ -202,29 +248,38 @@ def search_bucket(source: str, config: Config, options: argparse.Namespace) -> i
 
 
 def search(config: Config, options: argparse.Namespace) -> int:
-    """Find, report, plan and, if asked, move."""
+    """Find, report, plan and, if asked, move; say how far it is, and where the time went."""
     make_output(config)
-    from dedup.encoder.inference import EncoderError
-    from dedup.pipeline import find_duplicates
+    from dedup.progress import RUN, Phases
 
-    began, progress, folder = time.time(), not options.quiet, config.images_dir
+    with Phases(RUN, is_shown=not options.quiet) as phase:
+        status = search_in(config, options, phase)
+    if options.timing:
+        print(*phase.table(), sep="\n", file=sys.stderr)
+    return status
+
+
+def search_in(config: Config, options: argparse.Namespace, phase: Phases) -> int:
+    """`search`, in the phases of a run."""
+    from dedup.encoder.inference import EncoderError
+    from dedup.pipeline import find_duplicates, open_store
+
+    began, folder = time.time(), config.images_dir
     try:
-        result = find_duplicates(config, progress=progress, ray=options.ray, places=options.places)
+        result = find_duplicates(config, progress=phase, ray=options.ray, places=options.places)
     except EncoderError as error:
         raise ConfigError(str(error)) from error
+    from dedup.clustering.clusters import staying
     from dedup.deletion import removal  # not before reading has begun
-    from dedup.report import (
-        messages,  # not before reading has begun
-        page,  # not before reading has begun
-        tables,  # not before reading has begun
-    )
-    from dedup.store.facts import remembered
+    from dedup.report import messages, page, tables
+    from dedup.workers import Losses
 
     paths, failures = result.embeddings.paths, result.embeddings.failures
+    passed_over = [*messages.passing_over(result.others), *messages.leaving_alone(result.passed_over, folder)]
     if not paths and not failures:
-        raise ConfigError(f"no images in {folder}: no file in it ends in {', '.join(config.extensions)}")
+        endings = "; ".join([f"no file in it ends in {', '.join(config.extensions)}", *passed_over])
+        raise ConfigError(f"no images in {folder}: {endings}")
     unreadable, plan = config.output_dir / "unreadable.csv", config.output_dir / "plan.jsonl"
-    messages.write_unreadable(failures, folder, unreadable)
     contents = dict(zip(paths, result.embeddings.contents, strict=False))
     again = said_again(options)
     apply = messages.command(folder, "--apply", page.DECISIONS, *again)
@@ -233,30 +288,37 @@ def search(config: Config, options: argparse.Namespace) -> int:
     places, archived = options.places, None
     if options.against:
         archived = sum(places.archive_of(path) > 0 for path in paths)
-    with remembered(config) as facts:
-        digests = page.write_small(config, result, progress, facts)
+    with open_store(config) as facts, phase("Writing"):
+        digests = page.write_small(config, result, phase, facts)
+        reviewed = page.write_page(config, result, digests, apply, facts)
+        lost, undrawn = Losses(result.losses | facts.losses), Losses()
+        found = staying(result.clusters, lost)
         drawn = {"contents": contents if config.cache else {}, "thumbnails": page.small_files(config, digests)}
         written = tables.write_report(
-            result.clusters, folder, config.output_dir, progress, num_workers=config.num_workers, **drawn
+            found, folder, config.output_dir, phase, num_workers=config.num_workers, losses=undrawn, **drawn
         )
-        reviewed = page.write_page(config, result, digests, apply, facts)
         judged = {"read_since": began, "contents": contents, "known": facts.content}
-        planned = removal.make_plan(result.clusters, folder, plan, places=places, **judged)
+        planned = removal.make_plan(found, folder, plan, places=places, **judged)
+    messages.write_unreadable(
+        failures | {paths[0]: reason for paths, reason in lost.items() if len(paths) == 1}, folder, unreadable
+    )
+    phase.close()
     if paths:
         say([f"encoder {messages.shown(config.encoder)} on {result.device}"])
-    say(messages.reading(len(paths), failures, folder, unreadable, archived))
+    say([*messages.reading(len(paths), failures, folder, unreadable, archived), *passed_over])
+    say([*messages.losing(lost, folder, options.verbose), *messages.undrawn(undrawn)])
     if planned.message:  # the plan that lies there, if any, is another run's
         return fail(planned.message, planned.exit_code)
     if not paths:
         return fail("none of the images could be read", BAD_USAGE)
     say(messages.refusals(planned))
-    say(messages.finding(result.clusters, result.epsilon, planned, folder, archived is not None))
+    say(messages.finding(found, result.epsilon, planned, folder, archived is not None, config.remove))
     say(messages.leaving(result.similar, similar))
-    if result.clusters:
-        say(messages.shown(line) for line in tables.describe_report(result.clusters, folder, written).splitlines())
+    if found:
+        say(messages.shown(line) for line in tables.describe_report(found, folder, written).splitlines())
         say([f"to look at them and decide, open {messages.shown(messages.near(reviewed))}"])
     if options.dry_run and planned.done:
-        say(["would go, nothing was moved:", *messages.planning(result.clusters, planned, folder)])
+        say(["would go, nothing was moved:", *messages.planning(found, planned, folder)])
     elif config.delete_files and planned.done:
         applied = removal.apply_plan(plan, folder, places=places)
         return max(planned.exit_code, conclude(applied, "moved to the trash", folder, options.against))
@@ -278,15 +340,14 @@ def said_again(options: argparse.Namespace) -> list[str | Path]:
 def calibrate(config: Config, options: argparse.Namespace) -> int:
     """Find the epsilon of a wanted precision for this folder, and draw how it was found."""
     make_output(config)
-    from dedup.encoder.inference import EncoderError
-    from dedup.encoder.model import load_encoder
+    from dedup.encoder.inference import EncoderError, open_encoder
     from dedup.evaluation import calibration
     from dedup.pipeline import images_to_search
     from dedup.report import messages, plots
 
     settings = {name: getattr(config, name) for name in ("image_resize", "batch_size", "num_workers")}
     try:
-        encoder, paths = load_encoder(config.encoder, config.embedding_size), images_to_search(config)
+        encoder, paths = open_encoder(config.encoder, config.embedding_size), images_to_search(config)
         found = calibration.calibrate_epsilon(encoder, paths, options.calibrate, **settings, progress=not options.quiet)
     except (EncoderError, calibration.CalibrationError) as error:
         raise ConfigError(str(error)) from error
@@ -334,7 +395,7 @@ def apply_decisions(config: Config, options: argparse.Namespace) -> int:
         Path(options.apply), config.images_dir, config.output_dir, config.num_workers, not options.quiet, options.places
     )
     if remembered:
-        store = messages.shown(messages.near(config.output_dir / not_duplicates.NAME))
+        store = messages.shown(messages.near(config.output_dir / not_duplicates.NOT_DUPLICATES))
         say([f"{count_of(remembered, 'pair')} remembered as no duplicates, in {store}"])
     return conclude(outcome, "moved to the trash", config.images_dir, options.against)
 

@@ -26,20 +26,28 @@ from matplotlib.patches import Ellipse, FancyBboxPatch, Polygon, Rectangle
 CARD, TALL, ACROSS, DOWN = 384, 300, 448, 368
 
 
+# What each card is called, and the room and name that do it.
+STEPS = (
+    ("folder", "dataset.list_images", "paths, sorted"),
+    ("squares", "dataset.ImagesDataset", "3 × 160 × 160"),
+    ("encoder", "encoder.EncoderCNN", "unit vectors, n × 256"),
+    ("neighbours", "matching.radius_neighbors_graph", "distance ≤ epsilon, sparse"),
+    ("geometry", "matching.Verifier", "what each shows of the other"),
+    ("DBSCAN", "clustering.cluster_labels", "groups of what is connected"),
+    ("clusters", "clustering.build_clusters", "the keeper and its copies"),
+)
+ENDS = (
+    ("report", "report.plot_cluster_grid", "pages to look at"),
+    ("trash", "deletion.apply_plan", "undo brings it back"),
+)
+
+
 def draw_pipeline() -> DrawnFigure:
     """From a folder to clusters, and on to what is looked at and what goes."""
     figure, axes = canvas(1800, 756)
-    steps = (
-        (folder_icon, "folder", "list_images", "paths, sorted"),
-        (dataset_icon, "dataset", "ImagesDataset", "squares, 3 × 160 × 160"),
-        (encoder_icon, "encoder", "EncoderCNN", "unit vectors, n × 256"),
-        (neighbors_icon, "neighbours", "radius_neighbors_graph", "distance ≤ epsilon, sparse"),
-        (geometry_icon, "geometry", "verify_matches", "what each shows of the other"),
-        (dbscan_icon, "DBSCAN", "cluster_labels", "groups of what is connected"),
-        (clusters_icon, "clusters", "build_clusters", "the keeper and its copies"),
-    )
+    icons = folder_icon, dataset_icon, encoder_icon, neighbors_icon, geometry_icon, dbscan_icon, clusters_icon
     corners = [(36 + ACROSS * (i % 4), 44 + DOWN * (i // 4)) for i in range(8)]
-    for (x, y), (icon, *texts) in zip(corners, steps, strict=False):
+    for (x, y), icon, texts in zip(corners, icons, STEPS, strict=False):
         card(axes, x, y, CARD, TALL)
         icon(axes, x + CARD / 2, y + 100)
         describe(axes, x + CARD / 2, y + 214, *texts)
@@ -60,7 +68,7 @@ def card(axes, x, y, width, height) -> None:
 
 def describe(axes, x, y, title, name, text) -> None:
     write(axes, x, y, title, 29, weight="bold")
-    write(axes, x, y + 33, name, 20, BLUE, family="DejaVu Sans Mono")
+    write(axes, x, y + 33, name, 18, BLUE, family="DejaVu Sans Mono")
     write(axes, x, y + 64, text, 21, GREY)
 
 
@@ -81,18 +89,13 @@ def turn(axes, last, first) -> None:
 def ends(axes, clusters, place) -> None:
     """The two last steps, one above the other."""
     half = (TALL - 20) / 2
-    for i, (icon, title, text) in enumerate(
-        (
-            (report_icon, "report", ("pages of pictures,", "clusters.csv")),
-            (trash_icon, "trash", ("only when asked;", "undo brings it back")),
-        )
-    ):
+    for i, (icon, (title, name, text)) in enumerate(zip((report_icon, trash_icon), ENDS, strict=True)):
         x, y = place[0], place[1] + i * (half + 20)
         card(axes, x, y, CARD, half)
         icon(axes, x + 72, y + half / 2)
         write(axes, x + 138, y + 54, title, 29, weight="bold", ha="left")
-        for row, line in enumerate(text):
-            write(axes, x + 138, y + 86 + 27 * row, line, 21, GREY, ha="left")
+        write(axes, x + 138, y + 84, name, 16, BLUE, ha="left", family="DejaVu Sans Mono")
+        write(axes, x + 138, y + 113, text, 21, GREY, ha="left")
         start = (clusters[0] + CARD + 8, clusters[1] + TALL / 2)
         arrow(axes, start, (x - 8, y + half / 2), width=3, mutation_scale=26, connectionstyle="arc3")
 
@@ -198,4 +201,4 @@ def trash_icon(axes, x, y) -> None:
 
 
 if __name__ == "__main__":
-    (ASSETS / "pipeline.png").write_bytes(draw_pipeline().png())
+    (ASSETS / "pipeline.png").write_bytes(draw_pipeline().png(str((*STEPS, *ENDS))))

@@ -12,7 +12,8 @@ from PIL import Image
 ASSETS = Path(__file__).resolve().parent
 sys.path.insert(0, str(ASSETS.parent))
 
-from dedup.report.figures import BLUE, DPI, GREY, INK, LIGHT, PAGE, VERMILION, DrawnFigure  # noqa: E402
+from dedup.report.canvas import BLUE, GREY, INK, LIGHT, PAGE, VERMILION  # noqa: E402
+from dedup.report.plots import DPI, DrawnFigure  # noqa: E402
 
 __all__ = [
     "ASSETS",

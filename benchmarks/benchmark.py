@@ -18,7 +18,7 @@ from pathlib import Path
 from benchmarks.finding import measure_finding
 from benchmarks.goals import finder_table, goal_table, goals
 from benchmarks.pictures import measure_lookalikes, measure_real, write_pairs
-from dedup.encoder.checkpoints import WEIGHTS_DIR
+from dedup.encoder.inference import WEIGHTS_DIR
 from dedup.evaluation.curves import Truth
 from dedup.report.plots import plot_pair_curves, plot_recall_by_edit
 
@@ -98,7 +98,7 @@ def make_folder(data: Path, options: argparse.Namespace) -> Path:
 
 def weights_digest() -> str:
     """Which weights the figures are of."""
-    return hashlib.sha256((WEIGHTS_DIR / "copydet.safetensors").read_bytes()).hexdigest()[:16]
+    return hashlib.sha256((WEIGHTS_DIR / "copydet.onnx").read_bytes()).hexdigest()[:16]
 
 
 def draw(synthetic: dict, folder: Path) -> None:

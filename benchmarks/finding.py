@@ -9,6 +9,7 @@ import shutil
 import subprocess
 import sys
 import time
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -20,7 +21,7 @@ import configs
 from benchmarks.peers import Hashes, read_hashes
 from dedup.clustering.clusters import cluster_labels
 from dedup.clustering.result import Result
-from dedup.config import Config
+from dedup.config import REMOVE, Config
 from dedup.encoder.checkpoints import IMAGENET_EPSILON
 from dedup.encoder.embeddings import Embeddings
 from dedup.evaluation.curves import PairCurve, Truth, grouping_of, pair_curve, score_grouping
@@ -32,6 +33,7 @@ PROJECT = Path(__file__).resolve().parent.parent
 CANDIDATE_BITS = 16  # unequal bits of 64: as generous with candidates as the encoder is
 POINTS = 201  # of a curve, when written
 OURS, ALONE = "this project", "encoder alone"
+WORSE = {"blur", "noise"}  # edits that leave the same picture in worse quality: a copy, as heavy compression is
 
 
 def settings(images_dir: Path, output_dir: Path, **overrides: object) -> Config:
@@ -62,6 +64,7 @@ def measure_finding(images_dir: Path, truth: Truth, output_dir: Path, progress: 
         "compared": len(result.matches),
         "time_ratio": round(times[0] / times[1], 2),
         "scores": scores,
+        "removal": measure_removal(images_dir, truth, output_dir, progress),
         "curves": {name: written(curve) for name, curve in curves.items()},
     }
 
@@ -77,6 +80,37 @@ def whole_run(images_dir: Path, output_dir: Path, *options: str) -> float:
 
 def score_result(result: Result, truth: Truth) -> Mapping:
     return rounded(asdict(score_grouping(truth, *grouping_of(result.clusters, result.config.images_dir, truth))))
+
+
+def measure_removal(images_dir: Path, truth: Truth, output_dir: Path, progress: bool = True) -> dict[str, dict]:
+    """What goes at each level of `remove`; see `removal_of`."""
+    return {
+        remove: removal_of(find_duplicates(settings(images_dir, output_dir, remove=remove), progress), truth)
+        for remove in REMOVE
+    }
+
+
+def removal_of(result: Result, truth: Truth) -> dict:
+    """How many files go, of each level of the truth; how many wrongly; how many photos lose their last file.
+
+    Edits that only make a picture worse are a level of their own. A file goes wrongly if it shows another photo than
+    the file that it goes for.
+    """
+    rows = {result.config.images_dir / path: row for row, path in enumerate(truth.paths)}
+    levels = [
+        "worse" if set(edit.split("+")) <= WORSE else level
+        for edit, level in zip(truth.edits, truth.levels, strict=True)
+    ]
+    going = {rows[member.path]: rows[member.keeper] for cluster in result.clusters for member in cluster.members
+             if member.removable}  # fmt: skip
+    of_all, of_going = Counter(levels), Counter(levels[row] for row in going)
+    staying = {truth.groups[row] for row in range(len(truth.paths)) if row not in going}
+    return {
+        "going": len(going),
+        "levels": {level: [of_going[level], count] for level, count in sorted(of_all.items())},
+        "wrong": sum(truth.groups[row] != truth.groups[keeper] for row, keeper in going.items()),
+        "lost": len(set(truth.groups) - staying),
+    }
 
 
 def score_graph(graph: csr_matrix, truth: Truth) -> Mapping:

@@ -42,12 +42,28 @@ def goals(results: dict) -> list[Goal]:
             Goal("encoder alone, AP", synthetic["curves"]["encoder alone"]["average_precision"], 0.93, True, "0.62"),
             Goal("time with / without confirmation", synthetic["time_ratio"], 2, False),
         ]
+        found += removal_goals(synthetic.get("removal", {}))
     if real := results.get("real"):
         found.append(Goal("real duplicates, F1", real["score"]["f1"], 0.97))
     for name in ("lookalikes", "camera"):
         if name in results:
             found.append(Goal(f"{name}, wrong pairs", unproven(results[name]), 0, False))
     return found
+
+
+def removal_goals(removal: dict) -> Iterator[Goal]:
+    """What goes by default and with edits, by the truth's levels, and that nothing goes wrongly."""
+    if not removal:
+        return
+    by_default, edits = removal["copies"], removal["edits"]
+    copies = [by_default["levels"][level] for level in ("exact", "easy")]
+    yield Goal("copies that go", sum(going for going, _ in copies) / sum(count for _, count in copies), 0.99)
+    yield Goal(
+        "edits that go by default", sum(by_default["levels"][level][0] for level in ("medium", "hard")), 0, False
+    )
+    yield Goal("with edits, share that goes", edits["going"] / sum(c for _, c in edits["levels"].values()), 0.58)
+    for remove, found in removal.items():
+        yield Goal(f"wrong or lost, {remove}", found["wrong"] + found["lost"], 0, False)
 
 
 def unproven(counts: dict) -> int:

@@ -14,7 +14,7 @@ from scipy.sparse import csr_matrix
 from tqdm import tqdm
 
 from dedup.matching.neighbors import radius_neighbors_graph
-from dedup.workers import Lost, run_jobs
+from dedup.workers import Lost, job, run_jobs
 
 PDQ_QUALITY = 50  # below it PDQ's authors advise not to use a hash
 
@@ -80,6 +80,7 @@ PEERS = (
 )
 
 
+@job
 def _all_hashes(path: Path) -> list[tuple[bytes, bool]]:
     """Packed bits by tool; nothing where the tool can't read the file."""
     found = []

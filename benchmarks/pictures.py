@@ -17,6 +17,7 @@ from dedup.clustering.result import Result
 from dedup.evaluation.curves import Truth, grouping_of
 from dedup.matching.classification import CONFIRMED
 from dedup.pipeline import find_duplicates
+from dedup.words import write_table
 
 LOOKED_AT = Path(__file__).parent / "looked_at.csv"
 SAME_PICTURE = Path(__file__).parent / "same_picture.csv"
@@ -91,5 +92,4 @@ def looked_at() -> dict[frozenset, str]:
 def write_pairs(pairs: Iterable[tuple], path: Path) -> None:
     """Pairs to look at, as CSV: set, path, other, what."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    with open(path, "w", encoding="utf-8", newline="") as file:
-        csv.writer(file, lineterminator="\n").writerows([("set", "path", "other", "what"), *pairs])
+    write_table(path, ("set", "path", "other", "what"), pairs)

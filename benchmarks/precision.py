@@ -2,8 +2,7 @@
 
 A folder of pictures  ->  a table: clusters, files and candidates in each arithmetic, beside those of plain float32
 
-Plain is the network as it was trained, with its batch norms. The exit code is 1 where the arithmetic that a run takes
-here, on a processor or a GPU, finds other clusters.
+Plain is torch's. The exit code is 1 where what a run takes here, ONNX Runtime or a GPU, finds other clusters.
 """
 
 from __future__ import annotations
@@ -15,17 +14,18 @@ from contextlib import nullcontext
 from pathlib import Path
 
 import numpy as np
-import torch  # loaded first, the encoder works in this process
+import torch
 
 from benchmarks.finding import settings
+from dedup import pipeline
 from dedup.clustering.result import Result
-from dedup.encoder import inference, resnet
-from dedup.pipeline import find_duplicates
+from dedup.encoder import inference
+from dedup.encoder.model import choose_device, load_encoder
 
 PLAIN, OURS = "plain float32", "as in a run"
 ARITHMETIC: dict[str, Callable] = {
     PLAIN: lambda device: nullcontext(),
-    OURS: inference.half_precision,
+    OURS: lambda device: nullcontext(),  # not asked: ONNX Runtime has its own
     "float16": lambda device: torch.autocast(device.type, torch.float16),
     "bfloat16": lambda device: torch.autocast(device.type, torch.bfloat16),
 }
@@ -33,15 +33,15 @@ ARITHMETIC: dict[str, Callable] = {
 
 def find(folder: Path, name: str) -> Result:
     """Find a folder's duplicates with an encoder that computes in one of ARITHMETIC."""
-    before = inference.half_precision, resnet.fold_batch_norms, torch.backends.cudnn.allow_tf32
-    inference.half_precision = ARITHMETIC[name]
-    if name == PLAIN:
-        resnet.fold_batch_norms, torch.backends.cudnn.allow_tf32 = lambda network: None, False
+    before = inference.half_precision, pipeline.open_encoder
+    if name != OURS:
+        inference.half_precision = ARITHMETIC[name]
+        pipeline.open_encoder = lambda *given: inference.TorchEncoder(load_encoder(*given), choose_device())
     try:
         with tempfile.TemporaryDirectory() as output:
-            return find_duplicates(settings(folder, Path(output), cache=False))
+            return pipeline.find_duplicates(settings(folder, Path(output), cache=False))
     finally:
-        inference.half_precision, resnet.fold_batch_norms, torch.backends.cudnn.allow_tf32 = before
+        inference.half_precision, pipeline.open_encoder = before
 
 
 def clusters_of(result: Result) -> list[frozenset[Path]]:

@@ -17,8 +17,7 @@ from PIL import Image
 import configs
 from dedup.dataset.images import list_images
 from dedup.encoder.embeddings import extract_embeddings
-from dedup.encoder.inference import LocalEncoder
-from dedup.encoder.model import choose_device, load_encoder
+from dedup.encoder.inference import Encoder, open_encoder
 
 PROCESSES, SIDE, FIRST = 2, 160, 64
 
@@ -31,26 +30,26 @@ def main() -> int:
         began = time.monotonic()
         sum(pool.imap_unordered(decode, paths, chunksize=8))
         decoding = time.monotonic() - began
-    encoder, device = load_encoder(configs.encoder), choose_device()
-    settings = None, configs.batch_size, PROCESSES, device, False
+    encoder = open_encoder(configs.encoder)
+    settings = None, configs.batch_size, PROCESSES, None, False
     extract_embeddings(encoder, paths[:FIRST], *settings)
     began = time.monotonic()
     found = extract_embeddings(encoder, paths, *settings)
     embedding = time.monotonic() - began
     squares = len(found.vectors) + len(found.panels)
-    encoding = encode(LocalEncoder(encoder, device), squares)
+    encoding = encode(encoder, squares)
     seconds = {"decoding": decoding, "encoding": encoding, "embedding": embedding}
     print(json.dumps({"images": len(paths), "squares": squares} | seconds))
     return 0
 
 
-def encode(encoder: LocalEncoder, squares: int) -> float:
+def encode(encoder: Encoder, squares: int) -> float:
     """Seconds that so many squares take that are there already."""
     side, at_once = encoder.about.image_resize, configs.batch_size
     pictures = np.random.default_rng(0).integers(0, 256, (at_once, side, side, 3), np.uint8)
     began = time.monotonic()
     for first in range(0, squares, at_once):
-        encoder.encode(pictures[: squares - first], at_once)
+        encoder.encode(pictures[: squares - first])
     return time.monotonic() - began
 
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import ctypes
 import os
-import sys
-from contextlib import closing, suppress
+from collections import Counter
+from contextlib import nullcontext, suppress
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 from scipy.sparse import csr_matrix
@@ -17,22 +17,21 @@ from dedup.clustering.result import Result
 from dedup.config import Config, ConfigError
 from dedup.dataset.folder_rules import NOWHERE, THUMBNAILS, Places, is_thumbnail
 from dedup.dataset.images import list_images
-from dedup.deletion.not_duplicates import Pair, keep_apart, recall
+from dedup.deletion.not_duplicates import Pair, keep_apart, read_not_duplicates
 from dedup.deletion.records import BadRecord
-from dedup.encoder.embeddings import Embeddings, Gathering, progress_bar, read_and_encode, remember
-from dedup.encoder.inference import About, EncoderProcess, about_encoder, encoder_tag, load_local, own_side
+from dedup.encoder.embeddings import Embeddings, Gathering, read_and_encode, remember
+from dedup.encoder.inference import About, encoder_tag, open_encoder
+from dedup.encoder.memory import Memory
 from dedup.matching.neighbors import candidate_graph
-from dedup.store.cache import NAME, Cache
-from dedup.store.facts import Facts
-from dedup.store.memory import Memory
-
-if TYPE_CHECKING:
-    pass
+from dedup.progress import FINDING, Phases
+from dedup.store import NAME, Store
 
 NEAREST = 64  # candidates of each picture where pairs are confirmed: in a large folder many more are within epsilon
 
 
-def find_duplicates(config: Config, progress: bool = True, ray: str | None = None, places: Places = NOWHERE) -> Result:
+def find_duplicates(
+    config: Config, progress: bool | Phases = True, ray: str | None = None, places: Places = NOWHERE
+) -> Result:
     """Find the duplicates in config.images_dir. Moves nothing, and writes nothing but what it remembers in output_dir:
     cache.sqlite and thumbnails, and a temporary file where thousands of pictures are held against each other.
 
@@ -42,7 +41,7 @@ def find_duplicates(config: Config, progress: bool = True, ray: str | None = Non
     Parameters
     ----------
     config : what lies below its output_dir is left out where that lies inside images_dir
-    progress : show bars on stderr
+    progress : show on stderr how far it is; or what does, with the phases of FINDING at least
     ray : address of the Ray cluster that reads and embeds; None = this machine
     places : folders in images_dir whose files are preferred as keepers, or never go; archives
 
@@ -52,12 +51,16 @@ def find_duplicates(config: Config, progress: bool = True, ray: str | None = Non
     EncoderError : the encoder can't be loaded, or fails at work
     OSError : images_dir can't be read
     """
-    paths, different = images_to_search(config, places), _different(config)
-    with closing(Cache(config.output_dir / NAME if config.cache and paths else None)) as cache:
+    phase = progress if isinstance(progress, Phases) else Phases(FINDING, is_shown=progress)
+    others: Counter[str] = Counter()
+    passed_over: list[Path] = []
+    paths, different = images_to_search(config, places, others, passed_over), _different(config)
+    with open_store(config) if paths else Store() as store, nullcontext() if phase is progress else phase:
         try:
-            return _find(config, paths, different, cache, progress, ray, places)
+            found = _find(config, paths, different, store, phase, ray, places)
+            return replace(found, others=others, losses=store.losses, passed_over=tuple(passed_over))
         except KeyboardInterrupt:
-            count = cache.count("pictures")
+            count = len(store.keys("vectors"))
             known = f"{count:,} images are remembered, run the same command to go on" if count else ""
             raise KeyboardInterrupt(known) from None
 
@@ -66,36 +69,40 @@ def _find(
     config: Config,
     paths: list[Path],
     different: frozenset[Pair],
-    cache: Cache,
-    progress: bool,
+    store: Store,
+    phase: Phases,
     ray: str | None,
     places: Places,
 ) -> Result:
-    tag = encoder_tag(config.encoder, config.image_resize, config.embedding_size)
-    memory = Memory(cache, config.images_dir, tag)
-    if ray and paths:
-        embeddings, about = embed_on_ray(config, paths, ray, progress)
-    else:
-        embeddings, about = embed(config, paths, memory, progress)
+    with phase("Reading"):
+        if ray and paths:
+            embeddings, about = embed_on_ray(config, paths, ray, phase)
+        else:
+            memory = Memory(store, encoder_tag(config.encoder, config.image_resize, config.embedding_size))
+            embeddings, about = embed(config, paths, memory, phase)
     if about is None or not embeddings.paths:
         return _empty(config, embeddings)
     own_epsilon = about.epsilon if config.verify else about.strict_epsilon
     epsilon = own_epsilon if config.epsilon is None else config.epsilon
-    graph = candidate_graph(embeddings, epsilon, progress, NEAREST if config.verify else None)
-    if places.against:
-        graph = _without_archived_pairs(graph, [places.archive_of(path) > 0 for path in embeddings.paths])
-    verifier, facts = _verifier(embeddings, config, cache, memory, progress), Facts(cache, memory)
-    confirmed = verifier.verify(graph, embeddings.vectors) if verifier else graph
-    if different:
-        confirmed, kept = keep_apart(
-            confirmed, verifier.matches if verifier else {}, embeddings.paths, different, facts
+    with phase("Neighbours"):
+        graph = candidate_graph(embeddings, epsilon, phase, NEAREST if config.verify else None)
+        if places.against:
+            graph = _without_archived_pairs(graph, [places.archive_of(path) > 0 for path in embeddings.paths])
+    with phase("Confirming"):
+        verifier = _verifier(embeddings, config, store, phase)
+        confirmed = verifier.verify(graph, embeddings.vectors) if verifier else graph
+    with phase("Clustering"):
+        if different:
+            matches = verifier.matches if verifier else {}
+            confirmed, matches = keep_apart(confirmed, matches, embeddings.paths, different, store)
+            if verifier:
+                verifier.matches = matches
+        labels = cluster_labels(confirmed, epsilon)
+    with phase("Checking"):
+        clusters = build_clusters(
+            embeddings, labels, verifier, config.images_dir, epsilon, places, store, config.remove
         )
-        if verifier:
-            verifier.matches = kept
-    labels = cluster_labels(confirmed, epsilon)
-    clusters = build_clusters(embeddings, labels, verifier, config.images_dir, epsilon, places, facts)
-    facts.flush()
-    memory.forget_other_code()
+    store.forget_other_code()
     if verifier:
         verifier.forget_pictures()
         _return_memory()
@@ -103,45 +110,37 @@ def _find(
     return Result(config, embeddings, graph, labels, matches, clusters, epsilon, about.device, places)
 
 
-def embed(config: Config, paths: list[Path], memory: Memory, progress: bool) -> tuple[Embeddings, About | None]:
-    """What the encoder sees in the files, remembered or found now, and the encoder's facts; None if it saw nothing.
+def open_store(config: Config) -> Store:
+    """What earlier runs remembered; what is new is found in a process of its own, unless num_workers is 0."""
+    path = config.output_dir / NAME if config.cache else None
+    return Store(path, config.images_dir, has_process=config.num_workers > 0)
 
-    The encoder works in a process of its own, so that reading begins while torch is loaded. Where it is loaded already,
-    num_workers is 0, or only the loaded encoder tells the side of its squares, it works in this one.
-    """
+
+def embed(
+    config: Config, paths: list[Path], memory: Memory, progress: bool | Phases = False
+) -> tuple[Embeddings, About | None]:
+    """What the encoder sees in the files, remembered or found now, and the encoder's facts; None if it saw nothing."""
     gathering = Gathering(paths, config.embedding_size)
     remember(gathering, memory)
-    known_about = memory.about()
-    about = About(*known_about) if known_about else None
-    with progress_bar(gathering, progress) as bar:
+    about, encoder = memory.about(), None
+    if gathering.missing() or (paths and not about):
+        encoder = open_encoder(config.encoder, config.embedding_size)
+    with gathering.bar(progress) as bar:
         for known in (memory.contents_seen() if gathering.missing() else (), ()):  # again if some could not be recalled
             if gathering.missing():
-                side, start = _encoder(config)
-                rest = side, config.batch_size, config.num_workers, bar, memory, known
-                about = read_and_encode(gathering, start, *rest) or about
-    embeddings = gathering.result()
-    if about is None and embeddings.paths:  # what the encoder saw is remembered, and the encoder is not
-        about = load_local(config.encoder, config.embedding_size).about
-    return embeddings, about
+                side = config.image_resize or encoder.about.image_resize
+                read_and_encode(gathering, encoder, side, config.batch_size, config.num_workers, bar, memory, known)
+    return gathering.result(), encoder.about if encoder else About(*about) if about else None
 
 
-def embed_on_ray(config: Config, paths: list[Path], ray: str, progress: bool) -> tuple[Embeddings, About]:
+def embed_on_ray(config: Config, paths: list[Path], ray: str, phase: Phases) -> tuple[Embeddings, About]:
     """The same on a Ray cluster, which has a memory of its own."""
     from dedup.distributed.embed import embed_folder
     from dedup.encoder.model import load_encoder
 
     encoder = load_encoder(config.encoder, config.embedding_size)
-    return embed_folder(encoder, paths, config, ray, progress), about_encoder(encoder, "a Ray cluster")
-
-
-def _encoder(config: Config):
-    """Side in px of the squares, and what starts the encoder for a reader."""
-    side = config.image_resize or own_side(config.encoder)
-    is_loaded = "torch" in sys.modules  # then there is nothing to wait for, and its threads would not survive a fork
-    if config.num_workers and side and not is_loaded:
-        return side, lambda reader: EncoderProcess(reader, config.encoder, config.embedding_size)
-    local = load_local(config.encoder, config.embedding_size)
-    return config.image_resize or local.about.image_resize, lambda reader: local
+    about = About(*(getattr(encoder, name) for name in About._fields[:-1]), "a Ray cluster")
+    return embed_folder(encoder, paths, config, ray, phase), about
 
 
 def _without_archived_pairs(graph: csr_matrix, is_archived: list[bool]) -> csr_matrix:
@@ -151,15 +150,27 @@ def _without_archived_pairs(graph: csr_matrix, is_archived: list[bool]) -> csr_m
     return csr_matrix((edges.data[kept], (edges.row[kept], edges.col[kept])), shape=graph.shape)
 
 
-def images_to_search(config: Config, places: Places = NOWHERE) -> list[Path]:
-    """The images of a folder, without the pages that a run writes; after them, if there are any, those of archives."""
+def images_to_search(
+    config: Config,
+    places: Places = NOWHERE,
+    others: Counter[str] | None = None,
+    passed_over: list[Path] | None = None,
+) -> list[Path]:
+    """The images of a folder, without the pages that a run writes; after them, if there are any, those of archives.
+
+    others : counts the folder's other files by their endings, if it is wanted
+    passed_over : is given the folders of other programs, if it is wanted
+    """
     folder, output = Path(os.path.realpath(config.images_dir)), Path(os.path.realpath(config.output_dir))
     if folder == output:
         raise ConfigError(f"output_dir {config.output_dir} is images_dir itself; choose another folder, in it or not")
-    paths = places.incoming(list_images(config.images_dir, config.extensions))
+    unread: list[Path] = []
+    paths = places.incoming(list_images(config.images_dir, config.extensions, config.exclude, unread, passed_over))
     if output.is_relative_to(folder):
         left_out = config.images_dir / output.relative_to(folder)
-        paths = [path for path in paths if not path.is_relative_to(left_out)]
+        paths, unread = ([path for path in some if not path.is_relative_to(left_out)] for some in (paths, unread))
+    if others is not None:
+        others.update(path.suffix.lower() for path in places.incoming(unread))
     archives = places.against if paths else ()
     archived = (path for archive in archives for path in list_images(archive, config.extensions))
     return [path for path in (*paths, *filter(places.archive_of, archived)) if not is_thumbnail(path)]
@@ -168,7 +179,7 @@ def images_to_search(config: Config, places: Places = NOWHERE) -> list[Path]:
 def _different(config: Config) -> frozenset[Pair]:
     """Pairs of contents that somebody said are no duplicates."""
     try:
-        return recall(config.output_dir)
+        return read_not_duplicates(config.output_dir)
     except BadRecord as error:
         raise ConfigError(str(error)) from None
 
@@ -179,18 +190,16 @@ def _return_memory() -> None:
         ctypes.CDLL("libc.so.6").malloc_trim(0)
 
 
-def _verifier(embeddings: Embeddings, config: Config, cache: Cache, memory: Memory, progress: bool):
+def _verifier(embeddings: Embeddings, config: Config, store: Store, phase: Phases):
     """Who confirms pairs; None where the encoder is trusted."""
     if not config.verify:
         return None
-    from dedup.matching.comparisons import Comparisons
     from dedup.matching.confirmation import Verifier
 
-    contents = embeddings.contents
-    known = Comparisons(cache, memory, embeddings.paths, contents) if contents else None
     folder = config.output_dir if config.output_dir.is_dir() else None
     thumbnails = folder / THUMBNAILS if folder else None
-    return Verifier(embeddings.paths, config.num_workers, progress, known, folder, thumbnails)
+    known = store, embeddings.contents
+    return Verifier(embeddings.paths, config.num_workers, phase, *known, folder, thumbnails, store.losses)
 
 
 def _empty(config: Config, embeddings: Embeddings) -> Result:

@@ -1,40 +1,91 @@
-"""Worker processes for work that may crash or hang: jobs in, results out, in the jobs' order.
+"""Jobs: work on one file or one pair that may raise, crash or hang; jobs in, results out, in the jobs' order.
 
-A job whose process dies or takes too long costs that job alone: it ends as a `Lost`, and a fresh process goes on.
+A job that raises anything, whose process dies or that takes too long costs itself alone: it ends as a `Lost`, which
+says why in a line, and a fresh process goes on. Who asked for it counts it in `Losses`, and has that file or pair stay.
 """
 
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import faulthandler
+import gc
 import math
 import multiprocessing
 import os
 import signal
 import sys
+import threading
 import time
 import warnings
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from multiprocessing.connection import wait
-from typing import Any
+from pathlib import Path
+from typing import Any, TypeVar
 
+MEMORY_LIMIT = 2**31  # bytes for a process to take: a decoder's own buffers come on top of a picture of 2**29
 TIME_LIMIT = 8.0  # seconds of computing for one job
 PATIENCE = 6  # times as long by the clock, as other programs may be at work, or a disk far away
 QUEUE = 128  # numbers of jobs sent to a process before it has done them; many more could fill its pipe, and block us
 # Forking spares the child all imports. It is safe while jobs use no library whose threads run in the parent.
 START_METHOD = "fork" if sys.platform == "linux" else "spawn"
-ORPHANED = 2.0  # seconds after which a process with nothing to do looks whether its parent is still there
+DIE_WITH_PARENT = 1  # PR_SET_PDEATHSIG of Linux's prctl(2)
 TIMED = hasattr(signal, "setitimer")  # not on Windows, where the clock alone counts
+_is_worker = False  # whether this process is one of ours: it starts no other
+REASON_LENGTH = 200  # characters of a reason
+DYING = 5.0  # seconds for a process that closed its pipe to end, before it is killed
 START_LIMIT = 120.0  # seconds for a process to start; where it can't be forked it imports everything anew
+
+
+_IS_JOB = "is_job"
+_Function = TypeVar("_Function", bound=Callable)
 
 
 @dataclass(frozen=True)
 class Lost:
-    """The result of a job that took its process down."""
+    """The result of a job that raised, crashed or hung; the reason is one line."""
 
     reason: str
+
+
+class Losses(dict[tuple[Path, ...], str]):
+    """Why a job was lost, by the file, or by the pair in the order of paths, that it was about."""
+
+    def note(self, found: Any, *paths: Path) -> Any:
+        """What a job on these files found; None, and noted, if it was lost."""
+        if not isinstance(found, Lost):
+            return found
+        self.setdefault(tuple(sorted(paths)), found.reason)
+        return None
+
+    def about(self, *paths: Path) -> str:
+        """Why one of two files, or what is between them, can't be told; empty if nothing was lost."""
+        return next((self[each] for each in (*((path,) for path in paths), tuple(sorted(paths))) if each in self), "")
+
+
+def job(function: _Function) -> _Function:
+    """Declare that a function is a job, of a file or a pair, that may be lost; `run_jobs` takes no other."""
+    setattr(function, _IS_JOB, True)
+    return function
+
+
+def step(function: _Function) -> _Function:
+    """Declare that a function is part of what this process does itself for a file or a pair, by `attempt`."""
+    return function
+
+
+def attempt(function: Callable[..., Any], *arguments: Any) -> Any:
+    """`function(*arguments)` in this process, `Lost` if it raises anything; a crash or a hang is not survived here."""
+    try:
+        return function(*arguments)
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # decoders raise nearly everything, some of it beyond Exception
+        text = " ".join(f"{type(error).__name__}: {error}".split()).removesuffix(":")
+        return Lost("".join(char if char.isprintable() else "?" for char in text)[:REASON_LENGTH])
 
 
 def run_jobs(
@@ -42,41 +93,52 @@ def run_jobs(
     jobs: Sequence[Any],
     num_workers: int,
     ahead: int = 64,
-    time_limit: float = TIME_LIMIT,
-    memory_limit: int | None = None,
+    time_limit: float | None = None,
+    memory_limit: int = MEMORY_LIMIT,
+    few: int = 0,
+    inherits: bool = False,
 ) -> Iterator[Any]:
-    """Give `function(job)` for each job, in order; `Lost` for a job that crashed its process or hung.
+    """Give `function(job)` for each job, in order; `Lost` for a job that raised, crashed its process or hung.
 
-    Work begins at once, before the first result is asked for.
+    Nothing is done, and no process started, before the first result is asked for.
 
     Parameters
     ----------
-    function : of one job; it, jobs and results can be pickled. Processes get all jobs when they start
+    function : of one job, declared by `job`; it, jobs and results can be pickled. Processes get all jobs at their start
     num_workers : processes; 0 = in this one, where a crash or a hang is not survived
     ahead : how many jobs may be begun before the first of them has been taken
-    time_limit : seconds a job may compute; by the clock it may take PATIENCE times as long
-    memory_limit : bytes a process may take beyond what it starts with; Linux only
+    time_limit : seconds a job may compute, TIME_LIMIT by default; by the clock it may take PATIENCE times as long
+    memory_limit : bytes that a process may take beyond what it starts with; Linux only
+    few : jobs, below which one process does them all
+    inherits : whether the function works on what is in memory here, and can't be sent: where processes are not forked,
+        this one does it
 
     Raises
     ------
-    what `function` raises, and RuntimeError where processes can't start
+    TypeError : `function` is not declared; ChildProcessError : processes can't start
     """
-    if num_workers == 0:
-        return (function(job) for job in jobs)
-    results = _results(_Pool(function, jobs, min(num_workers, len(jobs)), time_limit, memory_limit), len(jobs), ahead)
-    next(results)
-    return results
+    if not _is_job(function):
+        raise TypeError(f"{function!r} is no job: decorate it with dedup.workers.job")
+    if num_workers == 0 or not jobs or (inherits and START_METHOD != "fork"):
+        return (attempt(function, each) for each in jobs)
+    count = 1 if len(jobs) < few else min(num_workers, len(jobs))
+    limits = TIME_LIMIT if time_limit is None else time_limit, memory_limit
+    return _results(lambda: _Pool(function, jobs, count, *limits), len(jobs), ahead)
 
 
-def _results(pool: _Pool, count: int, ahead: int) -> Iterator[Any]:
-    """First None, once the first jobs are handed out; then the results."""
+def _is_job(function: Callable) -> bool:
+    while isinstance(function, partial):
+        function = function.func
+    return hasattr(function, _IS_JOB)
+
+
+def _results(start: Callable[[], _Pool], count: int, ahead: int) -> Iterator[Any]:
+    pool, sent = start(), 0
     try:
-        sent = min(ahead, count)
-        pool.send(range(sent))
-        yield None
         for number in range(count):
-            pool.send(range(sent, min(number + ahead, count)))
-            sent = max(sent, min(number + ahead, count))
+            wanted = min(number + max(ahead, 1), count)
+            pool.send(range(sent, wanted))
+            sent = wanted
             pool.collect(patience=0.0)
             while number not in pool.results:
                 pool.collect()
@@ -85,10 +147,45 @@ def _results(pool: _Pool, count: int, ahead: int) -> Iterator[Any]:
         pool.stop()
 
 
-def run_apart(function: Callable[[Any], Any], job: Any, time_limit: float = TIME_LIMIT, **options: Any) -> Any:
+def run_apart(function: Callable[[Any], Any], job: Any, **options: Any) -> Any:
     """`function(job)`, or `Lost`: as `run_jobs` for one job, in this process where another would have to be spawned."""
-    (result,) = run_jobs(function, [job], int(START_METHOD == "fork"), time_limit=time_limit, **options)
+    (result,) = run_jobs(function, [job], int(not _is_worker), inherits=True, **options)
     return result
+
+
+class Helper:
+    """A process that does jobs one by one as they come up, and keeps what it has in its caches; started when needed.
+
+    has_process : False = jobs are done in this process, where a crash or a hang is not survived
+    """
+
+    def __init__(self, has_process: bool):
+        self._has_process, self._pool = has_process, None
+
+    def run(self, function: Callable[..., Any], *arguments: Any) -> Any:
+        """`function(*arguments)`, or `Lost`; the function is declared by `job`, and all of it can be pickled."""
+        if not _is_job(function):
+            raise TypeError(f"{function!r} is no job: decorate it with dedup.workers.job")
+        if not self._has_process:
+            return attempt(function, *arguments)
+        self._pool = self._pool or _Pool(_call, _Sent(), 1, TIME_LIMIT, MEMORY_LIMIT)
+        return self._pool.run(partial(function, *arguments))
+
+    def close(self) -> None:
+        if self._pool:
+            self._pool.stop()
+        self._pool = None
+
+
+class _Sent:
+    """Jobs that are not known when their process starts: each is sent itself, in place of its number."""
+
+    def __getitem__(self, job: Any) -> Any:
+        return job
+
+
+def _call(function: Callable[[], Any]) -> Any:
+    return function()
 
 
 class _Worker:
@@ -120,7 +217,7 @@ class _Pool:
         jobs: Sequence[Any],
         num_workers: int,
         time_limit: float,
-        memory_limit: int | None,
+        memory_limit: int,
     ):
         self.arguments, self.time_limit = (function, jobs, time_limit, memory_limit), time_limit
         self.workers = [_Worker(self.arguments) for _ in range(num_workers)]
@@ -146,6 +243,13 @@ class _Pool:
                 self._replace(worker, f"took longer than {PATIENCE * self.time_limit:g} s", retry=False)
         self._hand_out()
 
+    def run(self, number: Any) -> Any:
+        """One job, and wait for its result."""
+        self.send([number])
+        while number not in self.results:
+            self.collect()
+        return self.results.pop(number)
+
     def stop(self) -> None:
         for worker in self.workers:
             worker.stop()
@@ -169,25 +273,22 @@ class _Pool:
 
     def _hear(self, worker: _Worker) -> None:
         try:
-            number, result, error = worker.connection.recv()
+            is_done, result = worker.connection.recv()
         except (EOFError, OSError):
-            worker.process.join()
+            worker.process.join(DYING)
             status = worker.process.exitcode
             if TIMED and status == -signal.SIGPROF:
                 return self._replace(worker, f"took longer than {self.time_limit:g} s", retry=False)
             return self._replace(worker, f"crashed its process (exit status {status})", retry=True)
         worker.ready, worker.since = True, time.monotonic()
-        if error is not None:
-            raise error
-        if number is not None:
-            worker.jobs.popleft()
-            self.results[number] = result
+        if is_done:
+            self.results[worker.jobs.popleft()] = result
 
     def _replace(self, worker: _Worker, reason: str, retry: bool) -> None:
         """Blame the first unfinished job, after a second try if `retry`; a fresh process takes over the rest."""
         worker.stop()
         if not worker.ready:
-            raise RuntimeError("worker processes can't start here: set num_workers to 0")
+            raise ChildProcessError("worker processes can't start here: set num_workers to 0")
         numbers = list(worker.jobs)
         first = numbers[0] if numbers else None
         if first is not None and (not retry or first in self.retried):
@@ -199,43 +300,51 @@ class _Pool:
             self._give(fresh, number)
 
 
-def _serve(connection, function: Callable, jobs: Sequence[Any], time_limit: float, memory_limit: int | None) -> None:
+def _serve(connection, function: Callable, jobs: Sequence[Any], time_limit: float, memory_limit: int) -> None:
     """What a worker process runs."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # whoever started us stops us
+    global _is_worker
+    _is_worker = True
+    serve_parent()
     faulthandler.disable()
     os.dup2(os.open(os.devnull, os.O_WRONLY), 2)  # C libraries complain there about every broken file
-    if memory_limit is not None and sys.platform == "linux":
+    if sys.platform == "linux":
         _limit_memory(memory_limit)
-    connection.send((None, None, None))
+    connection.send((False, None))
     while True:
         try:
-            await_message(connection)
             number = connection.recv()
         except (EOFError, OSError):
             return
         _allow(time_limit)
-        try:
-            answer = number, function(jobs[number]), None
-        except Exception as error:
-            answer = number, None, error
+        found = attempt(function, jobs[number])
         _allow(0)
-        connection.send(answer)
+        sent = attempt(connection.send, (True, found))
+        if isinstance(sent, Lost):  # the result can't be pickled, or nobody listens
+            connection.send((True, sent))
+
+
+def serve_parent() -> None:
+    """Have this process end with the one that started it, whatever ends that, and leave to it what Ctrl-C means."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    gc.freeze()  # what was garbage before a fork is not this process's to free: its threads are not here
+    parent = multiprocessing.parent_process()
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(DIE_WITH_PARENT, signal.SIGKILL)
+        if START_METHOD == "fork" and os.getppid() != parent.pid:  # it ended before that
+            os._exit(1)
+    else:
+        threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
+
+
+def _end_with(parent: multiprocessing.process.BaseProcess) -> None:
+    wait([parent.sentinel])
+    os._exit(1)
 
 
 def _allow(seconds: float) -> None:
     """Have the system end this process when it has computed for so long; 0 = no limit."""
     if TIMED:
         signal.setitimer(signal.ITIMER_PROF, seconds)
-
-
-def await_message(connection) -> None:
-    """Wait for something to receive; EOFError if whoever started this process has died.
-
-    A forked process holds both ends of its pipe, and would never hear of it.
-    """
-    while not connection.poll(ORPHANED):
-        if START_METHOD == "fork" and os.getppid() != multiprocessing.parent_process().pid:
-            raise EOFError
 
 
 def _limit_memory(limit: int) -> None:

@@ -2,6 +2,7 @@
 
 import base64
 import io
+import os
 import re
 import sys
 from pathlib import Path
@@ -55,6 +56,7 @@ def without_addresses(text: str) -> str:
 
 
 def main() -> None:
+    os.environ["PYTHONPATH"] = str(NOTEBOOKS.parent)  # these modules, whatever pip has installed
     for path in [Path(name) for name in sys.argv[1:]] or sorted(NOTEBOOKS.glob("*.ipynb")):
         papermill.execute_notebook(path, path, cwd=path.parent, kernel_name="python3", progress_bar=False)
         nbformat.write(clean(nbformat.read(path, as_version=4)), path)

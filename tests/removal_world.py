@@ -25,9 +25,12 @@ def decodes(path: Path) -> None:
 
 
 class World:
-    """`count` duplicates in two folders, two to a keeper, and a plan that drops them all."""
+    """`count` duplicates in two folders, two to a keeper, and a plan that drops them all.
 
-    def __init__(self, folder: Path, count: int = 2):
+    films : whether each picture has a film beside it, that of a duplicate its keeper's byte for byte
+    """
+
+    def __init__(self, folder: Path, count: int = 2, films: bool = False):
         self.folder, self.root, self.plan = folder, folder / "images", folder / "plan.jsonl"
         self.keepers = [f"keeper {number}.jpg" for number in range((count + 1) // 2)]
         self.dropped = [f"{'deep/er/' * (number % 2)}copy {number}.jpg" for number in range(count)]
@@ -35,18 +38,40 @@ class World:
         for number, name in enumerate(self.keepers + self.dropped):
             (self.root / name).write_bytes(b"picture %d %s" % (number, name.encode()))
             os.utime(self.root / name, ns=(10**18 + number, 10**18 + number))
+        if films:
+            self._add_films()
         self.before = self.files()
         outcome = removal.make_plan(self.clusters(), self.root, self.plan)
-        assert (len(outcome.done), outcome.exit_code) == (count, 0), outcome
+        assert (len(outcome.done), outcome.exit_code) == (len(self.dropped), 0), outcome
+
+    def _add_films(self) -> None:
+        kept, dropped = ([f"{name[:-4]}.mov" for name in names] for names in (self.keepers, self.dropped))
+        for name, film in zip(self.keepers + self.dropped, kept + dropped, strict=True):
+            keeper = name if name in self.keepers else self.keeper_of(name)
+            (self.root / film).write_bytes(b"film of %s" % keeper.encode())
+        self.keepers, self.dropped = self.keepers + kept, self.dropped + dropped
 
     def keeper_of(self, name: str) -> str:
         return self.keepers[self.dropped.index(name) // 2]
 
+    def units(self) -> list[set[str]]:
+        """What goes together, or none of it."""
+        return [{name for name in self.dropped if name[:-4] == stem} for stem in {name[:-4] for name in self.dropped}]
+
+    def destroyed(self) -> dict[str, tuple[bytes, int, int]]:
+        """Files of the beginning that lie neither where they lay nor in the trash, by path."""
+        left = {inode for _, _, inode in scan(self.root).values()}
+        return {path: facts for path, facts in self.before.items() if facts[2] not in left}
+
     def clusters(self) -> list[SimpleNamespace]:
         return [
-            cluster(self.root, keeper, *(name for name in self.dropped if self.keeper_of(name) == keeper))
+            cluster(self.root, keeper, *(name for name in self._pictures() if self.keeper_of(name) == keeper))
             for keeper in self.keepers
+            if keeper.endswith(".jpg")
         ]
+
+    def _pictures(self) -> list[str]:
+        return [name for name in self.dropped if name.endswith(".jpg")]
 
     def files(self) -> dict[str, tuple[bytes, int, int]]:
         """Content, modification time and inode of each file outside the trash, by path."""
@@ -66,12 +91,12 @@ class World:
 
 
 def cluster(root: Path, keeper: str, *dropped: str, kind: str = "resaved", removable: bool = True) -> SimpleNamespace:
-    members = tuple(member(root / name, kind, removable) for name in dropped)
+    members = tuple(member(root / name, kind, removable, root / keeper) for name in dropped)
     return SimpleNamespace(keeper=member(root / keeper, "keeper", False), members=members)
 
 
-def member(path: Path, kind: str, removable: bool) -> SimpleNamespace:
-    return SimpleNamespace(path=path, kind=kind, removable=removable, bytes=os.lstat(path).st_size)
+def member(path: Path, kind: str, removable: bool, keeper: Path | None = None) -> SimpleNamespace:
+    return SimpleNamespace(path=path, kind=kind, removable=removable, keeper=keeper, bytes=os.lstat(path).st_size)
 
 
 def scan(root: Path) -> dict[str, tuple[bytes, int, int]]:

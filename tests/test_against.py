@@ -22,11 +22,11 @@ from dedup.matching.confirmation import Verifier
 from dedup.pipeline import find_duplicates, images_to_search
 from dedup.report.page import page_data
 from tests.confirmation_pictures import photo
+from tests.deletion.test_removal_hostile import PATHS
 from tests.removal_faults import Killed, failing
 from tests.removal_world import World, decodes, no_waiting
+from tests.report.test_page import saved
 from tests.test_main import call
-from tests.test_page import saved
-from tests.test_removal_hostile import PATHS
 
 __all__ = ["no_waiting"]
 AGAINST_MISSING = "say which with --against DIR"
@@ -145,7 +145,7 @@ def test_the_page_shows_archive_files_and_its_decisions_are_applied(folder, visi
 
 def test_no_decision_lets_go_what_the_archive_does_not_show(folder, capsys):
     from dedup.deletion.applying import apply_decisions
-    from tests.test_decisions import content
+    from tests.deletion.test_decisions import content
 
     names = "coffee.png", "coffee again.png"
     keep, drop = ({"path": name, **content(folder / "incoming" / name)} for name in names)
@@ -220,11 +220,11 @@ def test_archive_files_are_remembered(folder, monkeypatch):
 
     for path in [*folder.rglob("*.png"), *folder.rglob("*.jpg")]:
         os.utime(path, ns=(10**18, 10**18))
-    monkeypatch.setattr("dedup.store.memory.MARGIN", -(10**12))  # also what was made just now
+    monkeypatch.setattr("dedup.store.MARGIN", -(10**12))  # also what was made just now
     assert main("--against", "archive") == 0
     read = []
-    reader = embeddings.Reader
-    monkeypatch.setattr(embeddings, "Reader", lambda paths, *rest: read.extend(paths) or reader(paths, *rest))
+    ahead = embeddings.read_ahead
+    monkeypatch.setattr(embeddings, "read_ahead", lambda paths, *rest: read.extend(paths) or ahead(paths, *rest))
     assert main("--against", "archive") == 0
     assert read == []
 

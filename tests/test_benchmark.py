@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from benchmarks import pictures
-from benchmarks.finding import written
+from benchmarks.finding import removal_of, written
 from benchmarks.goals import Goal, finder_table, goal_table, goals, unproven
 from benchmarks.keepers import keepers
 from benchmarks.peers import PEERS, Hashes, Peer, hashes_of, read_hashes
@@ -154,11 +154,35 @@ def test_a_small_benchmark_as_a_process(data_dir, tmp_path):
     assert (tmp_path / "benchmark_curves.png").stat().st_size > 1000
 
 
-def test_a_cluster_without_its_original_does_not_count(tmp_path):
-    def cluster(*names):
-        keeper, *members = (SimpleNamespace(path=tmp_path / name) for name in names)
-        return SimpleNamespace(keeper=keeper, members=members, why="older")
+def test_a_version_without_its_original_does_not_count(tmp_path):
+    def cluster(*versions):
+        files = [
+            SimpleNamespace(path=tmp_path / name, version=k) for k, names in enumerate(versions, 1) for name in names
+        ]
+        return SimpleNamespace(keeper=files[0], members=files[1:], why="older")
 
     levels = {"a.jpg": "original", "b.jpg": "exact", "c.jpg": "easy", "d.jpg": "hard"}
-    clusters = [cluster("c.jpg", "a.jpg"), cluster("c.jpg", "d.jpg"), cluster("b.jpg", "d.jpg")]
-    assert keepers(clusters, tmp_path, levels) == [("c.jpg", "older"), ("b.jpg", "older")]
+    clusters = [cluster(["c.jpg", "a.jpg"]), cluster(["c.jpg"], ["d.jpg"]), cluster(["d.jpg"], ["b.jpg", "c.jpg"])]
+    assert keepers(clusters, tmp_path, levels) == [("c.jpg", "older"), ("b.jpg", "another version")]
+
+
+def test_removals_are_counted_by_level_and_checked_against_the_truth(tmp_path):
+    """`e` goes for a file of another photo, and `f`, the last one of its photo, for `e`."""
+    files = {"a": ("original", 0, None), "b": ("reencode", 0, "a"), "c": ("blur+noise", 0, "a"), "d": ("crop", 0, None),
+             "e": ("original", 1, "a"), "f": ("exact", 1, "e")}  # fmt: skip
+    levels = {"reencode": "easy", "blur+noise": "medium", "crop": "medium", "exact": "exact", "original": "original"}
+    truth = Truth(
+        list(files), np.array([group for _, group, _ in files.values()]), [edit for edit, *_ in files.values()],
+        [levels[edit] for edit, *_ in files.values()],
+    )  # fmt: skip
+    members = [
+        SimpleNamespace(path=tmp_path / name, keeper=keeper and tmp_path / keeper, removable=keeper is not None)
+        for name, (_, _, keeper) in files.items()
+    ]
+    result = SimpleNamespace(config=SimpleNamespace(images_dir=tmp_path), clusters=[SimpleNamespace(members=members)])
+    assert removal_of(result, truth) == {
+        "going": 4,
+        "levels": {"easy": [1, 1], "exact": [1, 1], "medium": [0, 1], "original": [1, 2], "worse": [1, 1]},
+        "wrong": 1,
+        "lost": 1,
+    }

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import configs
-from dedup.config import CHECKS, Config, ConfigError
+from dedup.config import Config, ConfigError
 
 SETTINGS = {
     "images_dir": "photos",
@@ -19,9 +19,11 @@ SETTINGS = {
     "delete_files": False,
     "encoder": "copydet",
     "output_dir": "results",
+    "exclude": [],
     "num_workers": 0,
     "verify": True,
     "cache": True,
+    "remove": "copies",
 }
 
 
@@ -34,7 +36,6 @@ def module(folder: Path, **settings) -> types.ModuleType:
 
 def test_configs_py_is_complete_and_deletes_nothing():
     config = Config.load(configs)
-    assert set(CHECKS) == {field.name for field in dataclasses.fields(Config)}
     assert config.delete_files is False
     assert (config.embedding_size, config.image_resize, config.epsilon) == (None, None, None)
 
@@ -63,6 +64,8 @@ def test_is_frozen():
         ("verify", False, False),
         ("extensions", ["JPG", ".png", ".jpg"], (".jpg", ".png")),
         ("extensions", {".png", ".gif"}, (".gif", ".png")),
+        ("exclude", [], ()),
+        ("exclude", ["old/*", "*/b/", "old/*"], ("old/*", "*/b/")),
         ("images_dir", Path("a b"), Path("a b")),
         ("encoder", "resnet18", "resnet18"),
     ],
@@ -93,6 +96,11 @@ def test_accepts_and_normalises(name, value, kept):
         ("delete_files", "False", "True or False"),
         ("verify", None, "True or False"),
         ("extensions", ".jpg", "list"),
+        ("exclude", "old", "list"),
+        ("exclude", [""], "list"),
+        ("exclude", ["/"], "list"),
+        ("exclude", ["/old"], "list"),
+        ("exclude", [3], "3"),
         ("extensions", [], "at least one"),
         ("extensions", ["."], ".png"),
         ("extensions", ["*.jpg"], "wildcards"),
@@ -149,3 +157,16 @@ def test_relative_paths_belong_to_where_they_are_written(tmp_path, monkeypatch):
     assert Path(config.encoder) == tmp_path / "project" / "weights" / "mine.pt"
     assert Config.load(made, encoder="resnet50").encoder == "resnet50"
     assert Config.load(module(tmp_path, output_dir=str(tmp_path / "out"))).output_dir == tmp_path / "out"
+
+
+def test_every_ending_of_the_formats_that_are_read_is_listed():
+    import pillow_heif
+    from PIL import Image
+
+    from dedup.dataset.decoding import FORMATS
+
+    pillow_heif.register_heif_opener()
+    Image.init()
+    read = {*FORMATS, "HEIF", "TGA", "MPO"}
+    known = {ending for ending, name in Image.registered_extensions().items() if name in read}
+    assert known <= set(configs.extensions)

@@ -5,6 +5,7 @@ import os
 import shutil
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -12,10 +13,11 @@ import pytest
 from PIL import Image
 
 import main
-from dedup.config import CHECKS
+from dedup.config import SETTINGS
 from dedup.deletion.outcome import Outcome
 from dedup.deletion.trash import waiting_runs
 from dedup.report import messages
+from dedup.workers import Losses
 from tests.conftest import PROJECT
 
 HEAVY = ("torch", "torchvision", "sklearn", "scipy", "cv2", "matplotlib", "numpy", "PIL")
@@ -59,13 +61,22 @@ def find(monkeypatch, pictures):
     from dedup.clustering.clusters import Cluster, Member
 
     size = (pictures / "a.png").stat().st_size
-    shared = {"width": 256, "height": 256, "bytes": size, "distance": 0.0, "coverage": 1.0, "reason": ""}
-    keeper = Member(pictures / "a.png", kind="keeper", removable=False, **shared)
-    copy = Member(pictures / "b.png", kind="identical", removable=True, **shared)
+    shared = {"width": 256, "height": 256, "bytes": size, "distance": 0.0, "coverage": 1.0}
+    keeper = Member(pictures / "a.png", kind="keeper", **shared)
+    copy = Member(pictures / "b.png", kind="identical", keeper=keeper.path, **shared)
 
     found = (Cluster(1, keeper, (copy,)),)
 
-    def install(error=None, clusters=found, paths=("a.png", "b.png"), failures=None, similar=()):
+    def install(
+        error=None,
+        clusters=found,
+        paths=("a.png", "b.png"),
+        failures=None,
+        similar=(),
+        others=(),
+        losses=(),
+        passed_over=(),
+    ):
         def find_duplicates(config, progress=True, ray=None, places=None):
             if error is not None:
                 raise error
@@ -79,6 +90,9 @@ def find(monkeypatch, pictures):
                 similar=list(similar),
                 device="cpu",
                 places=places,
+                others=Counter(others),
+                losses=Losses(losses),
+                passed_over=passed_over,
             )
 
         monkeypatch.setattr(pipeline, "find_duplicates", find_duplicates)
@@ -101,7 +115,7 @@ def test_undo_needs_nothing_that_reads_pictures(tmp_path):
 
 
 def test_every_setting_has_an_option():
-    assert {action.dest for action in main.build_parser()._actions} >= set(CHECKS)
+    assert {action.dest for action in main.build_parser()._actions} >= set(SETTINGS)
 
 
 @pytest.mark.parametrize(
@@ -183,6 +197,7 @@ def test_a_run_says_what_was_found_and_what_to_do(find, pictures, tmp_path, caps
     assert "1 file could go" in said
     assert f"--apply {tmp_path / 'out' / 'plan.jsonl'}" in said.splitlines()[-1]
     assert {path.name for path in (tmp_path / "out").iterdir()} == {
+        "cache.sqlite",
         "clusters.csv",
         "clusters_001.png",
         "plan.jsonl",
@@ -193,6 +208,13 @@ def test_a_run_says_what_was_found_and_what_to_do(find, pictures, tmp_path, caps
     }
     assert (tmp_path / "out" / "unreadable.csv").read_text().splitlines()[1].startswith("broken.jpg,")
     assert tree(pictures) == before
+
+
+def test_says_which_folders_of_other_programs_were_passed_over(find, pictures, tmp_path, capsys):
+    find(passed_over=[pictures / f"{name}.lrdata" for name in "abcde"])
+    assert call(pictures, "--output", tmp_path / "out", "--quiet") == 0
+    said = "5 folders of other programs passed over: a.lrdata, b.lrdata, c.lrdata and 2 more"
+    assert said in capsys.readouterr().out.splitlines()
 
 
 def test_names_ten_unreadable_files_and_where_the_others_are(find, pictures, tmp_path, capsys):
@@ -350,10 +372,10 @@ def test_a_plan_that_can_not_be_written_is_not_replaced_by_an_older_one(find, pi
     assert call(pictures, "--output", tmp_path / "out", "--quiet") == 0
     before = tree(pictures)
 
-    def full(path, data):
+    def full(path, data, sync):
         raise OSError(errno.ENOSPC, "No space left on device", str(path))
 
-    monkeypatch.setattr(removal, "_write", full)
+    monkeypatch.setattr(removal, "write_whole", full)
     for arguments in ([], ["--dry-run"], ["--delete"]):
         capsys.readouterr()
         assert call(pictures, "--output", tmp_path / "out", "--quiet", *arguments) == 4
@@ -414,10 +436,54 @@ def test_an_error_that_is_not_rays_is_not_called_so(find, pictures, tmp_path, ca
     assert capsys.readouterr().err == "main.py: Connection reset by peer\n"
 
 
-def test_a_fault_of_ours_is_not_hidden(find, pictures, tmp_path):
-    find(ValueError("ours"))
-    with pytest.raises(ValueError, match="ours"):
-        call(pictures, "--output", tmp_path / "out")
+@pytest.mark.parametrize("verbose", [(), ("--verbose",)])
+def test_a_fault_of_ours_has_a_code_of_its_own_and_a_line_to_report(verbose, find, pictures, tmp_path, capsys):
+    find(ValueError("ours,\non two lines"))
+    assert call(pictures, "--output", tmp_path / "out", *verbose) == 70
+    said = capsys.readouterr().err
+    assert r"please report this line" in said and r"ValueError: ours,\non two lines (test_main.py, line " in said
+    assert ("Traceback" in said) == bool(verbose) and (said.count("\n") == 1 or verbose)
+
+
+def test_no_memory_left_is_no_fault_of_ours(find, pictures, tmp_path, capsys):
+    find(MemoryError())
+    assert call(pictures, "--output", tmp_path / "out") == 4
+    assert "no memory left" in capsys.readouterr().err
+
+
+def test_what_was_not_read_for_its_ending_is_told_in_one_line(find, pictures, tmp_path, capsys):
+    find(others={".dng": 1, ".jxl": 1, "": 4})
+    assert call(pictures, "--output", tmp_path / "out", "--quiet") == 0
+    assert "\n6 files not read: .dng 1, .jxl 1, no ending 4\n" in capsys.readouterr().out
+    find(others={f".{number}": 20 - number for number in range(11)})
+    assert call(pictures, "--output", tmp_path / "out", "--quiet") == 0
+    assert ".7 13, other endings 33\n" in capsys.readouterr().out
+
+
+def test_what_a_job_has_lost_stays_and_is_counted_and_listed(find, pictures, tmp_path, capsys):
+    for lost in ((pictures / "a.png",), (pictures / "a.png", pictures / "b.png")):
+        find(losses={lost: "crashed its process"})
+        assert call(pictures, "--output", tmp_path / "out", "--quiet") == 0
+        said = capsys.readouterr().out
+        assert f"1 {'file' if len(lost) == 1 else 'pair'} can't be looked at in full; --verbose names" in said
+        assert "0 files could go" in said and "a.png and" not in said
+        assert len((tmp_path / "out" / "plan.jsonl").read_text().splitlines()) == 1
+        listed = (tmp_path / "out" / "unreadable.csv").read_text()
+        assert ("a.png,crashed its process" in listed) == (len(lost) == 1)
+        call(pictures, "--output", tmp_path / "out", "--quiet", "--verbose")
+        assert f"  {' and '.join(each.name for each in lost)}: crashed its process" in capsys.readouterr().out
+
+
+@pytest.mark.skipif(os.name == "nt", reason="streams are closed in another way there")
+@pytest.mark.parametrize("closed", [">&-", "2>&-", ">&- 2>&-", "<&- >&- 2>&-"])
+def test_streams_that_are_closed_are_no_error(closed, pictures, tmp_path):
+    for arguments in ("--undo", "--help"):
+        words = f"{sys.executable} main.py '{pictures}' {arguments}"
+        codes = [
+            subprocess.run(["sh", "-c", f"{words} {how}"], cwd=PROJECT, capture_output=True).returncode
+            for how in ("", closed)
+        ]
+        assert codes[0] == codes[1] in (0, 2)
 
 
 def test_no_images_and_no_readable_images_are_code_2(find, pictures, tmp_path, capsys):

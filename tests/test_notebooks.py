@@ -1,19 +1,22 @@
 """Every notebook: runs from a clean copy, with its own and with other parameters; its committed outputs are tidy."""
 
+import logging
 import os
 import re
 import shutil
+from contextlib import contextmanager
 from pathlib import Path
 
 import nbformat
 import pytest
 from nbformat.v4 import new_code_cell, new_notebook, new_output
 
-from dedup.config import CHECKS
+from dedup.config import SETTINGS
 from tests.conftest import PROJECT
 from tests.refresh_notebooks import clean
 
 papermill = pytest.importorskip("papermill")
+logger = logging.getLogger("papermill")
 NOTEBOOKS = sorted((PROJECT / "notebooks").glob("*.ipynb"))
 every_notebook = pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 SECONDS = 60
@@ -56,8 +59,9 @@ def complaints(notebook) -> list[str]:
 
 
 @pytest.fixture
-def project_copy(tmp_path, samples_dir) -> Path:
-    """A copy of what the notebooks need, with the sample pictures where configs.py looks for them."""
+def project_copy(tmp_path, samples_dir, monkeypatch) -> Path:
+    """A copy of what the notebooks need and import, with the sample pictures where configs.py looks for them."""
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))  # comes before what pip has installed
     for name in ("dedup", "notebooks", "assets", "benchmarks"):
         if (PROJECT / name).is_dir():
             shutil.copytree(PROJECT / name, tmp_path / name, ignore=shutil.ignore_patterns("__pycache__", ".ipynb_*"))
@@ -67,17 +71,39 @@ def project_copy(tmp_path, samples_dir) -> Path:
     return tmp_path
 
 
+@contextmanager
+def warnings_as_errors():
+    """Have papermill fail where it would only warn, as of a parameter that no cell of the notebook sets."""
+
+    def refuse(record: logging.LogRecord) -> bool:
+        if record.levelno >= logging.WARNING:
+            raise UserWarning(record.getMessage())
+        return True
+
+    logger.addFilter(refuse)
+    try:
+        yield
+    finally:
+        logger.removeFilter(refuse)
+
+
 def execute(project: Path, path: Path, **parameters) -> float:
-    """Run the copy of a notebook, as `papermill` on the command line would; seconds of CPU time it took."""
+    """Run the copy of a notebook, as `papermill` on the command line would; seconds of CPU time it took.
+
+    Raises
+    ------
+    UserWarning : a parameter that the notebook does not have, of which papermill says so and goes on
+    """
     began = os.times()
-    papermill.execute_notebook(
-        project / "notebooks" / path.name,
-        project / "executed.ipynb",
-        parameters=parameters,
-        cwd=project / "notebooks",
-        kernel_name="python3",
-        progress_bar=False,
-    )
+    with warnings_as_errors():
+        papermill.execute_notebook(
+            project / "notebooks" / path.name,
+            project / "executed.ipynb",
+            parameters=parameters,
+            cwd=project / "notebooks",
+            kernel_name="python3",
+            progress_bar=False,
+        )
     ended = os.times()  # children's, so that a busy machine fails no test
     return ended.children_user + ended.children_system - began.children_user - began.children_system
 
@@ -98,10 +124,16 @@ def test_runs_with_other_parameters(path, project_copy):
 
 
 @every_notebook
+def test_refuses_parameters_that_it_does_not_have(path, project_copy):
+    with pytest.raises(UserWarning, match="unknown parameter: image_dir"):
+        execute(project_copy, path, image_dir="photos")
+
+
+@every_notebook
 def test_parameters_are_settings(path):
     known = papermill.inspect_notebook(str(path))
     assert "images_dir" in known, "no cell tagged `parameters` that sets images_dir"
-    assert set(known) <= set(CHECKS)
+    assert set(known) <= set(SETTINGS)
 
 
 @every_notebook

@@ -14,24 +14,24 @@ import torch
 from PIL import Image
 
 import configs
+from dedup import pipeline, store
 from dedup.clustering.result import Result
 from dedup.config import Config, ConfigError
 from dedup.dataset import samples, thumbnails
 from dedup.dataset.decoding import load_image
-from dedup.dataset.reading import Reader
+from dedup.dataset.reading import read_ahead
 from dedup.dataset.thumbnails import thumbnail_path, write_thumbnails
 from dedup.deletion import removal
 from dedup.deletion.decisions import Content
 from dedup.deletion.not_duplicates import remember
 from dedup.encoder import embeddings, model
 from dedup.encoder.embeddings import Embeddings
+from dedup.encoder.inference import at_work
 from dedup.matching import confirmation
-from dedup.pipeline import find_duplicates, images_to_search
+from dedup.pipeline import find_duplicates, images_to_search, open_store
 from dedup.report.page import write_small
 from dedup.report.tables import write_report
-from dedup.store import memory
-from dedup.store.facts import remembered
-from tests.test_safeguards import exif
+from tests.contents.test_why_it_stays import exif
 
 
 class Encoder(torch.nn.Module):
@@ -61,7 +61,7 @@ def config(tmp_path, monkeypatch):
     folder = tmp_path / "pictures"
     write_pictures(folder, 4, 64, 40)
     shutil.copy2(folder / "a.png", folder / "c.png")
-    monkeypatch.setattr(model, "load_encoder", lambda name, size: Encoder())
+    monkeypatch.setattr(pipeline, "open_encoder", lambda name, size: at_work(Encoder()))
     return Config.load(configs, images_dir=folder, output_dir=tmp_path / "out", num_workers=0, verify=False)
 
 
@@ -99,17 +99,16 @@ def test_epsilon_of_the_config_goes_before_the_encoders(config):
 def test_settings_reach_what_they_are_for(config, monkeypatch):
     seen = {}
 
-    def load_encoder(name, size):
+    def open_encoder(name, size):
         seen.update(name=name, size=size)
-        return Encoder()
+        return at_work(Encoder())
 
-    class Watched(Reader):
-        def __init__(self, paths, side, batch_size, num_workers, *rest):
-            seen.update(resize=side, batch=batch_size, workers=num_workers)
-            super().__init__(paths, side, batch_size, num_workers, *rest)
+    def watched(paths, side, batch_size, num_workers, *rest):
+        seen.update(resize=side, batch=batch_size, workers=num_workers)
+        return read_ahead(paths, side, batch_size, num_workers, *rest)
 
-    monkeypatch.setattr(model, "load_encoder", load_encoder)
-    monkeypatch.setattr(embeddings, "Reader", Watched)
+    monkeypatch.setattr(pipeline, "open_encoder", open_encoder)
+    monkeypatch.setattr(embeddings, "read_ahead", watched)
     find_duplicates(replace(config, encoder="resnet18", embedding_size=16, image_resize=77, batch_size=5), False)
     assert seen == dict(name="resnet18", size=16, resize=77, batch=5, workers=0)
 
@@ -205,7 +204,7 @@ def test_each_reason_is_told_in_the_table(tmp_path):
 def test_what_confirmation_decodes_is_the_pages_thumbnail(config, monkeypatch):
     shutil.rmtree(config.images_dir)
     write_pictures(config.images_dir, 12, 240, 200)
-    monkeypatch.setattr(memory, "MARGIN", -(10**12))  # so new a file's content is not remembered otherwise
+    monkeypatch.setattr(store, "MARGIN", -(10**12))  # so new a file's content is not remembered otherwise
     config = replace(config, verify=True)
     config.output_dir.mkdir()
     result = find_duplicates(config, progress=False)
@@ -214,7 +213,7 @@ def test_what_confirmation_decodes_is_the_pages_thumbnail(config, monkeypatch):
     assert {path.name for path in paths} == {"a.png", "b.png"}
     anew = write_thumbnails(paths, config.output_dir / "anew", progress=False)
     monkeypatch.setattr(thumbnails, "open_picture", lambda path: pytest.fail(f"{path.name} is read again"))
-    with remembered(config) as facts:
+    with open_store(config) as facts:
         assert write_small(config, result, progress=False, facts=facts) == anew
     for digest in anew.values():
         written = thumbnail_path(config.output_dir / "thumbnails", digest)

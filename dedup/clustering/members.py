@@ -1,40 +1,79 @@
 """Members: two files and their match in, whether one may go for the other and why not out.
 
-Match  ->  View, as one of the two files sees the other  ->  Member, as compared with a keeper
+Match  ->  View, as one of the two files sees the other  ->  Reason why it stays  ->  Member of a cluster
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from dedup.matching.classification import CONFIRMED
+from dedup.matching.kinds import MatchKind
 
 if TYPE_CHECKING:
     from dedup.matching.confirmation import Match
 
 COVERED = 0.97  # share of a picture, and of its resolution, that stands for all of it
-UNMARKED = 0.01  # share of a picture under marks that may be by chance
 MARKED = 0.25  # share of a picture under its own captions, stickers and the like that is always too much to lose
-LACKS_COLOURS = "has colours the kept file lacks"
-COLOURED, FADED = 3.0, 0.25  # mean chroma (CIELAB) of a picture with colours, and the share of it that is none
+LEAST_CHROMA, FADED = 3.0, 0.25  # mean chroma (CIELAB) of a picture with colours, and the share of it that is none
+NEAR, INDIRECT, KEEPER = "near", "indirect", "keeper"  # kinds of members beside those of matches
+EXACT = (MatchKind.IDENTICAL, MatchKind.SAME_PIXELS)
+SAME = (*EXACT, MatchKind.RESAVED, NEAR)  # kinds that make files one version
+# What may go at each level of `remove`, from the least on.
+LEVELS = {"exact": EXACT, "copies": SAME, "edits": (*SAME, MatchKind.EDITED, MatchKind.CROP)}
+
+
+class Why(StrEnum):
+    """Codes of the reasons for which a file stays."""
+
+    PROTECTED = "protected"  # its folder, by --protect or --against
+    NOT_ARCHIVED = "not archived"  # with archives, only what they show goes
+    CONTAINS = "contains"
+    INDIRECT = "indirect"
+    SIMILAR = "similar"
+    MARKS = "marks"
+    COVERAGE = "coverage"
+    RESOLUTION = "resolution"
+    HIDDEN = "hidden"
+    COLOURS = "colours"
+    CONTENTS = "contents"  # what it holds besides its picture, or how it lies on the disk
+    COMPRESSION = "compression"
+    LEVEL = "level"  # goes at a higher level of `remove` only
+    LOST = "lost"  # something of it or of its keeper could not be found out
+    CLOSER = "closer"  # what the comparison at full resolution found
+
+
+class Reason(NamedTuple):
+    """Why a file stays. code : what decisions look at; text : for people"""
+
+    code: Why
+    text: str
+
+    def __str__(self) -> str:
+        return self.text
+
+
+LACKS_COLOURS = Reason(Why.COLOURS, "has colours the kept file lacks")
 
 
 @dataclass(frozen=True)
 class Member:
-    """A file of a cluster, as compared with the cluster's keeper.
+    """A file of a cluster, as compared with the file that it would go for.
 
     width, height : px, upright
     distance : cosine distance of the embeddings
-    kind : of its match with the keeper: identical, same_pixels, copy, crop, contains or similar; `indirect` without a
-        match of its own; `near` if it is within epsilon and nothing was confirmed; `keeper` for the keeper itself
-    coverage : share of this picture that the keeper shows, 0 to 1; taken for granted where the kind is `near`
-    reason : why it is not removable, empty if it is
-    place : where this picture lies on the keeper: homography, row by row, from its unit coordinates to the keeper's;
+    kind : MatchKind of its match with `keeper`; `indirect` without a match of its own; `near` if it is within epsilon
+        and nothing was confirmed; `keeper` for the keeper of the cluster
+    coverage : share of this picture that `keeper` shows, 0 to 1; taken for granted where the kind is `near`
+    version : number in its cluster, from 1; 0 for a file that shows the picture beside other things
+    keeper : what it would go for: the best file of its version; for that, the keeper of the cluster; None for this one
+    reason : why it stays, None if it may go
+    place : where this picture lies on `keeper`: homography, row by row, from its unit coordinates to the keeper's;
         empty where that is not known
     """
 
@@ -45,9 +84,15 @@ class Member:
     distance: float
     kind: str
     coverage: float
-    removable: bool
-    reason: str
+    version: int = 1
+    keeper: Path | None = None
+    reason: Reason | None = None
     place: tuple[float, ...] = ()
+
+    @property
+    def removable(self) -> bool:
+        """Whether it may go."""
+        return self.keeper is not None and self.reason is None
 
 
 class View(NamedTuple):
@@ -83,25 +128,39 @@ def seen_by(match: Match, is_first: bool) -> View:
     return View(match.kind, own[0], other[0], other[1], own[2], other[2], own[3], other[3])
 
 
-def what_is_missing(view: View) -> str:
-    """Say what a member shows that its keeper does not, for people; empty if there is nothing."""
-    if view.kind == "contains":
+def what_is_missing(view: View) -> Reason | None:
+    """Say what a member shows that its keeper does not; None if there is nothing."""
+    if view.kind == MatchKind.CONTAINS:
         beside = view.coverage < view.shown
-        return "shows the kept file beside other things" if beside else "the kept file shows it beside other things"
-    if view.kind == "indirect":
-        return "no match of its own to the kept file"
-    if view.kind not in (*CONFIRMED, "near"):
-        return "similar, not confirmed"
+        text = "shows the kept file beside other things" if beside else "the kept file shows it beside other things"
+        return Reason(Why.CONTAINS, text)
+    if view.kind == INDIRECT:
+        return Reason(Why.INDIRECT, "no match of its own to the kept file")
+    if view.kind not in LEVELS["edits"]:
+        return Reason(Why.SIMILAR, "similar, not confirmed")
     if view.marks > MARKED or view.coverage < COVERED <= view.coverage + view.marks:
-        return f"has marks of its own over {100 * view.marks:.0f} % of it"
+        return Reason(Why.MARKS, f"has marks of its own over {100 * view.marks:.0f} % of it")
     if view.coverage < COVERED:
-        return f"{100 * (1 - view.coverage):.0f} % of it is not in the kept file"
+        return Reason(Why.COVERAGE, f"{100 * (1 - view.coverage):.0f} % of it is not in the kept file")
     if view.resolution < COVERED:
-        return f"has {_times(1 / max(view.resolution, 0.01))} the resolution of the kept file"
+        times = _times(1 / max(view.resolution, 0.01))
+        return Reason(Why.RESOLUTION, f"has {times} the resolution of the kept file")
     if view.hidden > 1 - COVERED:
-        return f"the kept file has marks over {100 * view.hidden:.0f} % of it"
-    is_faded = view.chroma > COLOURED and view.kept_chroma < FADED * view.chroma
-    return LACKS_COLOURS if is_faded else ""
+        return Reason(Why.HIDDEN, f"the kept file has marks over {100 * view.hidden:.0f} % of it")
+    if view.chroma > LEAST_CHROMA and view.kept_chroma < FADED * view.chroma:
+        return LACKS_COLOURS
+    return None
+
+
+def is_out_of_reach(kind: str, remove: str) -> Reason | None:
+    """Why a file of this match stays at a level of `remove` although its keeper shows all of it; None if it may go."""
+    if kind in LEVELS[remove]:
+        return None
+    if kind == MatchKind.EDITED:
+        return Reason(Why.LEVEL, "edited: another version; --remove edits could let it go")
+    if kind == MatchKind.CROP:
+        return Reason(Why.LEVEL, "a part of it: another version; --remove edits could let it go")
+    return Reason(Why.LEVEL, "saved again in another format, quality or size; --remove copies could let it go")
 
 
 def _times(ratio: float) -> str:

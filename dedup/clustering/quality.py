@@ -1,4 +1,4 @@
-"""How well a file holds its picture, as far as its header tells: a path in, Details out; nothing is decoded."""
+"""How well a file holds its picture: a path in, Details out, as far as a header tells; and whether it is but toned."""
 
 from __future__ import annotations
 
@@ -6,17 +6,21 @@ import os
 from pathlib import Path
 from typing import NamedTuple
 
+import cv2
 import numpy as np
 from PIL import Image
 
-from dedup.clustering.contents import besides
-from dedup.dataset.decoding import open_header
+from dedup.dataset.decoding import load_image, open_header
+from dedup.workers import job
 
 LOSSLESS = ("PNG", "BMP", "TIFF", "PPM", "TGA", "QOI", "GIF")
 LOW = 15  # places of a quantisation table, in zigzag order, that hold most of a picture
 ZIGZAG = sorted(np.ndindex(8, 8), key=lambda place: (sum(place), place))[1:LOW]
 STRONG = 12.0  # mean step of a JPEG of quality 60 (libjpeg): from here on what compression took is seen
-MAKER, MODEL = 0x010F, 0x0110  # EXIF 2.32, 4.6.4
+AVERAGED = 128  # px, to which a picture is averaged: what compression does to colours is gone then
+SHADES = 25  # levels of lightness
+TONED, COLOURFUL = 0.08, 0.16  # share of the chroma left unexplained, at most where it was toned, at least where not
+FEW_SHADES = 4.0  # effective number of levels below which a colour for each is chance, as in a drawing
 
 
 class Details(NamedTuple):
@@ -25,29 +29,22 @@ class Details(NamedTuple):
     lossless : whether the format keeps every pixel
     step : mean step of a JPEG's luminance quantisation over low frequencies, in grey levels; 0 for other formats
     bits : of the file for each pixel
-    metadata : out of capture time, place, film, 16 bits a channel, camera, colour profile
     """
 
     lossless: bool = False
     step: float = 0.0
     bits: float = 0.0
-    metadata: frozenset[str] = frozenset()
 
 
+@job
 def read_details(path: Path) -> Details:
     """Read a file's header; what can't be read tells nothing."""
     try:
         with open_header(path) as image:
-            table = luminance_table(image)
             bits = 8 * os.path.getsize(path) / max(image.width * image.height, 1)
-            return Details(_is_lossless(image, path), mean_step(table), bits, _tells(image))
+            return Details(_is_lossless(image, path), mean_step(luminance_table(image)), bits)
     except Exception:  # decoders raise nearly everything on odd headers
         return Details()
-
-
-def told(details: Details) -> list | None:
-    """Details as JSON can hold them; None if the header could not be read."""
-    return [*details[:-1], sorted(details.metadata)] if details.bits else None
 
 
 def luminance_table(image: Image.Image) -> np.ndarray:
@@ -68,14 +65,24 @@ def _is_lossless(image: Image.Image, path: Path) -> bool:
     return image.format in LOSSLESS and "jpeg" not in str(image.info.get("compression", ""))
 
 
-def _tells(image: Image.Image) -> frozenset[str]:
+@job
+def own_colours(path: Path) -> float:
+    """Share of a picture's chroma that its lightness leaves unexplained, about 0 to 1; 1 where that can't be told.
+
+    What was toned, as in sepia, has one colour for each lightness; of a photo's colours that leaves half unexplained,
+    seldom less than a tenth.
+    """
     try:
-        return _metadata(image)
-    except Exception:  # broken metadata tells nothing, and the rest of the header still does
-        return frozenset()
-
-
-def _metadata(image: Image.Image) -> frozenset[str]:
-    camera = {"camera"} if any(str(image.getexif().get(tag, "")).strip("\0 ") for tag in (MAKER, MODEL)) else set()
-    profile = {"colour profile"} if image.info.get("icc_profile") else set()
-    return frozenset(besides(image) | camera | profile)
+        picture = np.asarray(load_image(path, AVERAGED))
+    except Exception:  # decoders raise nearly everything on odd files
+        return 1.0
+    small = cv2.resize(picture, (AVERAGED, AVERAGED), interpolation=cv2.INTER_AREA)
+    lab = cv2.cvtColor(np.float32(small) / 255, cv2.COLOR_RGB2LAB).reshape(-1, 3)
+    level = np.minimum(lab[:, 0] * SHADES / 100, SHADES - 1).astype(int)
+    count = np.bincount(level, minlength=SHADES)
+    if np.square(count / count.sum()).sum() > 1 / FEW_SHADES:
+        return 1.0
+    sums = [np.bincount(level, colour, SHADES) for colour in lab[:, 1:].T]
+    tone = np.stack(sums, axis=1) / np.maximum(count, 1)[:, None]  # (SHADES, 2)
+    unexplained = np.hypot(*(lab[:, 1:] - tone[level]).T).mean()
+    return float(unexplained / max(np.hypot(*lab[:, 1:].T).mean(), 1e-6))

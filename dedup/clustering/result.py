@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections import Counter
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,6 +12,8 @@ from scipy.sparse import csr_matrix
 
 from dedup.config import Config
 from dedup.dataset.folder_rules import NOWHERE, Places
+from dedup.matching.kinds import MatchKind
+from dedup.workers import Losses
 
 if TYPE_CHECKING:
     from dedup.clustering.clusters import Cluster
@@ -30,6 +33,9 @@ class Result:
     epsilon : the one used, the encoder's own where config has none
     device : that the encoder ran on; empty if there was nothing to read
     places : folders whose files were preferred as keepers, or never go
+    passed_over : folders of other programs that were not searched
+    others : how many files were passed over, by their endings; "" = none
+    losses : files and pairs that could not be looked at in full, with the reason
     """
 
     config: Config
@@ -41,6 +47,9 @@ class Result:
     epsilon: float
     device: str
     places: Places = NOWHERE
+    passed_over: tuple[Path, ...] = ()
+    others: Counter[str] = field(default_factory=Counter)
+    losses: Losses = field(default_factory=Losses)
 
     @property
     def similar(self) -> list[tuple[Path, Path, float]]:
@@ -50,6 +59,8 @@ class Result:
         pairs = sorted(
             (match.distance, paths[i], paths[j])
             for (i, j), match in self.matches.items()
-            if match.kind == "similar" and not labels[i] == labels[j] >= 0 and not (is_archived[i] and is_archived[j])
+            if match.kind == MatchKind.SIMILAR
+            and not labels[i] == labels[j] >= 0
+            and not (is_archived[i] and is_archived[j])
         )
         return [(first, second, distance) for distance, first, second in pairs]

@@ -59,6 +59,7 @@ TONE: dict[Edit, float] = {
 MARKS: dict[Edit, float] = {caption: 0.18, watermark: 0.12, sticker: 0.1, occlude: 0.12}
 LAYOUT: dict[Edit, float] = {border: 0.08, letterbox: 0.1, meme: 0.1, screenshot: 0.13, collage: 0.12, paste_in: 0.14}
 DETAIL: dict[Edit, float] = {blur: 0.15, sharpen: 0.1, noise: 0.12, shrink: 0.12, recompress: 0.4}
+EDIT_PROBABILITIES = GEOMETRY | TONE | MARKS | LAYOUT | DETAIL
 
 
 def make_copy(image: Image, other: Image, size: int, rng: np.random.Generator, strength: float = 1.0) -> Image:

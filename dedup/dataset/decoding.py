@@ -13,7 +13,7 @@ import os
 import stat
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
@@ -22,8 +22,12 @@ import numpy as np
 from PIL import Image, JpegImagePlugin
 from pillow_heif import HeifImageFile
 
+from dedup.dataset.folder_rules import DIGEST
+
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "AVIF", "BMP", "TIFF", "JPEG2000", "PPM", "QOI")  # and HEIF
-NAMED = {".tga": "TGA"}  # has no mark of its own at its start: taken by the file's ending
+NAMED = dict.fromkeys(
+    (".tga", ".icb", ".vda", ".vst"), "TGA"
+)  # has no mark of its own at its start: taken by the file's ending
 MAX_BYTES = 2**29  # of one picture in memory, 4 a pixel (134 megapixels), and of one file
 RARE_BYTES = {"TGA": 2**26, "QOI": 2**24}  # their headers promise what few bytes can't hold; QOI takes 1 s a megapixel
 BYTES_PER_PIXEL = 4  # what Pillow needs for RGB
@@ -31,7 +35,6 @@ NEARLY_WHITE = 240
 DEPTH_UNKNOWN = ("AVIF", "HEIF", "JPEG2000")  # of which Pillow tells not whether a channel has more than 8 bits
 STRIP = 512  # rows flattened at a time
 ORIENTATION = 0x0112
-DIGEST = 32  # bytes of BLAKE2b
 THUMBNAIL = 400  # long side in px; a phone's screenshot still shows a small picture with enough keypoints
 UPRIGHT = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -100,13 +103,14 @@ def decode(
         image.draft("RGB", (short_side, short_side))
     _check_size(image, size)
     image.load()
-    orientation = _orientation(image)
+    orientation = orientation_of(image)
     image = _to_rgb(image, background)
     if short_side and (factor := min(image.size) // short_side) >= 2:
         image = image.reduce(1 << factor.bit_length() - 1)  # a power of two, as in a JPEG's draft
     if orientation in UPRIGHT:
         image = image.transpose(UPRIGHT[orientation])
-    return image, size[::-1] if orientation >= 5 else size
+    # Its pixels alone: a decoder's own threads would not survive a fork, and whoever frees it would wait for them.
+    return image._new(image.im), size[::-1] if orientation >= 5 else size
 
 
 def read_on_black(path: Path, short_side: int) -> Image.Image | None:
@@ -139,11 +143,11 @@ def read_values(path: Path) -> tuple[np.ndarray, bytes]:
         if is_deep and image.mode[0] not in "IF":  # Pillow would give 8 bits of 16
             file.seek(0)
             values = cv2.imdecode(np.frombuffer(file.read(), np.uint8), cv2.IMREAD_UNCHANGED)
-            if values is None or values.dtype == np.uint8 or _orientation(image) != 1:
+            if values is None or values.dtype == np.uint8 or orientation_of(image) != 1:
                 raise UnreadableImage("its depth can't be read")
             return values, profile
         image.load()
-        turn = UPRIGHT.get(_orientation(image))
+        turn = UPRIGHT.get(orientation_of(image))
         image = image if image.mode[0] in "IF" else image.convert("RGBA")
         return np.asarray(image.transpose(turn) if turn else image), profile
 
@@ -235,11 +239,19 @@ def _check_size(image: Image.Image, size: tuple[int, int]) -> None:
         raise UnreadableImage(f"{size[0]} x {size[1]} px: no pixels")
 
 
-def _orientation(image: Image.Image) -> int:
-    try:
-        return int(image.getexif().get(ORIENTATION, 1))
-    except Exception:  # broken metadata is no reason to refuse the picture
-        return 1
+def orientation_of(image: Image.Image) -> int:
+    return int(found) if isinstance(found := exif_of(image).get(ORIENTATION, 1), int) else 1
+
+
+def exif_of(image: Image.Image, part: int | None = None) -> dict[int, object]:
+    """A picture's EXIF by tag, or a part of it such as the place; what is broken tells nothing."""
+    found = {}
+    with suppress(Exception):  # Pillow raises nearly everything on it
+        exif = image.getexif() if part is None else image.getexif().get_ifd(part)
+        for tag in exif:
+            with suppress(Exception):
+                found[tag] = exif[tag]
+    return found
 
 
 def _to_rgb(image: Image.Image, background: str | None = None) -> Image.Image:

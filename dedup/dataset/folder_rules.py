@@ -19,8 +19,9 @@ from dedup.config import ConfigError
 
 Identity = tuple[int, int]  # device and inode
 TRASH = ".dedup-trash"  # in images_dir
+DIGEST = 32  # bytes of BLAKE2b, by which a content is known
 THUMBNAILS = "thumbnails"  # in output_dir
-THUMBNAIL = re.compile(r"[0-9a-f]{64}\.jpg")  # the blake2b digest of what it is made from
+THUMBNAIL_NAME = re.compile(r"[0-9a-f]{64}\.jpg")  # the blake2b digest of what it is made from
 
 
 @dataclass(frozen=True)
@@ -113,7 +114,7 @@ class Places:
 
 def is_thumbnail(path: Path) -> bool:
     """Whether a file is one of ours, of whatever run: no picture to search, and nothing to keep in place of one."""
-    return path.parent.name == THUMBNAILS and THUMBNAIL.fullmatch(path.name) is not None
+    return path.parent.name == THUMBNAILS and THUMBNAIL_NAME.fullmatch(path.name) is not None
 
 
 NOWHERE = Places()

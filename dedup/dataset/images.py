@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 from collections.abc import Iterator, Sequence
-from contextlib import closing
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,24 +20,43 @@ import numpy as np
 from dedup.dataset.decoding import UnreadableImage, load_image
 from dedup.dataset.folder_rules import TRASH
 from dedup.dataset.panels import MOST
-from dedup.dataset.reading import Outcome, Reader, read_into
+from dedup.dataset.reading import Outcome, read_ahead, read_picture
 
 if TYPE_CHECKING:
     import torch
 
+OF_OTHER_PROGRAMS = re.compile(  # folders in which photo programs and servers keep what is theirs
+    r".+\.(photoslibrary|migratedphotolibrary|photolibrary|aplibrary|lrdata|lrlibrary|cocatalog|photoboothlibrary)"
+    r"|@eadir|\.picasaoriginals|\.thumbnails|\.?@__thumb|\.xvpics|appdata_oc\w+",
+    re.IGNORECASE,
+)
 __all__ = ["ImagesDataset", "UnreadableImage", "list_images", "load_image", "read_batches"]
 
 
-def list_images(images_dir: Path, extensions: Sequence[str]) -> list[Path]:
+def is_of_other_programs(folder: str) -> bool:
+    """Whether a folder of this name holds what belongs to another program: its library, previews or thumbnails."""
+    return OF_OTHER_PROGRAMS.fullmatch(folder) is not None
+
+
+def list_images(
+    images_dir: Path,
+    extensions: Sequence[str],
+    exclude: Sequence[str] = (),
+    others: list[Path] | None = None,
+    passed_over: list[Path] | None = None,
+) -> list[Path]:
     """Find the regular files below a folder that have one of the extensions.
 
-    Symbolic links, hidden files and folders (a leading dot), pipes, devices and all that lies in a trash folder of
-    ours are left out; a subfolder that can't be opened is logged and left out.
+    Symbolic links, hidden files and folders (a leading dot), pipes, devices, all that lies in a trash folder of ours
+    and the folders of other programs are left out; a subfolder that can't be opened is logged and left out.
 
     Parameters
     ----------
     images_dir : searched to any depth
     extensions : with their dot, compared in any case
+    exclude : fnmatch patterns of paths relative to images_dir, `/` between names; what is below such a folder goes too
+    others : is given the regular files that have none of them, if it is wanted
+    passed_over : gets the folders of other programs that were met, in order
 
     Returns
     -------
@@ -49,7 +69,7 @@ def list_images(images_dir: Path, extensions: Sequence[str]) -> list[Path]:
     endings = tuple(extension.lower() for extension in extensions)
     if TRASH in Path(images_dir).absolute().parts:
         return []
-    found, folders = [], [os.fspath(images_dir)]
+    found, folders, foreign = [], [os.fspath(images_dir)], []
     while folders:
         folder = folders.pop()
         try:
@@ -60,13 +80,26 @@ def list_images(images_dir: Path, extensions: Sequence[str]) -> list[Path]:
             logging.getLogger(__name__).warning("left out, can't be opened: %r (%s)", folder, error.strerror)
             continue
         for entry in entries:
-            if entry.name.startswith("."):
+            if exclude and _is_excluded(os.path.relpath(entry.path, images_dir), exclude):
                 continue
-            if entry.is_dir(follow_symlinks=False):
+            if is_of_other_programs(entry.name) and entry.is_dir(follow_symlinks=False):
+                foreign.append(Path(entry.path))
+            elif entry.name.startswith("."):
+                continue
+            elif entry.is_dir(follow_symlinks=False):
                 folders.append(entry.path)
-            elif entry.name.lower().endswith(endings) and entry.is_file(follow_symlinks=False):
-                found.append(entry.path)
+            elif entry.is_file(follow_symlinks=False):
+                if entry.name.lower().endswith(endings):
+                    found.append(entry.path)
+                elif others is not None:
+                    others.append(Path(entry.path))
+    if passed_over is not None:
+        passed_over += sorted(foreign)
     return sorted(Path(path) for path in found)
+
+
+def _is_excluded(path: str, exclude: Sequence[str]) -> bool:
+    return any(fnmatchcase(path.replace(os.sep, "/"), pattern.rstrip("/")) for pattern in exclude)
 
 
 class ImagesDataset:
@@ -96,12 +129,11 @@ class ImagesDataset:
         """Read one picture: (3, S, S) uint8, index. Raises UnreadableImage, and notes it in `failures`."""
         import torch
 
-        pixels = np.empty((1, self.image_resize, self.image_resize, 3), np.uint8)
-        outcome = read_into(pixels, self.paths[index])
+        outcome = read_picture(self.paths[index], self.image_resize)
         self.note(index, outcome)
         if outcome.reason:
             raise UnreadableImage(outcome.reason)
-        return torch.from_numpy(pixels[0]).permute(2, 0, 1), index
+        return torch.from_numpy(outcome.squares[0]).permute(2, 0, 1), index
 
     def note(self, index: int, outcome: Outcome) -> None:
         """Keep what reading a file has told of it."""
@@ -120,7 +152,7 @@ def read_batches(
 
     Parameters
     ----------
-    batch_size : files a batch, 1 or more; fewer where they would take too much memory, as `Reader` says
+    batch_size : files a batch, 1 or more; fewer where they would take too much memory, as `read_ahead` says
     num_workers : processes that decode; 0 = this one
     with_panels : whether the pictures of a screenshot or collage are cut out too; they follow the whole, with its index
 
@@ -128,14 +160,16 @@ def read_batches(
     ------
     images (batch, 3, S, S) uint8, in channels_last order; indices (batch,) int64
     """
-    reader = Reader(dataset.paths, dataset.image_resize, batch_size, num_workers, 1 + MOST * with_panels)
-    import torch  # while the first pictures are read
+    import torch
 
-    with closing(iter(reader)) as batches:
-        for first, outcomes, squares in batches:
-            for index, outcome in enumerate(outcomes, first):
-                dataset.note(index, outcome)
-            if len(squares):
-                indices, slots, views = squares.T
-                images = torch.from_numpy(reader.squares[slots, views])  # (batch, S, S, 3)
-                yield images.permute(0, 3, 1, 2), torch.from_numpy(indices.copy())
+    views = 1 + MOST * with_panels
+    first = 0
+    for batch in read_ahead(dataset.paths, dataset.image_resize, batch_size, num_workers, views):
+        for index, outcome in enumerate(batch, first):
+            dataset.note(index, outcome)
+        squares = [square for outcome in batch for square in outcome.squares]
+        indices = [index for index, outcome in enumerate(batch, first) for _ in outcome.squares]
+        first += len(batch)
+        if squares:
+            images = torch.from_numpy(np.stack(squares))  # (batch, S, S, 3)
+            yield images.permute(0, 3, 1, 2), torch.tensor(indices)

@@ -17,7 +17,7 @@ WORDS = (
     "SALE 50% OFF PREVIEW sample photo archive Summer draft do not use when it is monday again nobody: "
     "me explaining top 10 of all time follow us like and share liked by 1,204 others breaking news 2019 (c)"
 ).split()
-FONTS = (
+HERSHEY_FONTS = (
     cv2.FONT_HERSHEY_SIMPLEX,
     cv2.FONT_HERSHEY_DUPLEX,
     cv2.FONT_HERSHEY_COMPLEX,
@@ -33,7 +33,7 @@ def _phrase(rng: np.random.Generator) -> str:
 
 def _write(image: Image, text: str, x: float, y: float, height: float, colour, rng, weight: int = 1) -> None:
     """Draw text into `image`, its baseline starting at (x, y), letters about `height` px high."""
-    font = FONTS[rng.integers(len(FONTS))]
+    font = HERSHEY_FONTS[rng.integers(len(HERSHEY_FONTS))]
     if rng.random() < 0.4:
         outline = (0, 0, 0) if sum(colour) > 380 else (255, 255, 255)
         cv2.putText(image, text, (int(x), int(y)), font, height / 22, outline, weight + 2, cv2.LINE_AA)

@@ -12,9 +12,12 @@ import cv2
 import numpy as np
 
 MOST = 4  # panels of an image
-SIDE = 200  # px, long side on which pages are looked at
-TOLERANCE, FLAT = 20, 4  # grey levels by which a panel's colour differs from the page's, and by which a page may vary
-PAGE = 0.15  # least share of the image that is page
+PAGE_SIDE = 200  # px, long side on which pages are looked at
+TOLERANCE, PAGE_VARIES = (
+    20,
+    4,
+)  # grey levels by which a panel's colour differs from the page's, and by which a page may vary
+PAGE_SHARE = 0.15  # least share of the image that is page
 PANEL = (0.015, 0.85)  # least and largest share of the image that is the panel
 FILLED = 0.6  # least share of the panel's box that is not page
 PLAIN = 0.6  # share of one colour from which a panel is a bar or a button
@@ -33,11 +36,11 @@ def panels(image: np.ndarray) -> list[Box]:
 def main_panel(image: np.ndarray) -> Box | None:
     """The largest picture on a page of one colour; None if there is none, or the image is all one panel."""
     height, width = image.shape[:2]
-    scale = min(1.0, SIDE / max(height, width))
+    scale = min(1.0, PAGE_SIDE / max(height, width))
     size = max(1, round(width * scale)), max(1, round(height * scale))
     small = cv2.resize(image, size, interpolation=cv2.INTER_AREA)
     page = _commonest_colour(small)
-    if _near(small, page, FLAT).mean() < PAGE:
+    if _near(small, page, PAGE_VARIES).mean() < PAGE_SHARE:
         return None
     differs = ~_near(small, page)
     solid = cv2.morphologyEx(differs.astype(np.uint8), cv2.MORPH_CLOSE, np.ones((3, 3), np.uint8))

@@ -10,7 +10,6 @@ The photos are those that scikit-image and scikit-learn install with themselves.
 from __future__ import annotations
 
 import argparse
-import csv
 import os
 import shutil
 from collections.abc import Callable, Iterator
@@ -19,7 +18,9 @@ from pathlib import Path
 
 from PIL import Image, ImageDraw, ImageEnhance, ImageFont, ImageOps
 
-MARK = ".dedup-samples"  # says that a folder is ours to write to
+from dedup.words import write_table
+
+SAMPLES_MARK = ".dedup-samples"  # says that a folder is ours to write to
 OLDEST = 1_577_836_800  # 2020-01-01 UTC: modification times are part of what a keeper is chosen by
 ORIENTATION = 0x0112
 
@@ -135,15 +136,14 @@ def write_samples(folder: Path) -> list[Path]:
     FileNotFoundError : a photo is not where scikit-image or scikit-learn should have installed it
     """
     folder = Path(folder)
-    if folder.exists() and not (folder / MARK).exists() and (not folder.is_dir() or any(folder.iterdir())):
+    if folder.exists() and not (folder / SAMPLES_MARK).exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise FileExistsError(
             f"{folder} exists and was not made by dedup.dataset.samples: name a new or an empty folder"
         )
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / MARK).touch()
+    (folder / SAMPLES_MARK).touch()
     rows = sorted([*_write_photos(folder), *_write_lookalikes(folder)])
-    with open(folder / "truth.csv", "w", newline="", encoding="utf-8") as file:
-        csv.writer(file, lineterminator="\n").writerows([("path", "group", "edit", "level"), *rows])
+    write_table(folder / "truth.csv", ("path", "group", "edit", "level"), rows)
     return sorted(folder / path for path, *_ in rows)
 
 

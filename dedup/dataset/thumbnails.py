@@ -8,6 +8,7 @@ Files of equal content share a thumbnail, and what an earlier run made is not ma
 from __future__ import annotations
 
 import contextlib
+import io
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -15,11 +16,12 @@ from types import MappingProxyType
 
 import numpy as np
 from PIL import Image
-from tqdm import tqdm
 
-from dedup.dataset.decoding import UnreadableImage, digest_of, open_picture, read_small
-from dedup.dataset.folder_rules import THUMBNAIL
-from dedup.workers import run_jobs
+from dedup.dataset.decoding import digest_of, open_picture, read_small
+from dedup.dataset.folder_rules import THUMBNAIL_NAME
+from dedup.progress import Phases, progress_bar
+from dedup.words import write_whole
+from dedup.workers import Losses, job, run_jobs
 
 QUALITY = 82  # of the JPEG
 
@@ -28,8 +30,9 @@ def write_thumbnails(
     paths: Sequence[Path],
     folder: Path,
     num_workers: int = 0,
-    progress: bool = True,
+    progress: bool | Phases = True,
     known: Mapping[Path, str] = MappingProxyType({}),
+    losses: Losses | None = None,
 ) -> dict[Path, str]:
     """Write a thumbnail of each file; those that belong to none of them are removed.
 
@@ -38,8 +41,9 @@ def write_thumbnails(
     paths : image files
     folder : made if it is missing; files in it that are no thumbnails stay
     num_workers : processes that read; 0 = this one
-    progress : show a bar on stderr
+    progress : show a bar on stderr, or the run's phases
     known : digests of files that need not be opened where their thumbnails are there already
+    losses : notes files that can't be read now
 
     Returns
     -------
@@ -54,12 +58,16 @@ def write_thumbnails(
     there = set(os.listdir(folder))
     found = {path: known[path] for path in paths if path in known and f"{known[path]}.jpg" in there}
     missing = [path for path in paths if path not in found]
-    jobs = run_jobs(_write_job, [(path, folder) for path in missing], num_workers if missing else 0)
-    bar = tqdm(jobs, total=len(missing), desc="Thumbnails", unit=" images", disable=not (progress and missing))
-    found |= {path: digest for path, digest in zip(missing, bar, strict=True) if isinstance(digest, str)}
+    losses = Losses() if losses is None else losses
+    jobs = run_jobs(_write, [(path, folder) for path in missing], num_workers)
+    with progress_bar(progress, len(missing), "Thumbnails", "images") as bar:
+        for path, digest in zip(missing, jobs, strict=True):
+            bar.update()
+            if losses.note(digest, path):
+                found[path] = digest
     wanted = {thumbnail_path(folder, digest).name for digest in found.values()}
     for name in os.listdir(folder):
-        if THUMBNAIL.fullmatch(name) and name not in wanted:
+        if THUMBNAIL_NAME.fullmatch(name) and name not in wanted:
             (folder / name).unlink()
     return found
 
@@ -69,17 +77,15 @@ def thumbnail_path(folder: Path, digest: str) -> Path:
     return folder / f"{digest}.jpg"
 
 
-def _write_job(job: tuple[Path, Path]) -> str | None:
-    path, folder = job
-    try:
-        with open_picture(path) as file:
-            digest = digest_of(file).hex()
-            if (thumbnail := thumbnail_path(folder, digest)).exists():
-                return digest
-            file.seek(0)
-            small, _ = read_small(file, path.suffix.lower())
-    except (OSError, UnreadableImage):  # it was readable a moment ago
-        return None
+@job
+def _write(given: tuple[Path, Path]) -> str:
+    path, folder = given
+    with open_picture(path) as file:
+        digest = digest_of(file).hex()
+        if (thumbnail := thumbnail_path(folder, digest)).exists():
+            return digest
+        file.seek(0)
+        small, _ = read_small(file, path.suffix.lower())
     _save(small, thumbnail)
     return digest
 
@@ -106,11 +112,6 @@ def read_with_thumbnail(path: Path, folder: Path | None = None) -> tuple[np.ndar
 
 
 def _save(small: np.ndarray, path: Path) -> None:
-    """Write a thumbnail so that it is there whole or not at all, also when several processes write it."""
-    unfinished = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        Image.fromarray(small).save(unfinished, "JPEG", quality=QUALITY)
-        os.replace(unfinished, path)
-    finally:
-        with contextlib.suppress(FileNotFoundError):
-            unfinished.unlink()
+    data = io.BytesIO()
+    Image.fromarray(small).save(data, "JPEG", quality=QUALITY)
+    write_whole(path, data.getvalue())

@@ -24,11 +24,12 @@ from dedup.deletion.folders import Snapshot
 from dedup.deletion.not_duplicates import remember
 from dedup.deletion.outcome import SOME_REFUSED, Outcome, Refused, Tally
 from dedup.deletion.records import File
+from dedup.workers import Lost
 
 if TYPE_CHECKING:
     from dedup.matching.confirmation import Verifier
 
-AT_ONCE = 512  # pairs whose pictures are in memory together
+PAIRS_AT_ONCE = 512  # pairs whose pictures are in memory together
 
 
 @dataclass(frozen=True)
@@ -38,7 +39,11 @@ class _Going:
     path: Path
     bytes: int
     kind: str = "keeper"
-    removable: bool = False
+    keeper: Path | None = None
+
+    @property
+    def removable(self) -> bool:
+        return self.keeper is not None
 
 
 @dataclass(frozen=True)
@@ -116,7 +121,7 @@ def _groups(
     removals: Sequence[Removal], roots: Sequence[Path], tally: Tally, num_workers: int, progress: bool, places: Places
 ) -> list[_Group]:
     """The removals that a new match allows, by keeper; the others are refused."""
-    from dedup.clustering.contents import why_it_stays
+    from dedup.contents.inventory import why_it_stays
 
     members: dict[Named, list[_Going]] = {}
     for each, kind, missing in _matched(removals, roots, num_workers, progress):
@@ -125,7 +130,7 @@ def _groups(
         if reason := reason or why_it_stays(drop, keeper, roots[0], roots[each.keep.archive]):
             tally.refused.append((drop.relative_to(roots[0]), reason))
         else:
-            members.setdefault(each.keep, []).append(_Going(drop, each.drop.content.size, kind, removable=True))
+            members.setdefault(each.keep, []).append(_Going(drop, each.drop.content.size, kind, keeper))
     return [_Group(_Going(_path(roots, keep), keep.content.size), tuple(going)) for keep, going in members.items()]
 
 
@@ -140,7 +145,7 @@ def _matched(
     verifier = Verifier(files, num_workers, progress=False)
     by_keeper = iter(sorted(removals))
     with tqdm(total=len(removals), desc="Confirming", unit=" pairs", disable=not progress) as bar:
-        while batch := list(itertools.islice(by_keeper, AT_ONCE)):
+        while batch := list(itertools.islice(by_keeper, PAIRS_AT_ONCE)):
             apart = [each for each in batch if each.keep.content != each.drop.content]
             pairs = {each: (rows[_path(roots, each.drop)], rows[_path(roots, each.keep)]) for each in apart}
             verifier.match_many([(*pair, 0.0) for pair in pairs.values()])
@@ -153,8 +158,9 @@ def _matched(
 
 def _compared(verifier: Verifier, pairs: Sequence[tuple[int, int]]) -> dict[tuple[int, int], tuple[str, str]]:
     """By pair (row, keeper's row), its kind and what its keeper does not show of it, also on a closer look."""
+    from dedup.clustering.detail import tell_sources
+    from dedup.clustering.evidence import NOT_LOOKED_AT
     from dedup.clustering.full_resolution import is_looked_at, why_they_stay
-    from dedup.clustering.jpeg_forensics import shows_no_more
     from dedup.clustering.members import seen_by, what_is_missing
 
     found, looks = {}, {}
@@ -164,11 +170,12 @@ def _compared(verifier: Verifier, pairs: Sequence[tuple[int, int]]) -> dict[tupl
             found[row, keeper] = "", "not confirmed to show the same picture as the kept file"
             continue
         view, files = seen_by(match, is_first=row < keeper), (verifier.paths[row], verifier.paths[keeper])
-        if shows_no_more(*files, view.resolution, match.transform):
+        (enlarged,) = tell_sources([(*files, view.resolution, match.transform)], verifier.num_workers)
+        if enlarged is True:
             view = view._replace(resolution=1.0)
-        found[row, keeper] = match.kind, what_is_missing(view)
+        found[row, keeper] = match.kind, str(what_is_missing(view) or "")
         if not found[row, keeper][1] and is_looked_at(match):
             looks[row, keeper] = *files, match.transform, row < keeper
     for pair, reason in zip(looks, why_they_stay(list(looks.values()), verifier.num_workers), strict=True):
-        found[pair] = found[pair][0], reason
+        found[pair] = found[pair][0], f"{NOT_LOOKED_AT}: {reason.reason}" if isinstance(reason, Lost) else reason
     return found

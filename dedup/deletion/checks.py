@@ -9,10 +9,12 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
+from dedup.dataset.folder_rules import TRASH
 from dedup.deletion.folders import Folder, NotPlain, Snapshot, is_link
 from dedup.deletion.journal import read_plan
 from dedup.deletion.outcome import Refused, told
-from dedup.deletion.records import TRASH, BadRecord, File, Item
+from dedup.deletion.records import BadRecord, File, Item
+from dedup.workers import Lost, job, run_apart
 
 LONGEST = 60.0  # seconds for one keeper to be decoded, at full size
 
@@ -61,8 +63,11 @@ class Decoder:
         self._seen.add(digest)
 
 
-def verify(root: Folder, keep: File, place: Folder, drop: File, decoder: Decoder) -> tuple[Snapshot, Snapshot]:
-    """Find keeper and duplicate to be two files that hold what is on record, the keeper one that can be decoded."""
+def verify(root: Folder, keep: File, place: Folder, drop: File, decoder: Decoder | None) -> tuple[Snapshot, Snapshot]:
+    """Find keeper and duplicate to be two files that hold what is on record, the keeper one that can be decoded.
+
+    decoder : None for companions, which need be alike and no pictures
+    """
     where = f"its keeper, in archive {keep.archive} of those given," if keep.archive else "its keeper"
     kept, dropped = read(root, keep, where), read(place, drop, "it")
     if kept.identity == dropped.identity:
@@ -70,7 +75,10 @@ def verify(root: Folder, keep: File, place: Folder, drop: File, decoder: Decoder
     for role, now, before in (("its keeper", kept, keep.snapshot), ("it", dropped, drop.snapshot)):
         if now.blake2b != before.blake2b:
             raise Refused(f"{role} no longer holds what it held")
-    decoder.check(root.path / keep.path, kept.blake2b)
+    if decoder:
+        decoder.check(root.path / keep.path, kept.blake2b)
+    elif kept.blake2b != dropped.blake2b:
+        raise Refused("its companion is not the keeper's")
     return kept, dropped
 
 
@@ -93,7 +101,8 @@ def look_again(root: Folder, keep: File, keeper: Snapshot, place: Folder, drop: 
 def survey(roots: Sequence[Folder], items: Iterable[Item]) -> set[tuple[int, int]]:
     """Identities of all keepers; BadRecord if a path leads over a link. What is missing is refused later."""
     kept = set()
-    for file, is_keeper in ((file, file is item.keep) for item in items for file in (item.keep, item.drop)):
+    pairs = [pair for item in items for pair in item.pairs]
+    for file, is_keeper in ((file, file is pair.keep) for pair in pairs for file in (pair.keep, pair.drop)):
         try:
             with roots[file.archive].parent_of(file.parts) as folder:
                 status = folder.status(file.parts[-1])
@@ -110,13 +119,12 @@ def survey(roots: Sequence[Folder], items: Iterable[Item]) -> set[tuple[int, int
 
 def _load(path: Path) -> None:
     """Decode a picture where a decoder that crashes or hangs does no harm."""
-    from dedup.workers import Lost, run_apart
-
-    found = run_apart(_why_unreadable, path, LONGEST)
+    found = run_apart(_why_unreadable, path, time_limit=LONGEST)
     if reason := found.reason if isinstance(found, Lost) else found:
         raise Refused(reason)
 
 
+@job
 def _why_unreadable(path: Path) -> str:
     from dedup.dataset.decoding import UnreadableImage, load_image
 

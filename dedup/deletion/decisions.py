@@ -10,8 +10,10 @@ The file says what a user wants, not what is true: `dedup.deletion.applying` loo
 
 from __future__ import annotations
 
+import json
 import re
 from collections import Counter
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -19,7 +21,7 @@ from dedup.deletion.outcome import told
 from dedup.deletion.records import BadRecord, parse_object, split_archive, split_path
 
 MOST_BYTES = 2**28  # of a file of decisions; a million removals have about as many
-_HEADER = re.compile(rb'(\xef\xbb\xbf)?\s*\{\s*"decisions"\s*:')
+_BEGINNING = re.compile(rb'(\xef\xbb\xbf)?\s*\{\s*"decisions"\s*:')
 
 
 class Content(NamedTuple):
@@ -60,9 +62,25 @@ def is_decisions(path: Path) -> bool:
         if not path.is_file():
             return False
         with path.open("rb") as file:
-            return _HEADER.match(file.read(4096)) is not None
+            return _BEGINNING.match(file.read(4096)) is not None
     except (OSError, ValueError):
         return False
+
+
+def write_decisions(path: Path, removals: Sequence[Mapping], different: Sequence[Mapping] = ()) -> None:
+    """Save decisions as the page does.
+
+    removals : what is to go, each a mapping with `keep` and `drop`, as in a line of a plan
+    different : such pairs that are no duplicates
+    """
+
+    def only(each: Mapping, names: Sequence[str]) -> dict[str, dict]:
+        return {role: {name: each[role][name] for name in names} for role in ("keep", "drop")}
+
+    remove = [only(each, ("path", *Content._fields)) for each in removals]
+    pairs = [list(only(each, Content._fields).values()) for each in different]
+    text = json.dumps({"decisions": 1, "remove": remove, "different": pairs}, indent=1, ensure_ascii=False)
+    path.write_text(text, encoding="utf-8")
 
 
 def read_decisions(path: Path, archives: int = 0) -> Decisions:

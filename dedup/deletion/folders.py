@@ -14,11 +14,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from dedup.dataset.decoding import DIGEST
+from dedup.dataset.folder_rules import DIGEST
 
 HAS_OPENAT = {os.open, os.stat, os.mkdir, os.rename, os.link, os.unlink, os.rmdir} <= os.supports_dir_fd
 _READ_FLAGS = os.O_RDONLY | sum(getattr(os, name, 0) for name in ("O_NOFOLLOW", "O_NONBLOCK", "O_CLOEXEC", "O_BINARY"))
-_CHUNK = 1 << 20  # bytes
+_READ_BYTES = 1 << 20  # bytes
 
 
 class NotPlain(OSError):
@@ -181,7 +181,7 @@ def is_link(status: os.stat_result) -> bool:
 def _digest(descriptor: int, expected_size: int) -> tuple[str, int]:
     """Digest and number of bytes read; stops soon after `expected_size`, so that a growing file has an end."""
     digest, size = hashlib.blake2b(digest_size=DIGEST), 0
-    while size <= expected_size and (chunk := os.read(descriptor, _CHUNK)):
+    while size <= expected_size and (chunk := os.read(descriptor, _READ_BYTES)):
         digest.update(chunk)
         size += len(chunk)
     return digest.hexdigest(), size

@@ -4,6 +4,9 @@ A plan is a header and one line an item:      {"plan": 1}  {"keep": {...}, "drop
 a journal is a header and one line an event:  {"journal": 1, "created": 1700000000}
                                               {"move": 1, "keep": {...}, "drop": {...}, "kind": "crop"}  {"back": 1}
 
+An item whose picture has companions has them too: "companions": [{"keep": {...}, "drop": {...}}, ...]. They are moved
+with it, all or none, and have the numbers after its own; back is of all of them.
+
 A file is its path, relative to the images' folder and with `/` between components, and its `Snapshot`. Bytes of a
 name that are not UTF-8 are written as the lone surrogates that Python reads them as. Where a plan was made against
 archives, its header has their number, {"plan": 1, "against": 1}, and a file to keep has the `archive`, from 1, that its
@@ -62,10 +65,11 @@ def read_plan(path: Path, archives: int = 0) -> tuple[Item, ...]:
         way = f"give {AGAINST} for each, in the same order" if against > archives else "give no more than these"
         raise BadRecord(f"{name}: {was}; {way}")
     items = tuple(_checked(read_item, name, *line, archives) for line in lines)
-    dropped = Counter(item.drop.parts for item in items)
+    pairs = [pair for item in items for pair in item.pairs]
+    dropped = Counter(pair.drop.parts for pair in pairs)
     if twice := [parts for parts, times in dropped.items() if times > 1]:
         raise BadRecord(f"{name}: a file is dropped twice: {ascii('/'.join(twice[0]))}")
-    if both := sorted(set(dropped) & {item.keep.parts for item in items if not item.keep.archive}):
+    if both := sorted(set(dropped) & {pair.keep.parts for pair in pairs if not pair.keep.archive}):
         raise BadRecord(f"{name}: a file is both kept and dropped: {ascii('/'.join(both[0]))}")
     return items
 
@@ -88,7 +92,7 @@ def read_journal(box: Folder, run: str) -> History:
         if "back" in record:
             put_back.add(_checked(_back, name, number, record, {item.sequence for item in items[-1:]}))
         else:
-            items.append(_checked(_moved, name, number, record, items[-1].sequence if items else 0))
+            items.append(_checked(_moved, name, number, record, items[-1].pairs[-1].sequence if items else 0))
     return History(run, created, tuple(items), frozenset(put_back))
 
 

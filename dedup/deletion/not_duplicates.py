@@ -9,7 +9,6 @@ first, and one that would bring the two files of a remembered pair into one grou
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,25 +17,28 @@ from typing import TYPE_CHECKING
 import numpy as np
 from scipy.sparse import csr_matrix, triu
 
-from dedup.dataset.decoding import DIGEST, digest_of
+from dedup.dataset.decoding import digest_of
+from dedup.dataset.folder_rules import DIGEST
 from dedup.deletion.decisions import Content, Pair, read_pairs
 from dedup.deletion.records import BadRecord, parse_object
-from dedup.store.facts import NOTHING, Facts
+from dedup.matching.kinds import MatchKind
+from dedup.store import NOTHING, Store
+from dedup.words import write_whole
 
 if TYPE_CHECKING:
     from dedup.matching.classification import Match
 
-NAME = "not_duplicates.json"
+NOT_DUPLICATES = "not_duplicates.json"
 
 
-def recall(output_dir: Path) -> frozenset[Pair]:
+def read_not_duplicates(output_dir: Path) -> frozenset[Pair]:
     """The pairs that are remembered there.
 
     Raises
     ------
     BadRecord : the file is there and holds something else
     """
-    path = output_dir / NAME
+    path = output_dir / NOT_DUPLICATES
     try:
         if not path.exists():
             return frozenset()
@@ -50,12 +52,11 @@ def recall(output_dir: Path) -> frozenset[Pair]:
 
 def remember(output_dir: Path, pairs: Iterable[Pair]) -> None:
     """Add pairs to those remembered; the same pairs give the same file."""
-    together = recall(output_dir) | frozenset(pairs)
+    together = read_not_duplicates(output_dir) | frozenset(pairs)
     listed = [[content._asdict() for content in pair] for pair in sorted(together)]
     output_dir.mkdir(parents=True, exist_ok=True)
-    unfinished = output_dir / f".{NAME}.tmp"
-    unfinished.write_text(json.dumps({"not_duplicates": 1, "pairs": listed}, indent=1) + "\n", encoding="ascii")
-    os.replace(unfinished, output_dir / NAME)
+    text = json.dumps({"not_duplicates": 1, "pairs": listed}, indent=1) + "\n"
+    write_whole(output_dir / NOT_DUPLICATES, text.encode("ascii"))
 
 
 def keep_apart(
@@ -63,7 +64,7 @@ def keep_apart(
     matches: Mapping[tuple[int, int], Match],
     paths: Sequence[Path],
     pairs: Iterable[Pair],
-    facts: Facts = NOTHING,
+    facts: Store = NOTHING,
 ) -> tuple[csr_matrix, dict[tuple[int, int], Match]]:
     """Leave out edges and matches so that the two files of a pair come into different clusters.
 
@@ -83,7 +84,11 @@ def keep_apart(
     if not apart:
         return graph, dict(matches)
     groups = _grouped(_edges(graph, matches), apart)
-    cut = {pair for pair in matches if pair in apart or (matches[pair].kind != "similar" and _is_cut(groups, *pair))}
+    cut = {
+        pair
+        for pair in matches
+        if pair in apart or (matches[pair].kind != MatchKind.SIMILAR and _is_cut(groups, *pair))
+    }
     entries = graph.tocoo()
     kept = np.fromiter(
         (not _is_cut(groups, i, j) for i, j in zip(entries.row.tolist(), entries.col.tolist(), strict=True)), bool
@@ -102,7 +107,7 @@ class _Group:
 
 
 def _rows_apart(
-    graph: csr_matrix, matches: Mapping, paths: Sequence[Path], pairs: Iterable[Pair], facts: Facts
+    graph: csr_matrix, matches: Mapping, paths: Sequence[Path], pairs: Iterable[Pair], facts: Store
 ) -> set[tuple[int, int]]:
     """(i, j), i < j, of files that hold the two contents of a pair; only files with a match or an edge are read."""
     pairs = list(pairs)
@@ -117,7 +122,7 @@ def _rows_apart(
     }
 
 
-def _content(path: Path, sizes: set[int], facts: Facts) -> Content | None:
+def _content(path: Path, sizes: set[int], facts: Store) -> Content | None:
     """What a file holds, if it is of one of these sizes."""
     try:
         size = path.stat().st_size
@@ -136,7 +141,7 @@ def _edges(graph: csr_matrix, matches: Mapping[tuple[int, int], Match]) -> list[
     upper = triu(graph, k=1).tocoo()
     order = np.lexsort((upper.col, upper.row, upper.data))
     joining = [(int(upper.row[k]), int(upper.col[k])) for k in order]
-    contained = sorted((match.distance, *pair) for pair, match in matches.items() if match.kind == "contains")
+    contained = sorted((match.distance, *pair) for pair, match in matches.items() if match.kind == MatchKind.CONTAINS)
     return joining + [(i, j) for _, i, j in contained]
 
 

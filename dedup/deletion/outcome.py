@@ -61,19 +61,23 @@ class Tally:
             self.exit_code, self.message = STOPPED, f"stopped{self._place}: {told(error)}"
 
     @contextmanager
-    def settling(self, path: Path) -> Iterator[None]:
-        """Count `path` as done, or as refused when the block says so or fails for a reason of this file alone."""
+    def settling(self, *paths: Path) -> Iterator[list[Path]]:
+        """Count `paths` as done, all or none: the first as refused where the block says so or fails for its sake.
+
+        Yields the list of them, to which the block may add.
+        """
+        done = list(paths)
         try:
-            yield
+            yield done
         except Refused as error:
-            self.refused.append((path, str(error)))
+            self.refused.append((paths[0], str(error)))
         except OSError as error:
             if error.errno not in OF_ONE_FILE:
-                self._place = f" at {ascii(str(path))}"
+                self._place = f" at {ascii(str(paths[0]))}"
                 raise
-            self.refused.append((path, told(error)))
+            self.refused.append((paths[0], told(error)))
         else:
-            self.done.append(path)
+            self.done += done
 
     def outcome(self) -> Outcome:
         exit_code = self.exit_code or (SOME_REFUSED if self.refused else DONE)

@@ -10,6 +10,7 @@ import unicodedata
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import NamedTuple
 
 from dedup.dataset.folder_rules import TRASH
 from dedup.deletion.folders import Snapshot
@@ -42,14 +43,34 @@ class File:
         return Path(*self.parts)
 
 
+class Pair(NamedTuple):
+    """`drop` may go because `keep` stays; `sequence` numbers it within its run."""
+
+    keep: File
+    drop: File
+    sequence: int
+    is_companion: bool
+
+
 @dataclass(frozen=True)
 class Item:
-    """One removal: `drop` may go because `keep` shows everything it shows; `sequence` numbers it within its run."""
+    """One removal: `drop` may go because `keep` shows everything it shows, and its companions with it, all or none.
+
+    companions : of the picture, each with its like beside `keep`
+    sequence : the picture's number within its run; its companions have the next ones
+    """
 
     keep: File
     drop: File
     kind: str
     sequence: int = 0
+    companions: tuple[tuple[File, File], ...] = ()
+
+    @property
+    def pairs(self) -> tuple[Pair, ...]:
+        """The picture and its companions, as they are moved."""
+        files = ((self.keep, self.drop), *self.companions)
+        return tuple(Pair(*each, self.sequence + number, number > 0) for number, each in enumerate(files))
 
 
 def split_path(path: str) -> tuple[str, ...]:
@@ -76,13 +97,17 @@ def _plain(part: str) -> str:
 
 def item_record(item: Item) -> dict:
     """The part of a line that plans and journals share."""
-    files = {"keep": item.keep, "drop": item.drop}
-    record = {
+    record = _pair_record(item.keep, item.drop) | {"kind": item.kind}
+    companions = [_pair_record(*pair) for pair in item.companions]
+    return record | ({"companions": companions} if companions else {})
+
+
+def _pair_record(keep: File, drop: File) -> dict:
+    return {
         role: {"path": "/".join(file.parts), **asdict(file.snapshot)}
         | ({"archive": file.archive} if file.archive else {})
-        for role, file in files.items()
+        for role, file in (("keep", keep), ("drop", drop))
     }
-    return record | {"kind": item.kind}
 
 
 def parse_object(line: bytes) -> dict:
@@ -106,12 +131,23 @@ def _unique(pairs: Iterable[tuple[str, object]]) -> dict:
 
 def read_item(record: dict, archives: int | None = None) -> Item:
     """An item of a plan made against so many archives, or of a journal, which does not tell of how many."""
-    if set(record) != {"keep", "drop", "kind"}:
+    if set(record) - {"companions"} != {"keep", "drop", "kind"}:
         raise BadRecord(f"expected keep, drop and kind, got {ascii(sorted(record))}")
     if record["kind"] not in KINDS:
         raise BadRecord(f"kind must be one of {', '.join(KINDS)}, got {ascii(record['kind'])}")
+    companions = record.get("companions", [])
+    if not isinstance(companions, list) or not all(isinstance(each, dict) for each in companions):
+        raise BadRecord(f"companions must be a list of files to keep and drop, got {ascii(companions)[:200]}")
+    for each in companions:
+        if set(each) != {"keep", "drop"}:
+            raise BadRecord(f"a companion has keep and drop, got {ascii(sorted(each))}")
+    pairs = [_read_pair(each, archives) for each in (record, *companions)]
+    return Item(*pairs[0], record["kind"], companions=tuple(pairs[1:]))
+
+
+def _read_pair(record: dict, archives: int | None) -> tuple[File, File]:
     keep, archive = split_archive(record["keep"], archives)
-    return Item(replace(_file(keep), archive=archive), _file(record["drop"]), record["kind"])
+    return replace(_file(keep), archive=archive), _file(record["drop"])
 
 
 def split_archive(record: object, archives: int | None = None) -> tuple[object, int]:

@@ -15,14 +15,14 @@ from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
-from dedup.dataset.decoding import DIGEST
-from dedup.dataset.folder_rules import NOWHERE, Places
+from dedup.dataset.folder_rules import DIGEST, NOWHERE, Places
 from dedup.deletion.checks import Decoder, look_again, open_roots, read, survey, verify
 from dedup.deletion.folders import Folder, Snapshot
 from dedup.deletion.journal import encode, plan_header, read_plan
 from dedup.deletion.outcome import OF_ONE_FILE, Outcome, Refused, Tally
-from dedup.deletion.records import KINDS, NO_ARCHIVE, BadRecord, File, Item, item_record, split_path
+from dedup.deletion.records import KINDS, NO_ARCHIVE, BadRecord, File, Item, Pair, item_record, split_path
 from dedup.deletion.trash import Run, go_home, histories, new_run, open_trash
+from dedup.words import write_whole
 
 
 def make_plan(
@@ -34,7 +34,7 @@ def make_plan(
     places: Places = NOWHERE,
     known: Callable[[Path, os.stat_result], bytes] = lambda path, status: b"",
 ) -> Outcome:
-    """Write down what `apply_plan` may move: the removable members of `clusters`, each with its own cluster's keeper.
+    """Write down what `apply_plan` may move: the removable members of `clusters`, each with its own keeper.
 
     Parameters
     ----------
@@ -51,26 +51,41 @@ def make_plan(
     -------
     Outcome : `done` are the files that the plan would move
     """
+    from dedup.contents.companions import matched_companions  # which knows decoders; undo needs none
+
     clusters, tally, lines = list(clusters), Tally(), [encode(plan_header(len(places.against)))]
-    kept = {cluster.keeper.path for cluster in clusters}
+    shown = {file.path: file for cluster in clusters for file in (cluster.keeper, *cluster.members)}
+    kept = {member.keeper for cluster in clusters for member in cluster.members if member.removable}
+    kept |= {cluster.keeper.path for cluster in clusters}
     planned = set()
     with tally.ending():
         with open_roots(images_dir, places.against) as roots:
             for cluster in clusters:
                 for member in (member for member in cluster.members if member.removable):
-                    with tally.settling(member.path.relative_to(images_dir)):
-                        if member.path in kept | planned or member.kind not in KINDS:
+                    keeper = shown[member.keeper]
+                    with tally.settling(member.path.relative_to(images_dir)) as done:
+                        together, reason = matched_companions(member.path, keeper.path)
+                        keeping, dropping = (
+                            {path for path, _ in together},
+                            {member.path, *(path for _, path in together)},
+                        )
+                        if dropping & (kept | planned) or keeping & planned or member.kind not in KINDS:
                             raise Refused(f"{member.kind}, or in more than one cluster")
-                        if reason := places.protects(member.path, cluster.keeper.path):
+                        if reason := reason or places.protects(member.path, keeper.path):
                             raise Refused(reason)
-                        keep = places.archive_of(cluster.keeper.path)
+                        keep = places.archive_of(keeper.path)
                         files = [
                             _as_seen(roots[archive], each, read_since, contents or {}, archive, known)
-                            for each, archive in ((cluster.keeper, keep), (member, 0))
+                            for each, archive in ((keeper, keep), (member, 0))
                         ]
-                        lines.append(encode(item_record(Item(*files, member.kind))))
-                        planned.add(member.path)
-        _write(Path(plan_path), b"".join(lines))
+                        companions = tuple(
+                            (_as_found(roots[keep], twin, keep), _as_found(roots[0], path)) for twin, path in together
+                        )
+                        lines.append(encode(item_record(Item(*files, member.kind, companions=companions))))
+                        done += [path.relative_to(images_dir) for _, path in together]
+                        planned |= dropping
+                        kept |= keeping
+        write_whole(Path(plan_path), b"".join(lines), sync=True)
     return tally.outcome()
 
 
@@ -97,12 +112,15 @@ def apply_plan(
             kept = survey(roots, items)
             with open_trash(roots[0], create=True) as trash, new_run(trash, run) as current:
                 tally.run = current.name
-                for sequence, item in enumerate(items, start=1):
-                    with tally.settling(item.drop.path):
-                        keeper = roots[item.keep.archive].path / item.keep.path
-                        if reason := places.protects(roots[0].path / item.drop.path, keeper):
-                            raise Refused(reason)
+                sequence = 1
+                for item in items:
+                    with tally.settling(*(pair.drop.path for pair in item.pairs)):
+                        for pair in item.pairs:
+                            keeper = roots[pair.keep.archive].path / pair.keep.path
+                            if reason := places.protects(roots[0].path / pair.drop.path, keeper):
+                                raise Refused(reason)
                         _move(roots, current, replace(item, sequence=sequence), kept, decoder)
+                    sequence += len(item.pairs)
     return tally.outcome()
 
 
@@ -115,9 +133,10 @@ def undo(images_dir: Path, run: str | None = None) -> Outcome:
             tally.run = history.run
             with trash.folder(history.run) as box:
                 for item in history.items:
-                    if not _is_settled(root, box, item, history.put_back):
-                        with tally.settling(item.drop.path):
-                            go_home(root, box, item)
+                    is_back = item.sequence in history.put_back
+                    if left := [pair for pair in item.pairs if not _is_settled(root, box, pair, is_back)]:
+                        with tally.settling(*(pair.drop.path for pair in left)):
+                            go_home(root, box, *left)
     return tally.outcome()
 
 
@@ -146,66 +165,93 @@ def purge(
             latest = time.time() - (older_than or timedelta(0)).total_seconds()
             for history in [each for each in histories(trash, run) if older_than is None or each.created <= latest]:
                 with trash.folder(history.run) as box:
-                    for item in (item for item in history.items if box.find(str(item.sequence))):
-                        with tally.settling(item.drop.path):
-                            if item.keep.archive >= len(roots):
-                                raise Refused(NO_ARCHIVE)
-                            _destroy(roots[item.keep.archive], box, item, decoder)
+                    for item in history.items:
+                        if left := [pair for pair in item.pairs if box.find(str(pair.sequence))]:
+                            with tally.settling(*(pair.drop.path for pair in left)):
+                                _destroy(roots, box, item, left, decoder)
     return tally.outcome()
 
 
 def _move(roots: Sequence[Folder], run: Run, item: Item, kept: set[tuple[int, int]], decoder: Decoder) -> None:
-    """Verify, write down, move, look again; a file that was not the verified one goes back."""
-    root, holder = roots[0], roots[item.keep.archive]
-    keep, drop = verify(holder, item.keep, root, item.drop, decoder)
-    if drop.identity in kept:
+    """Verify, write down, move, look again; files that were not the verified ones go back, all or none of an item."""
+    root, seen = roots[0], _verify_all(roots, item.pairs, roots[0], decoder)
+    if any(drop.identity in kept for _, drop in seen):
         raise Refused("the plan keeps this very file under another name")
-    with root.parent_of(item.drop.parts) as home:
-        run.intend(item)
-        try:
-            home.rename(item.drop.parts[-1], run.box, str(item.sequence))
-        except OSError as error:
-            if error.errno in OF_ONE_FILE:
-                run.record(back=item.sequence)
-            raise
-        home.sync()
-        run.box.sync()
+    run.intend(item)
     try:
-        look_again(holder, item.keep, keep, run.box, _stored(item), drop)
-    except Refused as reason:
+        for pair in item.pairs:
+            with root.parent_of(pair.drop.parts) as home:
+                home.rename(pair.drop.parts[-1], run.box, str(pair.sequence))
+                home.sync()
+                run.box.sync()
+        _look_again_at_all(roots, item.pairs, run.box, seen)
+    except (Refused, OSError) as reason:
+        if isinstance(reason, OSError) and reason.errno not in OF_ONE_FILE:
+            raise
         _take_back(root, run, item, reason)
 
 
-def _take_back(root: Folder, run: Run, item: Item, reason: Refused) -> None:
-    """Move a file home that should not have been moved, and refuse it for that reason."""
-    try:
-        go_home(root, run.box, item)
-    except (Refused, OSError) as error:
-        raise Refused(f"{reason}; it stays in the trash as {run.name}/{item.sequence}: {error}") from None
+def _verify_all(
+    roots: Sequence[Folder], pairs: Sequence[Pair], place: Folder, decoder: Decoder
+) -> list[tuple[Snapshot, Snapshot]]:
+    """Verify a picture and its companions. place : the folder that they lie in, images_dir or their run's"""
+    found = []
+    for pair in pairs:
+        if pair.keep.archive >= len(roots):
+            raise Refused(NO_ARCHIVE)
+        drop = pair.drop if place is roots[0] else _stored(pair)
+        found.append(verify(roots[pair.keep.archive], pair.keep, place, drop, None if pair.is_companion else decoder))
+    return found
+
+
+def _look_again_at_all(roots: Sequence[Folder], pairs: Sequence[Pair], box: Folder, seen: Sequence) -> None:
+    for pair, (keep, drop) in zip(pairs, seen, strict=True):
+        look_again(roots[pair.keep.archive], pair.keep, keep, box, _stored(pair), drop)
+
+
+def _take_back(root: Folder, run: Run, item: Item, reason: Refused | OSError) -> None:
+    """Move files home that should not have been moved, and refuse them for that reason."""
+    for pair in item.pairs:
+        try:
+            if run.box.find(str(pair.sequence)):
+                go_home(root, run.box, pair)
+        except (Refused, OSError) as error:
+            raise Refused(f"{reason}; it stays in the trash as {run.name}/{pair.sequence}: {error}") from None
     run.record(back=item.sequence)
     raise reason
 
 
-def _destroy(holder: Folder, box: Folder, item: Item, decoder: Decoder) -> None:
-    """Verify, look again, unlink. holder : the folder that its keeper lies below"""
-    keep, drop = verify(holder, item.keep, box, _stored(item), decoder)
-    look_again(holder, item.keep, keep, box, _stored(item), drop)
-    box.unlink(str(item.sequence))
-    box.sync()
+def _destroy(roots: Sequence[Folder], box: Folder, item: Item, left: Sequence[Pair], decoder: Decoder) -> None:
+    """Verify, look again, unlink. left : of the item, what is in the trash"""
+    for pair in item.pairs:
+        if pair not in left and _is_home(roots[0], pair):
+            raise Refused(f"{ascii(pair.drop.parts[-1])}, which goes with it, is not in the trash; undo the run")
+    seen = _verify_all(roots, left, box, decoder)
+    _look_again_at_all(roots, left, box, seen)
+    for pair in left:
+        box.unlink(str(pair.sequence))
+        box.sync()
 
 
-def _stored(item: Item) -> File:
+def _stored(pair: Pair) -> File:
     """A duplicate as it lies in its run's folder."""
-    return File((str(item.sequence),), item.drop.snapshot)
+    return File((str(pair.sequence),), pair.drop.snapshot)
 
 
-def _is_settled(root: Folder, box: Folder, item: Item, put_back: frozenset[int]) -> bool:
-    """Tell whether an undo has nothing to do for an item: it is home, or never left."""
-    if box.find(str(item.sequence)):
+def _is_home(root: Folder, pair: Pair) -> bool:
+    """Whether a file lies, unchanged, where it lay before it was to move."""
+    with suppress(Refused):
+        return read(root, pair.drop, "it").blake2b == pair.drop.snapshot.blake2b
+    return False
+
+
+def _is_settled(root: Folder, box: Folder, pair: Pair, is_back: bool) -> bool:
+    """Tell whether an undo has nothing to do for a file: it is home, or never left."""
+    if box.find(str(pair.sequence)):
         return False
-    with suppress(OSError), root.parent_of(item.drop.parts) as home:
-        return item.sequence in put_back or home.find(item.drop.parts[-1]) is not None
-    return item.sequence in put_back
+    with suppress(OSError), root.parent_of(pair.drop.parts) as home:
+        return is_back or home.find(pair.drop.parts[-1]) is not None
+    return is_back
 
 
 def _as_seen(
@@ -229,6 +275,15 @@ def _as_seen(
     return replace(file, snapshot=snapshot)
 
 
+def _as_found(root: Folder, path: Path, archive: int = 0) -> File:
+    """A companion as a file of a plan."""
+    try:
+        file = File(split_path(path.relative_to(root.path).as_posix()), Snapshot(0, 0, 0, 0, ""), archive)
+    except BadRecord as error:
+        raise Refused(str(error)) from None
+    return replace(file, snapshot=read(root, file, "a companion"))
+
+
 def _unread(root: Folder, parts: Sequence[str], path: Path, known: Callable) -> Snapshot | None:
     """A file's snapshot if its content is known without reading."""
     with suppress(OSError), root.parent_of(parts) as folder:
@@ -237,13 +292,3 @@ def _unread(root: Folder, parts: Sequence[str], path: Path, known: Callable) -> 
             identity = status.st_dev, status.st_ino
             return Snapshot(*identity, status.st_size, status.st_mtime_ns, content[:DIGEST].hex())
     return None
-
-
-def _write(path: Path, data: bytes) -> None:
-    """Write a file whole or not at all."""
-    part = path.with_name(f"{path.name}.part")
-    with open(part, "wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(part, path)

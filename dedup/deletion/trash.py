@@ -22,9 +22,10 @@ from filelock import FileLock
 from dedup.deletion.folders import Folder, NotPlain, is_link
 from dedup.deletion.journal import JOURNAL, History, encode, read_journal
 from dedup.deletion.outcome import Refused
-from dedup.deletion.records import TRASH, BadRecord, Item, item_record
+from dedup.deletion.records import TRASH, BadRecord, Item, Pair, item_record
 
 LOCK = "lock"
+_TAKEN = "something else is there now; move it away and undo again"
 _RUN_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
 _NO_HARD_LINKS = {errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL, errno.EMLINK, errno.EXDEV}
 
@@ -125,28 +126,53 @@ def waiting_runs(images_dir: Path) -> list[str]:
     return [name for _, name in sorted(found) if _RUN_NAME.fullmatch(name)]
 
 
-def go_home(root: Folder, box: Folder, item: Item) -> None:
-    """Put a file of the trash back to where it was; missing folders on the way are made.
+def go_home(root: Folder, box: Folder, *pairs: Pair) -> None:
+    """Put files of the trash back to where they were, none of them where something else is in the place of one.
+
+    Missing folders on the way are made.
 
     Raises
     ------
-    Refused : something else is there
+    Refused : something else is there, or one of them is not in the trash
     OSError : the system does not let it; the file is still in the trash
     """
-    name, stored = item.drop.parts[-1], str(item.sequence)
+    if len(pairs) > 1 and any(_is_taken(root, box, pair) for pair in pairs):
+        raise Refused(_TAKEN)
+    for pair in sorted(pairs, key=lambda pair: box.find(str(pair.sequence)) is None):  # what is gone is told last
+        _go_home(root, box, pair)
+
+
+def _go_home(root: Folder, box: Folder, pair: Pair) -> None:
+    name, stored = pair.drop.parts[-1], str(pair.sequence)
     ours = box.find(stored)
     if ours is None:
         raise Refused("it is no longer in the trash: purged, or taken out by hand")
-    with root.parent_of(item.drop.parts, create=True) as home:
+    with root.parent_of(pair.drop.parts, create=True) as home:
         there = home.find(name)
         if there is None:
             _place(box, stored, home, name)
-        elif (there.st_dev, there.st_ino) == (ours.st_dev, ours.st_ino) and ours.st_nlink > 1:
+        elif _is_second_name(there, ours):
             _drop_second_name(box, stored, home)  # an earlier call was stopped between its two steps
         elif box.find(_marker(stored)) and _is_placeholder(there, ours):
             _replace_placeholder(box, stored, home, name)
         else:
-            raise Refused("something else is there now; move it away and undo again")
+            raise Refused(_TAKEN)
+
+
+def _is_taken(root: Folder, box: Folder, pair: Pair) -> bool:
+    """Whether something else is where a file of the trash was."""
+    ours, there = box.find(str(pair.sequence)), None
+    with suppress(FileNotFoundError), root.parent_of(pair.drop.parts) as home:
+        there = home.find(pair.drop.parts[-1])
+    if ours is None or there is None:
+        return False
+    return not (
+        _is_second_name(there, ours) or (box.find(_marker(str(pair.sequence))) and _is_placeholder(there, ours))
+    )
+
+
+def _is_second_name(there: os.stat_result, ours: os.stat_result) -> bool:
+    return (there.st_dev, there.st_ino) == (ours.st_dev, ours.st_ino) and ours.st_nlink > 1
 
 
 def _place(box: Folder, stored: str, home: Folder, name: str) -> None:
@@ -182,7 +208,7 @@ def _reserve(box: Folder, stored: str, home: Folder, name: str) -> None:
 
 def _replace_placeholder(box: Folder, stored: str, home: Folder, name: str) -> None:
     if not _is_placeholder(home.status(name), ours := box.status(stored)):
-        raise Refused("something else is there now; move it away and undo again")
+        raise Refused(_TAKEN)
     try:
         box.rename(stored, home, name)
     except OSError:

@@ -8,7 +8,6 @@ A machine that dies costs the batches it was at: others do them again. A run tha
 
 from __future__ import annotations
 
-import csv
 import hashlib
 import os
 import tempfile
@@ -19,7 +18,6 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
-from tqdm import tqdm
 
 import dedup
 from dedup.clustering.clusters import cluster_labels
@@ -30,8 +28,10 @@ from dedup.distributed.shards import make_listing, make_part, missing, read_embe
 from dedup.encoder.embeddings import Embeddings
 from dedup.encoder.model import EncoderCNN, load_encoder
 from dedup.matching.neighbors import candidate_graph
+from dedup.progress import Phases, progress_bar
 from dedup.report.messages import shown
-from dedup.store.memory import encoding_code
+from dedup.store import code_digest
+from dedup.words import write_table
 
 BATCH = 1024  # files an actor takes at a time; their bytes, where they come from a bucket, lie on its disk meanwhile
 PARTS = "embeddings"  # folder in output_dir
@@ -64,7 +64,7 @@ def embed_on_cluster(
     address: str,
     image_resize: int | None = None,
     batch_size: int = 32,
-    progress: bool = True,
+    progress: bool | Phases = True,
     batch: int = BATCH,
 ) -> Embeddings:
     """Read and embed the files of a listing on a Ray cluster.
@@ -90,9 +90,7 @@ def embed_on_cluster(
     parts.mkdir(parents=True, exist_ok=True)
     todo = missing(listing, parts)
     blocks = [todo.slice(start, batch) for start in range(0, len(todo), batch)]
-    bar = tqdm(total=len(listing), initial=len(listing) - len(todo), desc="Embedding", unit=" images")
-    bar.disable = not progress
-    with bar:
+    with progress_bar(progress, len(todo), "Embedding", "images") as bar:
         for part in _run(blocks, address, encoder.cpu(), str(source), image_resize, batch_size) if blocks else ():
             write_part(part, parts)
             bar.update(len(part))
@@ -100,7 +98,7 @@ def embed_on_cluster(
 
 
 def embed_folder(
-    encoder: EncoderCNN, paths: Sequence[Path], config: Config, address: str, progress: bool = True
+    encoder: EncoderCNN, paths: Sequence[Path], config: Config, address: str, progress: bool | Phases = True
 ) -> Embeddings:
     """`extract_embeddings` on a Ray cluster, all of whose machines see config.images_dir at the same place."""
     folder = Path(os.path.abspath(config.images_dir))
@@ -143,12 +141,11 @@ def _write_clusters(embeddings: Embeddings, labels: np.ndarray, path: Path) -> N
     rows = np.flatnonzero(labels >= 0)
     rows = rows[np.argsort(labels[rows], kind="stable")]
     first = rows[np.searchsorted(labels[rows], labels[rows])]  # of each row's cluster
-    with open(path, "w", encoding="utf-8", newline="") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(["path", "cluster", "distance"])
-        for row, other in zip(rows.tolist(), first.tolist(), strict=True):
-            distance = max(0.0, 1 - float(embeddings.vectors[row] @ embeddings.vectors[other]))
-            writer.writerow([shown(embeddings.paths[row].as_posix()), labels[row] + 1, f"{distance:.4f}"])
+    vectors, found = embeddings.vectors, []
+    for row, other in zip(rows.tolist(), first.tolist(), strict=True):
+        distance = max(0.0, 1 - float(vectors[row] @ vectors[other]))
+        found.append((shown(embeddings.paths[row].as_posix()), labels[row] + 1, f"{distance:.4f}"))
+    write_table(path, ("path", "cluster", "distance"), found)
 
 
 def _run(blocks: list[pa.Table], address: str, *settings):
@@ -210,7 +207,7 @@ class _Actor:
 
 def _digest(encoder: EncoderCNN, image_resize: int | None) -> str:
     """A name for what makes vectors comparable: weights, settings and all the code on the way."""
-    digest = hashlib.sha256(repr((image_resize, encoder.image_resize)).encode() + encoding_code())
+    digest = hashlib.sha256(repr((image_resize, encoder.image_resize)).encode() + code_digest("dataset", "encoder"))
     for name, numbers in sorted(encoder.state_dict().items()):
         digest.update(name.encode() + numbers.cpu().numpy().tobytes())
     return digest.hexdigest()[:16]

@@ -16,19 +16,20 @@ import pyarrow as pa
 from pyarrow import parquet
 
 from dedup.encoder.embeddings import Embeddings
+from dedup.words import write_whole
 
-KEY = ["path", "bytes", "changed"]  # a file with the same three is the same file
-NOTHING = pa.schema([("path", pa.binary()), ("bytes", pa.int64()), ("changed", pa.int64())]).empty_table()
+FILE_KEY = ["path", "bytes", "changed"]  # a file with the same three is the same file
+NO_FILES = pa.schema([("path", pa.binary()), ("bytes", pa.int64()), ("changed", pa.int64())]).empty_table()
 
 
 def make_listing(names: Sequence[bytes], sizes: Sequence[int], changed: Sequence[int]) -> pa.Table:
     """A listing of n files; no name twice."""
-    return pa.table([names, sizes, changed], schema=NOTHING.schema)
+    return pa.table([names, sizes, changed], schema=NO_FILES.schema)
 
 
 def missing(listing: pa.Table, parts: Path) -> pa.Table:
     """The files of a listing that no part holds, by path."""
-    return listing.join(_read(parts), keys=KEY, join_type="left anti").sort_by("path")
+    return listing.join(_read(parts), keys=FILE_KEY, join_type="left anti").sort_by("path")
 
 
 def make_part(block: pa.Table, paths: list[Path], found: Embeddings, lost: dict[Path, str]) -> pa.Table:
@@ -45,7 +46,7 @@ def make_part(block: pa.Table, paths: list[Path], found: Embeddings, lost: dict[
         "panels": _lists(found.panels, rows[found.panel_rows], len(paths), d),
         "reason": pa.array(reasons, pa.string()),
     }
-    return pa.table({name: block[name] for name in KEY} | columns)
+    return pa.table({name: block[name] for name in FILE_KEY} | columns)
 
 
 def _vectors(vectors: np.ndarray, rows: np.ndarray, n: int, d: int) -> pa.Array:
@@ -98,8 +99,8 @@ def _places(listing: pa.Table, parts: Path) -> np.ndarray:
     """(m,) int: the place in a listing of each row of the parts; -1 = not in it, or there from an earlier part."""
     rows = _read(parts)
     places = np.full(len(rows), -1)
-    rows = rows.append_column("row", pa.array(np.arange(len(rows)))).group_by(KEY).aggregate([("row", "min")])
-    both = listing.append_column("place", pa.array(np.arange(len(listing)))).join(rows, KEY, join_type="inner")
+    rows = rows.append_column("row", pa.array(np.arange(len(rows)))).group_by(FILE_KEY).aggregate([("row", "min")])
+    both = listing.append_column("place", pa.array(np.arange(len(listing)))).join(rows, FILE_KEY, join_type="inner")
     places[both["row_min"].to_numpy()] = both["place"].to_numpy()
     return places
 
@@ -111,7 +112,7 @@ def _numbers(lists: pa.Array, d: int) -> np.ndarray:
 
 def _read(parts: Path) -> pa.Table:
     """The files that all parts are of."""
-    return pa.concat_tables([NOTHING, *(parquet.read_table(path, columns=KEY) for path in _files(parts))])
+    return pa.concat_tables([NO_FILES, *(parquet.read_table(path, columns=FILE_KEY) for path in _files(parts))])
 
 
 def _files(parts: Path) -> list[Path]:
@@ -120,6 +121,6 @@ def _files(parts: Path) -> list[Path]:
 
 def write_part(part: pa.Table, parts: Path) -> None:
     """Add a file to the folder, as a whole or not at all."""
-    path = parts / f"{uuid.uuid4().hex}.parquet"
-    parquet.write_table(part, path.with_suffix(".part"))
-    os.replace(path.with_suffix(".part"), path)
+    data = pa.BufferOutputStream()
+    parquet.write_table(part, data)
+    write_whole(parts / f"{uuid.uuid4().hex}.parquet", data.getvalue())

@@ -7,25 +7,28 @@ from __future__ import annotations
 
 import os
 from collections import defaultdict, deque
-from collections.abc import Callable, Mapping, Sequence, Set
-from contextlib import suppress
+from collections.abc import Mapping, Sequence, Set
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import AbstractContextManager, closing, suppress
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
-from tqdm import tqdm
 
 from dedup.dataset.panels import MOST
-from dedup.dataset.reading import Batch, Reader, Stamp, stamp_of
-from dedup.encoder.inference import About, EncoderProcess, LocalEncoder
-from dedup.store.memory import Memory, Seen
-from dedup.workers import run_jobs
+from dedup.dataset.reading import Outcome, read_ahead, stamp_of
+from dedup.encoder.inference import Encoder, at_work
+from dedup.encoder.memory import Memory, Seen
+from dedup.progress import Phases, progress_bar
+from dedup.store import Stamp
+from dedup.workers import Lost, run_jobs
 
 if TYPE_CHECKING:
     import torch
 
-Encoder = LocalEncoder | EncoderProcess
+BEHIND = 2  # batches that may wait for the encoder
 TOGETHER = 4096  # pictures recalled at a time
 CHANGED = "changed while it was read"
 
@@ -53,35 +56,31 @@ class Embeddings:
 
 
 def extract_embeddings(
-    encoder: torch.nn.Module,
+    encoder: Encoder | torch.nn.Module,
     paths: Sequence[Path],
     image_resize: int | None,
     batch_size: int,
     num_workers: int,
-    device: torch.device,
+    device: torch.device | None = None,
     progress: bool = True,
 ) -> Embeddings:
     """Read and embed every file that can be read; the others are named in `failures`.
 
     Parameters
     ----------
-    encoder : an EncoderCNN; it stays as it is
+    encoder : as `open_encoder` gives it; or an EncoderCNN, which stays as it is
+    device : that an EncoderCNN works on; None = the fastest
     image_resize : side in px of the square the encoder sees; None = the encoder's own
     batch_size : images at a time, >= 1
     num_workers : processes that read; 0 reads in this one
     progress : show a bar on stderr, with images a second
     """
-    local = LocalEncoder(encoder, device)
-    side = local.about.image_resize if image_resize is None else image_resize
-    gathering = Gathering(paths, local.about.embedding_size)
-    with progress_bar(gathering, progress) as bar:
-        read_and_encode(gathering, lambda _: local, side, batch_size, num_workers, bar)
+    encoder = at_work(encoder, device)
+    side = encoder.about.image_resize if image_resize is None else image_resize
+    gathering = Gathering(paths, encoder.about.embedding_size)
+    with gathering.bar(progress) as bar:
+        read_and_encode(gathering, encoder, side, batch_size, num_workers, bar)
     return gathering.result()
-
-
-def progress_bar(gathering: Gathering, progress: bool) -> tqdm:
-    total, known = len(gathering.paths), len(gathering.paths) - len(gathering.missing())
-    return tqdm(total=total, initial=known, desc="1/3 Reading", unit=" images", disable=not (progress and total))
 
 
 class Gathering:
@@ -107,6 +106,10 @@ class Gathering:
     def missing(self) -> list[int]:
         """Rows of which nothing is known."""
         return [row for row, path in enumerate(self.paths) if not self._seen[row] and path not in self.failures]
+
+    def bar(self, progress: bool | Phases) -> AbstractContextManager:
+        """What counts the files of which nothing is known yet."""
+        return progress_bar(progress, len(self.missing()), "Reading", "images")
 
     def copy(self, row: int, source: int) -> None:
         """Add what is known of another row, whose file holds the same."""
@@ -150,7 +153,7 @@ def remember(gathering: Gathering, memory: Memory) -> None:
 def find_twins(gathering: Gathering, rows: Sequence[int], num_workers: int) -> dict[int, tuple[int, Stamp]]:
     """Rows of files that hold the same as an earlier one, with that one and their stamps.
 
-    Only files of one size are read, and not decoded. What can't be read is left out.
+    Only files of one size are read, and not decoded. What can't be read is left out, what can't be looked at fails.
     """
     by_size: defaultdict[int, list[int]] = defaultdict(list)
     for row in rows:
@@ -159,57 +162,66 @@ def find_twins(gathering: Gathering, rows: Sequence[int], num_workers: int) -> d
     alike = sorted(row for group in by_size.values() if len(group) > 1 for row in group)
     first, found = {}, {}
     for row, stamp in zip(alike, run_jobs(stamp_of, [gathering.paths[row] for row in alike], num_workers), strict=True):
-        if isinstance(stamp, Stamp) and first.setdefault(stamp.content, row) != row:
+        if isinstance(stamp, Lost):
+            gathering.fail(row, stamp.reason)
+        elif stamp and first.setdefault(stamp.content, row) != row:
             found[row] = first[stamp.content], stamp
     return found
 
 
 def read_and_encode(
     gathering: Gathering,
-    start: Callable[[Reader], Encoder],
+    encoder: Encoder,
     side: int,
     batch_size: int,
     num_workers: int,
-    bar: tqdm,
+    bar: AbstractContextManager,
     memory: Memory | None = None,
     known: Set[bytes] = frozenset(),
-) -> About | None:
+) -> None:
     """Read what is missing, and encode it, but for contents that are known: these are recalled; equal ones once.
 
     Parameters
     ----------
-    start : gives the encoder for a reader; called when there is something to encode
     side : S in px
     bar : is moved on by every file
     memory : what is found is kept there
-
-    Returns
-    -------
-    what is to be known of the encoder; None if it was not needed
     """
     missing = gathering.missing()
     twins = find_twins(gathering, missing, num_workers)
-    rows = [row for row in missing if row not in twins]
-    reader = Reader([gathering.paths[row] for row in rows], side, batch_size, num_workers, 1 + MOST, known)
-    encoder = start(reader) if rows and not known else None
+    rows = [row for row in gathering.missing() if row not in twins]
+    paths, left = [gathering.paths[row] for row in rows], iter(rows)
     waiting: deque[Batch] = deque()
-    try:
-        for batch in reader:
-            if len(batch.squares) and not encoder:
-                encoder = start(reader)
-            if len(batch.squares):
-                encoder.submit(reader, batch.squares)
-            waiting.append(batch)
-            while len(waiting) > (encoder.behind if encoder else 0):
-                bar.update(_settle(gathering, rows, waiting.popleft(), encoder, memory))
+    with (
+        ThreadPoolExecutor(1) as thread,  # the encoder works while the next files are read
+        closing(read_ahead(paths, side, batch_size, num_workers, 1 + MOST, known)) as outcomes,
+    ):
+        for batch in outcomes:
+            vectors = thread.submit(_encode, encoder, [outcome.squares for outcome in batch])
+            waiting.append(Batch(list(zip(islice(left, len(batch)), batch, strict=True)), vectors))
+            if len(waiting) > BEHIND:
+                bar.update(_settle(gathering, waiting.popleft(), encoder, memory))
         while waiting:
-            bar.update(_settle(gathering, rows, waiting.popleft(), encoder, memory))
-        bar.update(_settle_twins(gathering, twins, memory))
-        return encoder.about if encoder else None
-    finally:
-        reader.close()
-        if encoder:
-            encoder.close()
+            bar.update(_settle(gathering, waiting.popleft(), encoder, memory))
+    bar.update(_settle_twins(gathering, twins, memory))
+
+
+class Batch(NamedTuple):
+    """Consecutive files by row, and the vectors of their squares in the making: one (k, d) for each file."""
+
+    read: list[tuple[int, Outcome]]
+    vectors: Future[list[np.ndarray]]
+
+
+def _encode(encoder: Encoder, squares: list[np.ndarray]) -> list[np.ndarray]:
+    """The vectors of each file's squares, batch after batch of as many as there are files."""
+    flat = [square for each in squares for square in each]
+    at_once = [
+        encoder.encode(np.stack(flat[start : start + len(squares)])) for start in range(0, len(flat), len(squares))
+    ]
+    if not at_once:
+        return [np.empty((0, 0), np.float32)] * len(squares)
+    return np.split(np.concatenate(at_once), np.cumsum([len(each) for each in squares])[:-1])
 
 
 def _settle_twins(gathering: Gathering, twins: Mapping[int, tuple[int, Stamp]], memory: Memory | None) -> int:
@@ -226,25 +238,21 @@ def _settle_twins(gathering: Gathering, twins: Mapping[int, tuple[int, Stamp]], 
     return len(held)
 
 
-def _settle(
-    gathering: Gathering, rows: Sequence[int], batch: Batch, encoder: Encoder | None, memory: Memory | None
-) -> int:
+def _settle(gathering: Gathering, batch: Batch, encoder: Encoder, memory: Memory | None) -> int:
     """Take a batch's vectors and note what its files came to; how many they were."""
-    vectors = encoder.take() if len(batch.squares) else np.empty((0, 0))  # (squares, d)
     recalled, pictures = {}, []
-    for index, outcome in enumerate(batch.outcomes, batch.first):
-        row, content = rows[index], outcome.stamp.content if outcome.stamp else b""
+    for (row, outcome), vectors in zip(batch.read, batch.vectors.result(), strict=True):
+        content = outcome.stamp.content if outcome.stamp else b""
         if outcome.reason:
             gathering.fail(row, outcome.reason)
-        elif not outcome.views:
+        elif not len(vectors):
             recalled[row] = content
         else:
-            pictures.append((content, Seen(outcome.size, vectors[batch.squares[:, 0] == index])))
+            pictures.append((content, Seen(outcome.size, vectors)))
             gathering.add(row, *pictures[-1])
     if memory:
         gathering.recall(memory, recalled)
         if pictures:
             memory.keep_seen(encoder.about, pictures)
-        files = enumerate(batch.outcomes, batch.first)
-        memory.keep_held((gathering.paths[rows[k]], each.stamp, each.reason) for k, each in files if each.stamp)
-    return len(batch.outcomes)
+        memory.keep_held((gathering.paths[row], each.stamp, each.reason) for row, each in batch.read if each.stamp)
+    return len(batch.read)

@@ -1,33 +1,31 @@
-"""Encoders at work: the squares of a Reader in, their vectors out, computed here or in a process of its own.
+"""Encoders at work: square images in, unit vectors out.
 
-squares (b, 3) of a Batch  ->  vectors (b, embedding_size) float32, unit norm
+images (b, S, S, 3) uint8 RGB  ->  vectors (b, embedding_size) float32, unit norm
+
+ONNX Runtime works on processors, torch on a GPU and for weights that only torch reads.
 """
 
 from __future__ import annotations
 
 import copy
 import hashlib
-import multiprocessing
 import os
-import signal
-from collections import deque
+import shutil
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
-from functools import cached_property
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from dedup.dataset.decoding import one_line
-from dedup.dataset.reading import BEHIND, Reader, as_squares
-from dedup.store.memory import CODE, code_tag, encoding_code
-from dedup.workers import START_METHOD, await_message
+from dedup.dataset.decoding import DIGEST, digest_of, one_line
 
 if TYPE_CHECKING:
     import torch
 
 WEIGHTS_DIR = Path(__file__).parent / "weights"
+DEFAULT = "copydet"
 
 
 class EncoderError(ValueError):
@@ -44,147 +42,126 @@ class About(NamedTuple):
     device: str
 
 
-def encoder_tag(name: str, image_resize: int | None, embedding_size: int | None) -> bytes:
-    """What decides a vector: the encoder's weights, its settings and all the code on the way."""
-    path = WEIGHTS_DIR / "copydet.safetensors" if name == "copydet" else Path(name).expanduser()
-    try:
-        with open(path, "rb") as file:
-            weights = hashlib.file_digest(file, "blake2b").hexdigest()
-    except OSError:  # a name of torchvision's, whose weights go by its version
-        weights = name
-    return encoding_code()[:CODE] + code_tag((), (), weights, image_resize, embedding_size)[CODE:]
+class OnnxEncoder:
+    """A file of `export_encoder`, run by ONNX Runtime on this machine's processors, in float32.
 
-
-class LocalEncoder:
-    """An encoder in this process. It works on a copy of `encoder`, with its batch norms folded.
-
-    Attributes
+    Parameters
     ----------
-    behind : batches that may be submitted before the first of them is taken
+    name : for messages
+    embedding_size : keep that many leading numbers; None = all
+
+    Raises
+    ------
+    EncoderError : missing or wrong file, embedding_size out of range
     """
 
-    behind = 0
+    def __init__(self, path: Path, name: str, embedding_size: int | None = None):
+        import onnxruntime as ort
+
+        options = ort.SessionOptions()
+        options.intra_op_num_threads = cores()
+        options.log_severity_level = 4  # what fails is raised
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # decoders need the cores as well
+        try:
+            self._session = ort.InferenceSession(path.read_bytes(), options, providers=["CPUExecutionProvider"])
+            about = self._session.get_modelmeta().custom_metadata_map
+            size, side = int(about["embedding_size"]), int(about["image_resize"])
+            epsilons = float(about["epsilon"]), float(about["strict_epsilon"])
+        except FileNotFoundError:
+            raise EncoderError(f"the encoder's weights are missing: {path}; they come with the repository") from None
+        except (KeyError, ValueError) as error:
+            raise EncoderError(f"{path} is not a file of export_encoder: lacks or cannot read {error}") from error
+        except Exception as error:  # ONNX Runtime has a dozen types of its own, without a common one
+            raise EncoderError(
+                f"{path} cannot be read as ONNX ({one_line(error)}); fetch or export it again"
+            ) from error
+        if embedding_size is not None and not 1 <= embedding_size <= size:
+            raise EncoderError(f"embedding_size of {name} is 1 to {size}, got {embedding_size}")
+        self._size = size
+        self.about = About(embedding_size or size, side, *epsilons, "cpu")
+
+    def encode(self, images: np.ndarray) -> np.ndarray:
+        """(b, S, S, 3) uint8  ->  (b, embedding_size) float32. Raises EncoderError."""
+        try:
+            (vectors,) = self._session.run(["vectors"], {"images": np.ascontiguousarray(images)})
+        except Exception as error:
+            raise _failed("cpu", error) from error
+        if self.about.embedding_size < self._size:
+            vectors = vectors[:, : self.about.embedding_size]
+            vectors = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+        return _checked(vectors)
+
+
+class TorchEncoder:
+    """An EncoderCNN at work on a device of torch's: a copy of it, with its batch norms folded."""
 
     def __init__(self, encoder: torch.nn.Module, device: torch.device):
         from dedup.encoder.resnet import fold_batch_norms
 
-        self.about = about_encoder(encoder, device)
+        names = "embedding_size", "image_resize", "epsilon", "strict_epsilon"
+        self.about = About(*(getattr(encoder, name) for name in names), str(device))
         with _failures_told(device):
             self._device, self._encoder = device, copy.deepcopy(encoder).to(device).eval()
-        if hasattr(self._encoder, "trunk"):
-            fold_batch_norms(self._encoder.trunk)
-        self._found: deque[np.ndarray] = deque()
+        fold_batch_norms(self._encoder)
 
-    def submit(self, reader: Reader, squares: np.ndarray) -> None:
-        """Encode a batch of a reader; `take` gives the vectors, in the order of submission."""
-        self._found.append(self.encode(reader.squares[squares[:, 1], squares[:, 2]], reader.batch_size))
-
-    def take(self) -> np.ndarray:
-        return self._found.popleft()
-
-    def encode(self, images: np.ndarray, at_once: int) -> np.ndarray:
-        """(b, S, S, 3) uint8  ->  (b, embedding_size) float32; `at_once` of them take memory for activations.
-
-        Raises EncoderError.
-        """
+    def encode(self, images: np.ndarray) -> np.ndarray:
+        """(b, S, S, 3) uint8  ->  (b, embedding_size) float32. Raises EncoderError."""
         import torch
 
         with _failures_told(self._device), torch.inference_mode(), half_precision(self._device):
-            parts = torch.from_numpy(images).permute(0, 3, 1, 2).split(at_once)  # (<= at_once, 3, S, S), channels_last
-            vectors = torch.cat([self._encoder(part.to(self._device)).cpu() for part in parts]).numpy()
-        if not (abs(np.linalg.norm(vectors, axis=1) - 1) < 0.01).all():  # not a number, or nothing
-            overflow = ", or too large for float16" if self._device.type == "cuda" else ""
-            text = "the encoder's vectors are not of unit norm: its weights are broken"
-            raise EncoderError(f"{text}{overflow}; fetch them again")
-        return vectors
-
-    def close(self) -> None:
-        """Nothing is left open."""
+            squares = torch.from_numpy(images).permute(0, 3, 1, 2)  # (b, 3, S, S), channels_last
+            return _checked(self._encoder(squares.to(self._device)).cpu().numpy(), self._device.type)
 
 
-class EncoderProcess:
-    """An encoder in a process of its own: it is loaded while pictures are read, and its memory goes when it is closed.
-
-    Parameters
-    ----------
-    reader : whose squares it will see
-    name, embedding_size : as for `dedup.encoder.model.load_encoder`
-
-    Raises
-    ------
-    EncoderError, ChildProcessError : by `about` and `take`
-    """
-
-    behind = BEHIND
-
-    def __init__(self, reader: Reader, name: str, embedding_size: int | None):
-        context = multiprocessing.get_context(START_METHOD)
-        self._connection, theirs = context.Pipe()
-        arguments = theirs, reader.ring, *reader.squares.shape[1:3], reader.batch_size, name, embedding_size
-        self._process = context.Process(target=_serve, args=arguments, daemon=True)
-        self._process.start()
-        theirs.close()
-
-    @cached_property
-    def about(self) -> About:
-        return self._receive()
-
-    def submit(self, reader: Reader, squares: np.ndarray) -> None:
-        """As of LocalEncoder, without waiting. The batch must stay in its reader until it was taken."""
-        with suppress(OSError):  # it has died; `take` will hear of it
-            self._connection.send(squares[:, 1:].astype(np.int32))
-
-    def take(self) -> np.ndarray:
-        self.about  # noqa: B018 - comes first
-        return self._receive()
-
-    def close(self) -> None:
-        self._process.kill()
-        self._process.join()
-        self._connection.close()
-
-    def _receive(self):
-        try:
-            found = self._connection.recv()
-        except (EOFError, OSError):
-            self._process.join()
-            status = self._process.exitcode
-            text = f"the encoder's process died (exit status {status}); a smaller batch_size needs less memory"
-            raise ChildProcessError(text) from None
-        if isinstance(found, Exception):
-            raise found
-        return found
+Encoder = OnnxEncoder | TorchEncoder
 
 
-@contextmanager
-def _failures_told(device: object) -> Iterator[None]:
-    """Turn what torch raises at work, mostly for want of memory, into an EncoderError."""
+def open_encoder(name: str, embedding_size: int | None = None) -> Encoder:
+    """The encoder called `name`, as `load_encoder` takes it, at work on the fastest device. Raises EncoderError."""
+    path = exported_file(name)
+    if path and not has_gpu():
+        return OnnxEncoder(path, name, embedding_size)
+    if not find_spec("torch"):
+        raise EncoderError(f"the encoder {name} needs torch: pip install -r requirements.txt; {DEFAULT} does without")
+    from dedup.encoder.model import choose_device, load_encoder
+
+    return TorchEncoder(load_encoder(name, embedding_size), choose_device())
+
+
+def at_work(encoder: Encoder | torch.nn.Module, device: torch.device | None = None) -> Encoder:
+    """An encoder that works: an EncoderCNN on a device, None = the fastest; any other is taken as it is."""
+    if isinstance(encoder, Encoder):
+        return encoder
+    from dedup.encoder.model import choose_device
+
+    return TorchEncoder(encoder, device or choose_device())
+
+
+def exported_file(name: str) -> Path | None:
+    """The file of `export_encoder` that holds an encoder; None where it comes otherwise."""
+    path = WEIGHTS_DIR / f"{DEFAULT}.onnx" if name == DEFAULT else Path(name).expanduser()
+    return path if path.suffix == ".onnx" else None
+
+
+def has_gpu() -> bool:
+    """Whether torch is installed beside a driver of NVIDIA's; asked without loading torch, which takes seconds."""
+    return bool(find_spec("torch") and shutil.which("nvidia-smi"))
+
+
+def cores() -> int:
+    """Processor cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def encoder_tag(name: str, image_resize: int | None, embedding_size: int | None) -> bytes:
+    """What decides a vector besides the code: the encoder's weights and its settings."""
     try:
-        yield
-    except (RuntimeError, MemoryError) as error:
-        text = f"the encoder failed on {device}: {one_line(error)}; a smaller batch_size needs less memory"
-        raise EncoderError(text) from error
-
-
-def about_encoder(encoder: torch.nn.Module, device: object) -> About:
-    names = "embedding_size", "image_resize", "epsilon", "strict_epsilon"
-    return About(*(getattr(encoder, name) for name in names), str(device))
-
-
-def own_side(name: str) -> int | None:
-    """Side in px of the square that an encoder is best at, where that is known before it is loaded."""
-    path = WEIGHTS_DIR / "copydet.safetensors" if name == "copydet" else Path(name).expanduser()
-    if name in ("resnet18", "resnet50"):
-        return 224
-    if path.suffix != ".safetensors":
-        return None
-    from safetensors import SafetensorError, safe_open
-
-    try:
-        with safe_open(path, "np") as file:
-            return int(file.metadata()["image_resize"])
-    except (OSError, SafetensorError, KeyError, TypeError, ValueError):  # who loads it will say what is wrong
-        return None
+        with open(exported_file(name) or Path(name).expanduser(), "rb") as file:
+            weights = digest_of(file).hex()
+    except OSError:  # a package's or torchvision's, whose weights go by its version
+        weights = name
+    settings = repr((weights, image_resize, embedding_size))
+    return hashlib.blake2b(settings.encode(), digest_size=DIGEST).digest()
 
 
 def half_precision(device: torch.device) -> AbstractContextManager:
@@ -198,26 +175,22 @@ def half_precision(device: torch.device) -> AbstractContextManager:
     return torch.autocast("cuda", torch.float16) if device.type == "cuda" else nullcontext()
 
 
-def load_local(name: str, embedding_size: int | None) -> LocalEncoder:
-    """Load an encoder into this process. Raises EncoderError."""
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # else torch's threads spin while they wait, beside decoders
-    from dedup.encoder.model import choose_device, load_encoder
+def _checked(vectors: np.ndarray, device: str = "cpu") -> np.ndarray:
+    if not (abs(np.linalg.norm(vectors, axis=1) - 1) < 0.01).all():  # not a number, or nothing
+        overflow = ", or too large for float16" if device == "cuda" else ""
+        text = "the encoder's vectors are not of unit norm: its weights are broken"
+        raise EncoderError(f"{text}{overflow}; fetch them again")
+    return vectors
 
-    return LocalEncoder(load_encoder(name, embedding_size), choose_device())
 
-
-def _serve(connection, ring, views: int, side: int, at_once: int, name: str, embedding_size: int | None) -> None:
-    """What an encoder's process runs."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # whoever started us stops us
-    squares = as_squares(ring, views, side)
+@contextmanager
+def _failures_told(device: object) -> Iterator[None]:
+    """Turn what torch raises at work, mostly for want of memory, into an EncoderError."""
     try:
-        encoder = load_local(name, embedding_size)
-        connection.send(encoder.about)
-        while True:
-            await_message(connection)
-            slots, which = connection.recv().T
-            connection.send(encoder.encode(squares[slots, which], at_once))
-    except (EOFError, BrokenPipeError):
-        return
-    except Exception as error:
-        connection.send(error)
+        yield
+    except (RuntimeError, MemoryError) as error:
+        raise _failed(device, error) from error
+
+
+def _failed(device: object, error: Exception) -> EncoderError:
+    return EncoderError(f"the encoder failed on {device}: {one_line(error)}; a smaller batch_size needs less memory")

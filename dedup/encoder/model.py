@@ -5,19 +5,24 @@ images (batch, 3, S, S) uint8 RGB  ->  vectors (batch, embedding_size) float32, 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import nn
 from torch.nn import functional as F
 
-from dedup.encoder.checkpoints import IMAGENET_EPSILON, EncoderError, Weights, read_weights
-from dedup.encoder.resnet import resnet_trunk
+from dedup.encoder import efficientnet
+from dedup.encoder.checkpoints import IMAGENET_EPSILON, Weights, read_weights
+from dedup.encoder.inference import EncoderError
+from dedup.encoder.resnet import NETWORKS, fold_batch_norms, resnet_trunk
 
 DRAWN_SIZE = 256  # of an embedding without a trained final layer
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+LITE0 = "efficientnet-lite0"
 
 
 class GeM(nn.Module):
-    """Generalised-mean pooling over height and width (Radenovic et al., TPAMI 2019, section 3.2).
+    """Generalised-mean pooling of magnitudes over height and width (Radenovic et al., TPAMI 2019, section 3.2).
 
     (batch, channels, height, width) -> (batch, channels). power 1 is the mean, large powers near the maximum.
     """
@@ -27,59 +32,117 @@ class GeM(nn.Module):
         self.power = power
 
     def forward(self, features: torch.Tensor) -> torch.Tensor:
-        return features.float().clamp(min=1e-6).pow(self.power).mean(dim=(2, 3)).pow(1 / self.power)
+        return features.float().abs().clamp(min=1e-6).pow(self.power).mean(dim=(2, 3)).pow(1 / self.power)
 
 
-class EncoderCNN(nn.Module):
-    """A ResNet without its classification layer: trunk, pooling, linear embedding, L2 norm.
+class Branch(nn.Module):
+    """A network without its classification layer, and the pooling of its maps.
+
+    images (batch, 3, S, S) uint8 RGB -> (batch, channels)
 
     Parameters
     ----------
-    trunk : (batch, 3, S, S) float -> (batch, channels, height, width)
-    channels : what the trunk gives
-    embedding_size : length of a vector
-    image_resize : side S, in pixels, of the square images the encoder is best at
-    power : of the pooling
-    epsilon : cosine distance in [0, 2] up to which two images are looked at as copies, unless the user says otherwise
-    strict_epsilon : the same where nothing confirms them afterwards; None = epsilon
+    trunk : (batch, 3, S, S) float -> (batch, ..., height, width), or a list of such maps
+    channels : what the trunk gives, of all maps together
+    mean, std : of each channel of the images that the trunk was trained on, as shares of white
     """
 
     def __init__(
         self,
         trunk: nn.Module,
         channels: int,
-        embedding_size: int,
-        image_resize: int,
         power: float = 3.0,
-        epsilon: float = IMAGENET_EPSILON,
-        strict_epsilon: float | None = None,
+        mean: Sequence[float] = IMAGENET_MEAN,
+        std: Sequence[float] = IMAGENET_STD,
     ):
         super().__init__()
-        self.trunk, self.pool, self.embedding = trunk, GeM(power), nn.Linear(channels, embedding_size)
-        self.embedding_size, self.image_resize, self.epsilon = embedding_size, image_resize, epsilon
-        self.strict_epsilon = epsilon if strict_epsilon is None else strict_epsilon
-        self.register_buffer("mean", 255 * torch.tensor(IMAGENET_MEAN).view(1, 3, 1, 1), persistent=False)
-        self.register_buffer("std", 255 * torch.tensor(IMAGENET_STD).view(1, 3, 1, 1), persistent=False)
+        self.trunk, self.pool, self.channels = trunk, GeM(power), channels
+        self.register_buffer("mean", 255 * torch.tensor(mean).view(1, 3, 1, 1), persistent=False)
+        self.register_buffer("std", 255 * torch.tensor(std).view(1, 3, 1, 1), persistent=False)
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
-        features = self.pool(self.trunk(self._normalised(images)))  # (batch, channels)
+        maps = self.trunk((images.float() - self.mean) / self.std)
+        return torch.cat([self.pool(each) for each in (maps if isinstance(maps, list) else [maps])], dim=1)
+
+
+class LocalCentering(nn.Module):
+    """Takes from a vector what it shares with the photos nearest to it (Hara et al., AAAI 2015), and so tells
+    pictures of one kind apart, of which a folder may hold hundreds.
+
+    (batch, d) unit norm -> (batch, d) unit norm
+
+    Parameters
+    ----------
+    photos : (k, d) unit norm, of photos that are nobody's; the nearest count most
+    share : of their weighted mean that is taken away
+    temperature : of the weights, a softmax of cosines
+    """
+
+    def __init__(self, photos: torch.Tensor, share: float = 0.5, temperature: float = 0.04):
+        super().__init__()
+        self.register_buffer("photos", photos)
+        self.share, self.temperature = share, temperature
+
+    def forward(self, vectors: torch.Tensor) -> torch.Tensor:
+        weights = torch.softmax(vectors @ self.photos.T / self.temperature, dim=1)  # (batch, k)
+        return F.normalize(vectors - self.share * weights @ self.photos)
+
+
+class EncoderCNN(nn.Module):
+    """Pre-trained networks without their classification layers, pooling, a linear embedding, L2 norm.
+
+    Parameters
+    ----------
+    branches : networks that look at the picture side by side
+    embedding_size : what the linear layer gives; a smaller `encoder.embedding_size` keeps that many leading numbers
+    image_resize : side S, in pixels, of the square images the encoder is best at
+    epsilon : cosine distance in [0, 2] up to which two images are looked at as copies, unless the user says otherwise
+    strict_epsilon : the same where nothing confirms them afterwards; None = epsilon
+    centering : of the unit vectors; None = they stay as they are
+    """
+
+    def __init__(
+        self,
+        branches: Sequence[Branch],
+        embedding_size: int,
+        image_resize: int,
+        epsilon: float = IMAGENET_EPSILON,
+        strict_epsilon: float | None = None,
+        centering: LocalCentering | None = None,
+    ):
+        super().__init__()
+        self.branches = nn.ModuleList(branches)
+        self.embedding = nn.Linear(sum(branch.channels for branch in branches), embedding_size)
+        self.centering = centering or nn.Identity()
+        self.embedding_size, self.image_resize, self.epsilon = embedding_size, image_resize, epsilon
+        self.strict_epsilon = epsilon if strict_epsilon is None else strict_epsilon
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        features = torch.cat([branch(images) for branch in self.branches], dim=1)  # (batch, channels)
         with torch.autocast(images.device.type, enabled=False):  # half precision is too little for small distances
-            return F.normalize(self.embedding(features))  # (batch, embedding_size)
+            vectors = self.centering(F.normalize(self.embedding(features.float())))
+            if self.embedding_size < vectors.shape[1]:
+                vectors = F.normalize(vectors[:, : self.embedding_size])
+            return vectors  # (batch, embedding_size)
 
-    def _normalised(self, images: torch.Tensor) -> torch.Tensor:
-        """(batch, 3, S, S) float32, channels_last, of zero mean and unit deviation in ImageNet's photos.
 
-        By whole lines, as three values at a time take many times as long.
-        """
-        lines = images.permute(0, 2, 3, 1).flatten(2).to(torch.float32, copy=True)  # (batch, S, S * 3)
-        width = images.shape[-1]
-        lines.sub_(self.mean.flatten().repeat(width)).div_(self.std.flatten().repeat(width))
-        return lines.unflatten(2, (width, 3)).permute(0, 3, 1, 2)
+def branches_of(network: str) -> list[Branch]:
+    """Untrained branches of a network: names of `dedup.encoder.resnet.NETWORKS` and efficientnet-lite0, joined by +."""
+    branches = []
+    for name in network.split("+"):
+        if name == LITE0:
+            trunk, channels = efficientnet.EfficientNetLite0(), efficientnet.CHANNELS
+            branches.append(Branch(trunk, channels, mean=efficientnet.MEAN, std=efficientnet.STD))
+        elif name in NETWORKS:
+            branches.append(Branch(*resnet_trunk(name)))
+        else:
+            raise EncoderError(f"a network is made of {', '.join([*NETWORKS, LITE0])}, joined by +; got {network!r}")
+    return branches
 
 
 def copy_detection_encoder(embedding_size: int = 256, image_resize: int = 160, network: str = "slim14") -> EncoderCNN:
-    """An untrained encoder of the shipped one's architecture, or with another trunk of `resnet.NETWORKS`."""
-    return EncoderCNN(*resnet_trunk(network), embedding_size, image_resize)
+    """An untrained encoder of a network that `branches_of` knows."""
+    return EncoderCNN(branches_of(network), embedding_size, image_resize)
 
 
 def load_encoder(name: str, embedding_size: int | None = None) -> EncoderCNN:
@@ -87,10 +150,11 @@ def load_encoder(name: str, embedding_size: int | None = None) -> EncoderCNN:
 
     Parameters
     ----------
-    name : copydet (shipped), resnet18 or resnet50 (ImageNet, downloaded by torchvision), or a path to a checkpoint:
-        a torchvision ResNet state dict, SSCD's ResNet-50 (*.torchvision.pt), or a file of `export_encoder`
+    name : copydet (shipped); imagenet (EfficientNet-Lite0, from a package); resnet18 or resnet50 (ImageNet, downloaded
+        by torchvision); or a path to a checkpoint: a torchvision ResNet state dict, SSCD's ResNet-50
+        (*.torchvision.pt), or a file of `export_encoder` (*.onnx)
     embedding_size : keep that many leading directions; None = all of a trained final layer, else 256.
-        ImageNet ResNets have no trained one: a seeded orthogonal projection, the same in every run, stands in.
+        ImageNet's networks have no trained one: a seeded orthogonal projection, the same in every run, stands in.
 
     Returns
     -------
@@ -102,16 +166,26 @@ def load_encoder(name: str, embedding_size: int | None = None) -> EncoderCNN:
     EncoderError : unknown name, missing or wrong file, no network, embedding_size out of range
     """
     weights = read_weights(name)
-    trunk, channels = resnet_trunk(weights.network)
-    projection, bias = _final_layer(weights, channels, embedding_size, name)
-    settings = weights.image_resize, weights.power, weights.epsilon, weights.strict_epsilon
-    encoder = EncoderCNN(trunk, channels, len(projection), *settings)
+    branches = branches_of(weights.network)
+    for branch in branches:
+        branch.pool.power = weights.power
+    projection, bias = _final_layer(weights, sum(branch.channels for branch in branches), embedding_size, name)
+    settings = weights.image_resize, weights.epsilon, weights.strict_epsilon
+    centering = LocalCentering(weights.photos, *weights.centering) if weights.photos is not None else None
+    encoder = EncoderCNN(branches, len(projection), *settings, centering).eval()
+    state = weights.branches
+    if weights.is_folded:
+        fold_batch_norms(encoder.branches)
+        zeros = {name: torch.zeros_like(value) for name, value in encoder.branches.state_dict().items()}
+        state = {name: value for name, value in zeros.items() if name.endswith("bias")} | state  # zeros aren't stored
     try:
-        encoder.load_state_dict(weights.trunk | {"embedding.weight": projection, "embedding.bias": bias})
+        encoder.branches.load_state_dict(state)
+        encoder.embedding.load_state_dict({"weight": projection, "bias": bias})
     except RuntimeError as error:
         detail = " ".join(str(error).split())[:200]
         raise EncoderError(f"{name} does not fit a {weights.network}: {detail}") from error
-    return encoder.eval()
+    encoder.embedding_size = embedding_size or len(projection)
+    return encoder
 
 
 def choose_device() -> torch.device:
@@ -126,14 +200,12 @@ def _final_layer(
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Weight (size, channels) and bias (size,) of the linear layer."""
     full = channels if weights.projection is None else len(weights.projection)
-    size = embedding_size
-    if size is None:
-        size = DRAWN_SIZE if weights.projection is None else full
-    if not 1 <= size <= full:
+    size = DRAWN_SIZE if embedding_size is None else embedding_size
+    if embedding_size is not None and not 1 <= embedding_size <= full:
         raise EncoderError(f"embedding_size of {name} is 1 to {full}, got {embedding_size}")
     if weights.projection is None:
         return _orthogonal_rows(size, channels), torch.zeros(size)
-    return weights.projection[:size], weights.bias[:size]
+    return weights.projection, weights.bias
 
 
 def _orthogonal_rows(size: int, channels: int, seed: int = 0) -> torch.Tensor:

@@ -20,10 +20,11 @@ from dedup.words import count_of
 if TYPE_CHECKING:
     import torch
 
+    from dedup.encoder.inference import Encoder
     from dedup.encoder.model import EncoderCNN
 
 FEWEST = 30  # different pictures; the distances of fewer say too little
-STEPS = 400  # of the curve
+CURVE_POINTS = 400  # of the curve
 
 
 class CalibrationError(ValueError):
@@ -53,7 +54,7 @@ class Calibration:
 
 
 def calibrate_epsilon(
-    encoder: EncoderCNN,
+    encoder: Encoder | EncoderCNN,
     paths: Sequence[Path],
     precision: float = 0.99,
     *,
@@ -92,24 +93,25 @@ def calibrate_epsilon(
     CalibrationError : a parameter out of range, too few pictures, or a precision that no epsilon reaches
     """
     from dedup.encoder.embeddings import extract_embeddings
-    from dedup.encoder.model import choose_device
+    from dedup.encoder.inference import at_work
 
     if not 0 < precision < 1:
         raise CalibrationError(f"the precision is a share between 0 and 1, as 0.99, got {precision:g}")
     if not 0 < duplicates <= 1:
         raise CalibrationError(f"duplicates is a share of the files, up to 1, got {duplicates:g}")
-    device = device or choose_device()
+    encoder = at_work(encoder, device)
+    about = encoder.about
     size = len(paths) if folder_size is None else folder_size
     chosen = np.sort(np.random.default_rng(seed).permutation(len(paths))[:sample])
     paths = [paths[row] for row in chosen]
-    found = extract_embeddings(encoder, paths, image_resize, batch_size, num_workers, device, progress)
+    found = extract_embeddings(encoder, paths, image_resize, batch_size, num_workers, progress=progress)
     kept, others = distinct_pairs(found.vectors, confirmer(found.paths, num_workers, progress))
     if len(kept) < FEWEST:
         raise CalibrationError(f"calibration needs {FEWEST} different pictures or more, got {len(kept)}")
-    pictures, side = [found.paths[row] for row in kept], image_resize or encoder.image_resize
-    vectors = embed_copies(encoder, pictures, copies, strength, side, batch_size, device, seed, progress)
+    pictures, side = [found.paths[row] for row in kept], image_resize or about.image_resize
+    vectors = embed_copies(encoder, pictures, copies, strength, side, batch_size, seed, progress)
     distances = 1 - np.einsum("mcd,md->mc", vectors, found.vectors[kept]).ravel()  # (m copies,)
-    thresholds = np.linspace(0, others[-1], STEPS)
+    thresholds = np.linspace(0, others[-1], CURVE_POINTS)
     recall = np.searchsorted(np.sort(distances), thresholds, side="right") / len(distances)
     pairs = size * (size - 1) / (len(kept) * (len(kept) - 1))  # of the folder, for each pair that was looked at
     expected = expected_precision(recall, thresholds, others, right=duplicates * size, scale=pairs)
@@ -119,7 +121,7 @@ def calibrate_epsilon(
         raise CalibrationError(
             f"no epsilon reaches precision {precision:g} before confirmation; the best is {expected[best]:.3f}, "
             f"at epsilon {thresholds[best]:.4g}: ask for less, or go without: "
-            f"the encoder's own is {encoder.epsilon:g}, or {encoder.strict_epsilon:g} where nothing is confirmed"
+            f"the encoder's own is {about.epsilon:g}, or {about.strict_epsilon:g} where nothing is confirmed"
         )
     epsilon = float(thresholds[good][-1])
     return Calibration(epsilon, thresholds, expected, recall, distances, others, len(kept))
@@ -150,26 +152,23 @@ def expected_precision(
 
 
 def embed_copies(
-    encoder: EncoderCNN,
+    encoder: Encoder,
     paths: Sequence[Path],
     copies: int,
     strength: float,
     side: int,
     batch_size: int,
-    device: torch.device,
     seed: int,
     progress: bool = True,
 ) -> np.ndarray:
     """Edited copies of pictures as vectors, (n, copies, d) float32; strangers for collages come from `paths` too."""
-    import torch
     from PIL import Image
     from tqdm import tqdm
 
     from dedup.dataset.copies import make_copy
     from dedup.dataset.images import load_image
 
-    encoder = encoder.to(device).eval()
-    vectors = np.zeros((len(paths) * copies, encoder.embedding_size), np.float32)
+    vectors = np.zeros((len(paths) * copies, encoder.about.embedding_size), np.float32)
     batch: list[np.ndarray] = []
     other = None
     for index, path in enumerate(tqdm((paths[-1], *paths), "Copying", unit=" images", disable=not progress)):
@@ -182,9 +181,7 @@ def embed_copies(
         other = image
         if len(batch) >= batch_size or index == len(paths):
             end = index * copies
-            with torch.inference_mode():
-                squares = torch.from_numpy(np.stack(batch)).permute(0, 3, 1, 2)  # (batch, 3, side, side)
-                vectors[end - len(batch) : end] = encoder(squares.to(device)).cpu().numpy()
+            vectors[end - len(batch) : end] = encoder.encode(np.stack(batch))  # (batch, side, side, 3)
             batch = []
     return vectors.reshape(len(paths), copies, -1)
 

@@ -10,6 +10,8 @@ from pathlib import Path
 
 import numpy as np
 
+from dedup.matching.kinds import MatchKind
+
 Confirm = Callable[[list[tuple[int, int, float]]], list[tuple[int, int]]]  # nearest pairs -> those that are copies
 
 
@@ -59,6 +61,6 @@ def confirmer(paths: list[Path], num_workers: int, progress: bool) -> Confirm:
     def confirm(pairs: list[tuple[int, int, float]]) -> list[tuple[int, int]]:
         verifier.match_many(pairs)
         matches = ((i, j, verifier.match(i, j, distance)) for i, j, distance in pairs)
-        return [(i, j) for i, j, match in matches if match is not None and match.kind != "similar"]
+        return [(i, j) for i, j, match in matches if match is not None and match.kind is not MatchKind.SIMILAR]
 
     return confirm

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import json
+from dataclasses import astuple, dataclass
 
 import cv2
 import numpy as np
@@ -33,6 +34,7 @@ ROUNDED = 1.5  # px that rounding may add to a side or take from it
 PLACES, FEW_PLACES = 16, 6  # across and down, at which colours are compared; of coarse pictures
 SAME_COLOURS = (4.5, 9.0, 20.0)  # CIELAB units apart, on the mean, at 95 of 100 places, and at the worst
 PALER = 0.2  # share of their strength by which colours may be weaker
+WHOLE_ALIKE = 0.97  # correlation of the squeezed squares of two pictures that may be one saved again
 LEAST_TEXTURE = 0.03  # share of a picture where there is something to be seen
 SHARP_ALIKE = 2.4  # times the fine detail that compression and another size may make of it
 SAME_TONE = 4.2  # grey levels apart, root mean square, of pictures whose every tone is the same
@@ -68,6 +70,16 @@ class Match:
     second_extra: float = 0.0
     first_chroma: float = 0.0
     second_chroma: float = 0.0
+
+    def pack(self) -> bytes:
+        """As bytes to keep, but for the distance, which is the encoder's."""
+        kind, _, *rest = astuple(self)
+        return json.dumps([kind, *rest], default=float).encode()
+
+    @classmethod
+    def unpack(cls, value: bytes, distance: float) -> Match:
+        kind, *rest = (tuple(each) if isinstance(each, list) else each for each in json.loads(value))
+        return cls(MatchKind(kind), distance, *rest)
 
 
 def confirmed(overlay: Overlay, graphic: bool, edge: float, breaks: float, turn: float) -> bool:
@@ -156,16 +168,27 @@ def is_resaved(first: Picture, second: Picture, transform: np.ndarray) -> bool:
     """
     if not is_framed_alike(first, second, transform) or not _has_same_colours(first, second):
         return False
-    frame = lay(first, second, np.eye(3), min(max(first.grey.shape), max(second.grey.shape), CLOSER))
-    if textured_share(frame) < LEAST_TEXTURE:
-        return False
+    frame = _closer(first, second)
     if soft_difference(frame)[0] > SAME_TONE or sharpness_ratio(frame) > SHARP_ALIKE:
         return False
     return worst_place(frame) <= CHANGED
 
 
-def resaved_match(first: Picture, second: Picture, distance: float) -> Match:
-    """The match of pictures for which `is_resaved` holds where they lie on each other as they are."""
+def _closer(first: Picture, second: Picture) -> Frame:
+    """Two pictures on each other as they are."""
+    return lay(first, second, np.eye(3), min(max(first.grey.shape), max(second.grey.shape), CLOSER))
+
+
+def match_whole(first: Picture, second: Picture, distance: float = 0.0) -> Match | None:
+    """The match of two pictures that are one, saved again in another format, quality or size; None if they are not.
+
+    No keypoints are found for it, and nothing is said of pictures that show next to nothing.
+    """
+    likeness = float(np.dot(first.squares[0].astype(np.float32), second.squares[0].astype(np.float32)))
+    if likeness < WHOLE_ALIKE or not is_resaved(first, second, np.eye(3)):
+        return None
+    if textured_share(_closer(first, second)) < LEAST_TEXTURE:
+        return None
     resolution = resolution_ratios(first, second, np.eye(3))
     strengths = [float(np.hypot(*_chroma_planes(each)).mean()) for each in (first, second)]
     return Match(

@@ -17,10 +17,10 @@ from dedup.matching.pictures import COARSE, Picture
 from dedup.matching.registration import whole_transforms
 from dedup.matching.warping import outline
 
-PART = 8  # px, side of the parts that must agree each
+COARSE_PART = 8  # px, side of the parts that must agree each
 BLURS = (0.0, 0.5, 0.8, 1.2, 1.6, 2.2, 3.0)  # px, sigma, to make the sharp one as coarse
-TEXTURE = 3.0  # CIELAB L, standard deviation around the mean nearby
-AGREES, COLOURS_AGREE = 0.8, 0.85  # correlation of each part, and of all colours
+COARSE_TEXTURE = 3.0  # CIELAB L, standard deviation around the mean nearby
+COARSE_AGREES, COLOURS_AGREE = 0.8, 0.85  # correlation of each part, and of all colours
 
 
 def match_coarse(first: Picture, second: Picture, distance: float) -> Match | None:
@@ -61,11 +61,14 @@ def _agree(coarse: np.ndarray, sharp: np.ndarray) -> bool:
     blurred = (cv2.GaussianBlur(sharp, (0, 0), sigma) if sigma else sharp for sigma in BLURS)
     sharp = max(blurred, key=lambda image: _likeness(coarse[..., 0], image[..., 0]))
     details = [image[..., 0] - cv2.GaussianBlur(image[..., 0], (0, 0), 2.5) for image in (coarse, sharp)]
-    if min(each.std() for each in details) < TEXTURE or _likeness(coarse[..., 1:], sharp[..., 1:]) < COLOURS_AGREE:
+    if (
+        min(each.std() for each in details) < COARSE_TEXTURE
+        or _likeness(coarse[..., 1:], sharp[..., 1:]) < COLOURS_AGREE
+    ):
         return False
-    steps = range(0, COARSE, PART)
-    parts = ((slice(top, top + PART), slice(left, left + PART)) for top in steps for left in steps)
-    return all(_likeness(*(each[part] for each in details), noise=0.35) >= AGREES for part in parts)
+    steps = range(0, COARSE, COARSE_PART)
+    parts = ((slice(top, top + COARSE_PART), slice(left, left + COARSE_PART)) for top in steps for left in steps)
+    return all(_likeness(*(each[part] for each in details), noise=0.35) >= COARSE_AGREES for part in parts)
 
 
 def _likeness(a: np.ndarray, b: np.ndarray, noise: float = 0.0) -> float:

@@ -10,38 +10,35 @@ from __future__ import annotations
 
 import filecmp
 import pickle
-import sys
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any
 
 import cv2
 import numpy as np
 from scipy.sparse import csr_matrix, triu
 from threadpoolctl import threadpool_limits
-from tqdm import tqdm
 
 from dedup.dataset.decoding import read_values
 from dedup.dataset.thumbnails import read_with_thumbnail
-from dedup.matching.classification import WHOLE, Match, is_resaved, judge, resaved_match
+from dedup.matching.classification import WHOLE, Match, judge, match_whole
 from dedup.matching.coarse import match_coarse
 from dedup.matching.kinds import MatchKind
 from dedup.matching.pictures import Picture, picture_of
-from dedup.matching.registration import keypoint_transforms, whole_transforms
+from dedup.matching.registration import correspondences, keypoint_transforms, whole_transforms
 from dedup.matching.scheduling import edges_graph, join
-from dedup.matching.similarity import compare
+from dedup.matching.similarity import Overlay, compare, likeness
 from dedup.matching.spill import Spool
-from dedup.matching.warping import lay, refine
-from dedup.workers import Lost, run_jobs
+from dedup.matching.warping import Frame, lay, refine
+from dedup.progress import Phases, progress_bar
+from dedup.store import NOTHING, Store
+from dedup.workers import Losses, Lost, job, run_jobs
 
-if TYPE_CHECKING:
-    from dedup.matching.comparisons import Comparisons
-
-FORKS = sys.platform == "linux"  # a forked process has the pictures already; elsewhere they would have to be sent
+KEPT_AT_ONCE = 256  # comparisons
+WORTH_FORKING, FEW_PICTURES = 48, 16  # pairs to compare, and pictures to read, that are worth all processes
 SETTLED = (MatchKind.RESAVED, MatchKind.EDITED)
-WORTH_FORKING = 48  # pairs
-WHOLE_ALIKE = 0.97  # correlation of the squeezed squares of two pictures that may be one saved again
 AGREEING = 0.5  # share of blocks that must agree before a closer look
 
 
@@ -52,10 +49,12 @@ class Verifier:
     ----------
     paths : n files
     num_workers : processes that read and compare; 0 = this one
-    progress : show bars on stderr
-    known : remembers how pairs compared in earlier runs
+    progress : show bars on stderr, or the run's phases
+    store : remembers how pairs compared in earlier runs
+    contents : (n,) digests of what the files hold, equal for equal files; empty = not known
     folder : for a temporary file, where there are more pictures than go into memory
     thumbnails : folder where the thumbnail of each file that is read is left by the way; None = nowhere
+    losses : notes files that could not be read, and pairs that could not be compared
 
     Attributes
     ----------
@@ -67,17 +66,20 @@ class Verifier:
         self,
         paths: Sequence[Path],
         num_workers: int,
-        progress: bool = True,
-        known: Comparisons | None = None,
+        progress: bool | Phases = True,
+        store: Store = NOTHING,
+        contents: Sequence[bytes] = (),
         folder: Path | None = None,
         thumbnails: Path | None = None,
+        losses: Losses | None = None,
     ):
-        self.paths, self.num_workers, self.progress, self._known = list(paths), num_workers, progress, known
+        self.paths, self.num_workers, self.progress = list(paths), num_workers, progress
+        self._store, self._contents = store, contents
         self.matches: dict[tuple[int, int], Match] = {}
         self.compared: set[tuple[int, int]] = set()
         self._unreadable: set[int] = set()
         self._with_keypoints: set[int] = set()
-        self._thumbnails = thumbnails
+        self._thumbnails, self.losses = thumbnails, Losses() if losses is None else losses
         self._pictures = Spool(folder)
         cv2.setNumThreads(1)  # OpenCV's own threads do not survive a fork
 
@@ -90,36 +92,76 @@ class Verifier:
         """Compare pairs (i, j, cosine distance) that have not been compared yet."""
         pairs = [(min(i, j), max(i, j), d) for i, j, d in pairs if i != j]
         pairs = [pair for pair in dict.fromkeys(pairs) if pair[:2] not in self.compared]
-        for pair, match in self._known.recall(pairs).items() if self._known else ():
+        for pair, match in self._remembered(pairs).items():
             self._note(pair, match)
         pairs = [pair for pair in pairs if pair[:2] not in self.compared]
         self._read(sorted({k for i, j, _ in pairs for k in (i, j)}))
-        pairs = self._compared_by(self._compare_whole, pairs)
-        self._find_keypoints(sorted({k for i, j, _ in pairs for k in (i, j)}))
-        for pair in self._compared_by(self._compare, pairs):
-            self._settle(pair, None)
-        if self._known:
-            self._known.flush()
+        for pair in pairs:
+            if set(pair[:2]) & self._unreadable:
+                self._note(pair[:2], None)
+        pairs = [pair for pair in pairs if not set(pair[:2]) & self._unreadable]
+        with threadpool_limits(1), self._bar(len(pairs), "Comparing", "pairs") as bar:
+            unsettled = self._compare(_compare_whole, pairs, bar, is_last=False)
+            self._find_keypoints(sorted({k for i, j, _ in unsettled for k in (i, j)}))
+            self._compare(_compare_laid, unsettled, bar, is_last=True)
 
-    def _compared_by(self, compare: Callable, pairs: list[tuple[int, int, float]]) -> list[tuple[int, int, float]]:
-        """Compare pairs in one of two ways; those that have no match by it."""
-        open_pairs, workers = [], self.num_workers if FORKS and len(pairs) >= WORTH_FORKING else 0
-        with threadpool_limits(1):
-            for pair, match in zip(pairs, run_jobs(compare, pairs, workers), strict=True):
-                if match is None:
-                    open_pairs.append(pair)
-                else:
-                    self._settle(pair, match)
-        return open_pairs
+    def _compare(self, compare: Callable, pairs: list[tuple[int, int, float]], bar: Any, is_last: bool) -> list:
+        """Compare pairs in one way; those that have no match by it, unless it is the last."""
+        jobs = [(*pair, self.paths[pair[0]], self.paths[pair[1]]) for pair in pairs]
+        found = run_jobs(partial(compare, self._pictures), jobs, self.num_workers, few=WORTH_FORKING, inherits=True)
+        unsettled, new = [], []
+        for (i, j, distance), match in zip(pairs, found, strict=True):
+            if match is None and not is_last:
+                unsettled.append((i, j, distance))
+                continue
+            self._note((i, j), self.losses.note(match, self.paths[i], self.paths[j]))
+            bar.update()
+            if not isinstance(match, Lost):
+                new.append((i, j, match))
+            if len(new) >= KEPT_AT_ONCE:
+                self._remember(new)
+                new = []
+        self._remember(new)
+        return unsettled
 
-    def _settle(self, pair: tuple[int, int, float], match: Match | Lost | None) -> None:
-        self._note(pair[:2], match)
-        if self._known and not isinstance(match, Lost) and not set(pair[:2]) & self._unreadable:
-            self._known.keep(*pair[:2], match)
+    def _find_keypoints(self, indices: Sequence[int]) -> None:
+        """Find the keypoints of pictures that have none yet, once a file."""
+        missing = [k for k in indices if k not in self._with_keypoints]
+        find = partial(_find_keypoints, self._pictures)
+        found = run_jobs(find, missing, self.num_workers, few=FEW_PICTURES, inherits=True)
+        for k, pickled in zip(missing, found, strict=True):
+            if self.losses.note(pickled, self.paths[k]):
+                self._pictures.put(k, pickled)
+        self._with_keypoints.update(missing)
 
-    def _note(self, pair: tuple[int, int], match: Match | Lost | None) -> None:
+    def _remembered(self, pairs: Sequence[tuple[int, int, float]]) -> dict[tuple[int, int], Match | None]:
+        """How pairs compare, of those of equal contents and of those that were compared in an earlier run."""
+        if not self._contents:
+            return {}
+        distances = {(i, j): distance for i, j, distance in pairs}
+        equal = {pair for pair in distances if len({self._contents[row] for row in pair}) == 1}
+        keys = {pair: self._key(*pair) for pair in distances if pair not in equal}
+        values = self._store.get_all("match", keys.values())
+        found = {pair: Match(MatchKind.IDENTICAL, distances[pair], transform=WHOLE) for pair in equal}
+        known = {pair: values[key] for pair, key in keys.items() if key in values}
+        return found | {pair: Match.unpack(each, distances[pair]) if each else None for pair, each in known.items()}
+
+    def _remember(self, compared: Sequence[tuple[int, int, Match | None]]) -> None:
+        """Keep how pairs compared, of files that still hold what they held."""
+        if not self._contents:
+            return
+        rows = {row for i, j, _ in compared for row in (i, j)}
+        held = self._store.contents([self.paths[row] for row in rows])
+        same = {row for row in rows if held.get(self.paths[row]) == self._contents[row]}
+        new = [(self._key(i, j), match.pack() if match else b"") for i, j, match in compared if {i, j} <= same]
+        self._store.keep_all("match", new)
+
+    def _key(self, i: int, j: int) -> bytes:
+        return self._contents[i] + self._contents[j]  # in order: the first of a match is not its second
+
+    def _note(self, pair: tuple[int, int], match: Match | None) -> None:
         self.compared.add(pair)
-        if isinstance(match, Match):
+        if match:
             self.matches[pair] = match
 
     def forget_pictures(self) -> None:
@@ -150,58 +192,52 @@ class Verifier:
     def _read(self, indices: Sequence[int]) -> None:
         """Read the pictures that are not in memory yet."""
         missing = [k for k in indices if k not in self._pictures and k not in self._unreadable]
-        few = len(missing) < 16
-        job = partial(_read_job, self._thumbnails)
-        jobs = run_jobs(job, [self.paths[k] for k in missing], 0 if few else self.num_workers)
-        bar = tqdm(total=len(missing), desc="Reading candidates", unit=" images", disable=few or not self.progress)
-        with bar:
-            for k, pickled in zip(missing, jobs, strict=True):
-                if isinstance(pickled, bytes):
+        read = partial(_read, self._thumbnails)
+        found = run_jobs(read, [self.paths[k] for k in missing], self.num_workers, few=FEW_PICTURES)
+        with self._bar(len(missing), "Reading candidates", "images") as bar:
+            for k, pickled in zip(missing, found, strict=True):
+                if self.losses.note(pickled, self.paths[k]):
                     self._pictures.put(k, pickled)
-                else:
+                else:  # it was readable a moment ago; it is no candidate now
                     self._unreadable.add(k)
                 bar.update()
 
-    def _compare(self, pair: tuple[int, int, float]) -> Match | None:
-        i, j, distance = pair
-        if {i, j} & self._unreadable:
-            return None
-        first, second = self._pictures.get(i), self._pictures.get(j)
-        return match_laid(first, second, distance)
-
-    def _compare_whole(self, pair: tuple[int, int, float]) -> Match | None:
-        """The match of two files that hold the same, or show it at first sight."""
-        i, j, distance = pair
-        if {i, j} & self._unreadable:
-            return None
-        first, second = self._pictures.get(i), self._pictures.get(j)
-        same_data = _same_data(first, second, self.paths[i], self.paths[j], distance)
-        return same_data or match_whole(first, second, distance)
-
-    def _find_keypoints(self, indices: Sequence[int]) -> None:
-        """Find the keypoints of pictures that were read and have none yet, once a file."""
-        missing = [k for k in indices if k in self._pictures and k not in self._with_keypoints]
-        workers = self.num_workers if FORKS and len(missing) >= WORTH_FORKING else 0
-        for k, pickled in zip(missing, run_jobs(self._keypoints_job, missing, workers), strict=True):
-            self._with_keypoints.add(k)
-            if isinstance(pickled, bytes):
-                self._pictures.put(k, pickled)
-
-    def _keypoints_job(self, k: int) -> bytes:
-        picture = self._pictures.get(k)
-        picture.keypoints  # noqa: B018 - found now, in this process, and kept
-        return pickle.dumps(picture, pickle.HIGHEST_PROTOCOL)
+    def _bar(self, total: int, description: str, unit: str):
+        """What counts pictures or pairs; no bar of its own for a few."""
+        is_told = isinstance(self.progress, Phases) or (self.progress and total >= WORTH_FORKING)
+        return progress_bar(is_told and self.progress, total, description, unit)
 
 
-def _read_job(thumbnails: Path | None, path: Path) -> bytes | None:
-    """A pickled Picture, None where it can't be read."""
-    try:
-        picture = picture_of(*read_with_thumbnail(path, thumbnails))
-        for found in ("squares", "plain", "drawn", "coarse"):
-            getattr(picture, found)  # found now, in this process, and kept
-        return pickle.dumps(picture, pickle.HIGHEST_PROTOCOL)
-    except (ValueError, OSError):  # it was readable a moment ago; then it is no candidate now
-        return None
+@job
+def _read(thumbnails: Path | None, path: Path) -> bytes:
+    """A pickled Picture."""
+    picture = picture_of(*read_with_thumbnail(path, thumbnails))
+    for found in ("squares", "plain", "drawn", "coarse", "striped"):
+        getattr(picture, found)  # found now, in this process, and kept
+    return pickle.dumps(picture, pickle.HIGHEST_PROTOCOL)
+
+
+@job
+def _find_keypoints(pictures: Spool, k: int) -> bytes:
+    """A pickled Picture with its keypoints."""
+    picture = pictures.get(k)
+    picture.keypoints  # noqa: B018 - found now, in this process, and kept
+    return pickle.dumps(picture, pickle.HIGHEST_PROTOCOL)
+
+
+@job
+def _compare_whole(pictures: Spool, given: tuple[int, int, float, Path, Path]) -> Match | None:
+    """The match of two files that hold the same, or show it at first sight."""
+    i, j, distance, *paths = given
+    first, second = pictures.get(i), pictures.get(j)
+    return _same_data(first, second, *paths, distance) or match_whole(first, second, distance)
+
+
+@job
+def _compare_laid(pictures: Spool, given: tuple[int, int, float, Path, Path]) -> Match | None:
+    """The match of two files that lie in each other in some other way."""
+    i, j, distance, *_ = given
+    return match_laid(pictures.get(i), pictures.get(j), distance)
 
 
 def _same_data(first: Picture, second: Picture, path: Path, other: Path, distance: float) -> Match | None:
@@ -219,17 +255,6 @@ def _same_data(first: Picture, second: Picture, path: Path, other: Path, distanc
     return None
 
 
-def match_whole(first: Picture, second: Picture, distance: float = 0.0) -> Match | None:
-    """The match of two pictures that are one, saved again in another format, quality or size; None if they are not.
-
-    No keypoints are found for it.
-    """
-    likeness = float(np.dot(first.squares[0].astype(np.float32), second.squares[0].astype(np.float32)))
-    if likeness < WHOLE_ALIKE or not is_resaved(first, second, np.eye(3)):
-        return None
-    return resaved_match(first, second, distance)
-
-
 def match_pictures(first: Picture, second: Picture, distance: float = 0.0) -> Match | None:
     """The match of two pictures, or None where they are not one picture."""
     return match_whole(first, second, distance) or match_laid(first, second, distance)
@@ -237,7 +262,7 @@ def match_pictures(first: Picture, second: Picture, distance: float = 0.0) -> Ma
 
 def match_laid(first: Picture, second: Picture, distance: float = 0.0) -> Match | None:
     """Compare two pictures by every likely transform; the best match, or None where they are not one picture."""
-    if first.is_blank or second.is_blank:
+    if first.striped or second.striped:
         return None
     best, best_score = None, 0.0
     for transform in _transforms(first, second):
@@ -255,6 +280,41 @@ def match_laid(first: Picture, second: Picture, distance: float = 0.0) -> Match 
         if best and (best.kind in SETTLED or best_score > 1.9):  # nothing better can follow
             break
     return best or match_coarse(first, second, distance)
+
+
+@dataclass(frozen=True, eq=False)
+class Comparison:
+    """How two files compare, step by step.
+
+    pictures : both, as confirmation sees them
+    points, others : (k, 2) unit coordinates, in the first and in the second, of keypoints that look alike
+    fits : (k,) bool, those that the best transform brings onto each other
+    frame : both pictures, laid on each other by it
+    likeness : (rows, columns) correlation of fine detail there, block by block; nan where there is none
+    overlay : what was measured there
+    match : the verdict; None = not one picture
+    """
+
+    pictures: tuple[Picture, Picture]
+    points: np.ndarray
+    others: np.ndarray
+    fits: np.ndarray
+    frame: Frame
+    likeness: np.ndarray
+    overlay: Overlay
+    match: Match | None
+
+
+def explain(path: Path, other: Path) -> Comparison:
+    """Compare two files, and show by which steps; what can't be read raises UnreadableImage."""
+    first, second = (picture_of(*read_with_thumbnail(each, None)) for each in (path, other))
+    transforms = list(_transforms(first, second)) or [np.eye(3)]
+    frames = [refine(lay(first, second, transform)) for transform in transforms]
+    overlays = [compare(first, second, frame) for frame in frames]
+    best = max(range(len(frames)), key=lambda k: overlays[k].detail + overlays[k].agreement)
+    found = correspondences(first, second, frames[best].first_to_second)
+    match = match_pictures(first, second)
+    return Comparison((first, second), *found, frames[best], likeness(frames[best]), overlays[best], match)
 
 
 def _transforms(first: Picture, second: Picture):

@@ -12,7 +12,7 @@ import numpy as np
 from dedup.matching.warping import Frame, detail, fine
 
 NEAR = 12.0  # px of the frame, sigma of the window in which everything moves alike
-STEPS, FARTHEST = 8, 4.0  # of the search, and how far it may go in px of the frame
+STEPS, MOTION_REACH = 8, 4.0  # of the search, and how far it may go in px of the frame
 STIFF = 0.02  # share of the usual gradient energy that holds places still which have little texture
 
 
@@ -28,7 +28,7 @@ def explained_by_motion(frame: Frame) -> float:
     still = np.stack(np.meshgrid(*(np.arange(len(base), dtype=np.float32),) * 2), axis=-1)  # (side, side, 2) x, y
     motion, moved = np.zeros_like(still), other
     for _ in range(STEPS):
-        motion = np.clip(motion + _step(base, moved, weight), -FARTHEST, FARTHEST)
+        motion = np.clip(motion + _step(base, moved, weight), -MOTION_REACH, MOTION_REACH)
         moved = _looked_up(other, still + motion)
     textured = frame.mask & (np.abs(base) > 1)  # where a motion can be told
     as_one = detail(frame, [base, _looked_up(other, still + _as_one(still, motion, textured))])

@@ -11,11 +11,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from scipy.sparse import coo_matrix, csr_matrix
-from tqdm import tqdm
+
+from dedup.progress import Phases, progress_bar
 
 if TYPE_CHECKING:
     import torch
@@ -27,13 +29,13 @@ Edges = tuple[np.ndarray, np.ndarray, np.ndarray]  # rows, columns (int32), cosi
 ROUNDING = 1e-6  # of a float32 cosine distance of unit vectors
 UNIT_NORM = 1e-3  # how far from 1 a norm may be
 LEVELS = 127  # of an 8-bit number, on either side of 0
-MANY = 20_000  # vectors from which to load torch pays; fewer are multiplied by NumPy
+MANY = 20_000  # vectors from which to load torch pays, where it is installed; others are multiplied by NumPy
 PANEL_SHARE = 2 / 3  # of epsilon: a panel cut out is all of a picture, or none of it
 CHUNK = 16_384  # rows or pairs at a time where every one takes d numbers
 
 
 def radius_neighbors_graph(
-    vectors: np.ndarray, epsilon: float, block: int = 2048, progress: bool = False, most: int | None = None
+    vectors: np.ndarray, epsilon: float, block: int = 2048, progress: bool | Phases = False, most: int | None = None
 ) -> csr_matrix:
     """Connect every pair of vectors whose cosine distance is at most `epsilon`, or the nearest of them.
 
@@ -42,7 +44,7 @@ def radius_neighbors_graph(
     vectors : (n, d) float32, unit norm
     epsilon : cosine distance in [0, 2]; inclusive, as in DBSCAN (Ester et al., 1996), up to float32 rounding (1e-6)
     block : rows and columns at a time; memory is a block x block matrix, a byte for each number in `vectors`, the graph
-    progress : show a bar on stderr when it takes more than a few seconds
+    progress : show a bar on stderr, or the run's phases
     most : of more neighbours than these, an edge needs to lead to one of the nearest of either end, equals by number;
         so the graph has n * most pairs or fewer, however many vectors lie within epsilon. None = all edges
 
@@ -135,7 +137,7 @@ class _Coarse(NamedTuple):
 def _coarse(vectors: np.ndarray, norms: np.ndarray) -> _Coarse:
     """What the sieve multiplies: 8-bit whole numbers where they are fast."""
     rounding = vectors.shape[1] * np.finfo(np.float32).eps  # of a sum of so many products
-    if len(vectors) < MANY:
+    if len(vectors) < MANY or not find_spec("torch"):
         return _Coarse(vectors, 1.0, np.abs(norms - 1) + rounding)
     import torch
 
@@ -159,7 +161,9 @@ def multiplies_bytes_fast() -> bool:
     return hasattr(torch, "_int_mm") and supported()
 
 
-def _near_pairs(coarse: _Coarse, epsilon: float, block: int, progress: bool) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+def _near_pairs(
+    coarse: _Coarse, epsilon: float, block: int, progress: bool | Phases
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Rows and columns, above the diagonal, of pairs that may be within epsilon, by tile; all that are, are there."""
     if isinstance(coarse.rows, np.ndarray):
         yield from _few_pairs(coarse, epsilon, block)
@@ -169,18 +173,22 @@ def _near_pairs(coarse: _Coarse, epsilon: float, block: int, progress: bool) -> 
     n, whole = len(coarse.rows), coarse.rows.dtype == torch.int8
     room = torch.empty(min(n, block) ** 2, dtype=torch.int32 if whole else torch.float32)  # for each tile in turn
     corners = [(top, left) for top in range(0, n, block) for left in range(top, n, block)]
-    for top, left in tqdm(corners, "Comparing", unit=" tiles", disable=not progress, delay=3):
-        yield _sieve(coarse, epsilon, slice(top, top + block), slice(left, left + block), room)
+    with progress_bar(progress, len(corners), "Comparing", "tiles") as bar:
+        for top, left in corners:
+            yield _sieve(coarse, epsilon, slice(top, top + block), slice(left, left + block), room)
+            bar.update()
 
 
 def _few_pairs(coarse: _Coarse, epsilon: float, block: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """The same of vectors that are as they were, a few rows with all others at a time."""
+    """The same of vectors that are as they were."""
     error = float(coarse.errors.max(initial=0))
     least = np.float32(1 - epsilon - 2 * ROUNDING - error * (2 + error))
-    for top in range(0, len(coarse.rows), block):
-        rows, columns = np.nonzero(coarse.rows[top : top + block] @ coarse.rows[top:].T >= least)
-        upper = rows < columns
-        yield rows[upper] + top, columns[upper] + top
+    starts = range(0, len(coarse.rows), block)
+    for top in starts:
+        for left in starts[top // block :]:
+            near = coarse.rows[top : top + block] @ coarse.rows[left : left + block].T >= least
+            rows, columns = np.nonzero(np.triu(near, 1) if top == left else near)
+            yield rows + top, columns + left
 
 
 def _sieve(
@@ -230,7 +238,7 @@ def _largest_float32(limit: float) -> np.float32:
 
 
 def candidate_graph(
-    embeddings: Embeddings, epsilon: float, progress: bool = False, most: int | None = None
+    embeddings: Embeddings, epsilon: float, progress: bool | Phases = False, most: int | None = None
 ) -> csr_matrix:
     """(n, n) CSR: which files lie within epsilon as a whole, or closer than that by a panel that one of them shows.
 

@@ -18,6 +18,7 @@ from dedup.dataset.panels import panels
 COLOURS = 96  # long side of the small colour copy in px
 COARSE, LOST = 24, 0.075  # long side in px that shows all of a coarse picture, but for this share of its contrast
 KEYPOINTS, KEYPOINT_SIDE = 400, 192  # how many, and the long side in px of the copy that they are found on
+STRIPED = 24  # grey levels, range along a line, up to which it is of one level
 GRID = 32  # side of the squeezed squares that are compared first
 
 Box = tuple[float, float, float, float]
@@ -67,11 +68,6 @@ class Picture:
     panels: tuple[Box, ...] = ()
 
     @property
-    def is_blank(self) -> bool:
-        """Whether it shows nothing but bars."""
-        return self.box[2] <= self.box[0]
-
-    @property
     def views(self) -> tuple[Box, ...]:
         """What may be another picture as a whole: all of it, its content, its panels."""
         return (0.0, 0.0, 1.0, 1.0), self.box, *self.panels
@@ -91,6 +87,11 @@ class Picture:
             taken += counts[max(0, level - 4) : level + 5].sum()
             counts[max(0, level - 8) : level + 9] = 0
         return float(taken / self.grey.size)
+
+    @cached_property
+    def striped(self) -> bool:
+        """Whether it changes along one of its sides alone, as stripes and gradients do: another one may look alike."""
+        return min(int(np.ptp(self.grey, axis=axis).max()) for axis in (0, 1)) <= STRIPED
 
     @cached_property
     def coarse(self) -> bool:
@@ -142,23 +143,26 @@ def content_box(image: np.ndarray, tolerance: int = 14) -> tuple[float, float, f
 
     Returns
     -------
-    (left, top, right, bottom) in unit coordinates; the whole picture if nothing but margin would be cut, nothing if all
-    is plain but for bars at its sides
+    (left, top, right, bottom) in unit coordinates; the whole picture if nothing but margin would be cut
     """
     height, width = image.shape[:2]
-    top, bottom = _margin(image, tolerance), _margin(image[::-1], tolerance)
+    whole = 0.0, 0.0, 1.0, 1.0
+    top, bottom = _margins(image, tolerance)
     if top + bottom >= height:
-        return 0.0, 0.0, 1.0, 1.0
-    columns = image[top : height - bottom].transpose(1, 0, 2)
-    left, right = _margin(columns, tolerance), _margin(columns[::-1], tolerance)
+        return whole
+    left, right = _margins(image[top : height - bottom].transpose(1, 0, 2), tolerance)
     if left + right >= width:
-        return 0.0, 0.0, 1.0, 1.0
+        return whole
     if left + right:  # side bars can hide plain lines above and below
-        rows = image[:, left : width - right]
-        top, bottom = _margin(rows, tolerance), _margin(rows[::-1], tolerance)
+        top, bottom = _margins(image[:, left : width - right], tolerance)
         if top + bottom >= height:  # nothing but bars and a plain middle
-            return 0.0, 0.0, 0.0, 0.0
+            return whole
     return left / width, top / height, 1 - right / width, 1 - bottom / height
+
+
+def _margins(lines: np.ndarray, tolerance: int) -> tuple[int, int]:
+    """How many of the first lines, and of the last, are plain margin."""
+    return _margin(lines, tolerance), _margin(lines[::-1], tolerance)
 
 
 def _margin(lines: np.ndarray, tolerance: int) -> int:

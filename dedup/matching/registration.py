@@ -13,6 +13,7 @@ import numpy as np
 from dedup.dataset.decoding import THUMBNAIL
 from dedup.matching.pictures import GRID, Picture
 
+MISS = 4.0  # px of the small copy by which a keypoint may miss the place where a transform brings it
 # The eight ways to turn and mirror the unit square.
 _MIRROR = np.array([[-1, 0, 1], [0, 1, 0], [0, 0, 1]], float)
 _TURN = np.array([[0, -1, 1], [1, 0, 0], [0, 0, 1]], float)  # by a quarter
@@ -76,6 +77,25 @@ def _sane(transform: np.ndarray) -> bool:
     return bool(edges.min() > 1 / 12 and edges.max() < 12)
 
 
+def correspondences(
+    first: Picture, second: Picture, transform: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Keypoints of two pictures that look alike, and which of them a transform brings onto each other.
+
+    Returns
+    -------
+    (k, 2) and (k, 2) float32, unit coordinates in the first and in the second; (k,) bool
+    """
+    a, b = first.keypoints, second.keypoints
+    if not len(a.points) or not len(b.points):
+        return np.empty((0, 2), np.float32), np.empty((0, 2), np.float32), np.empty(0, bool)
+    mirrored = np.linalg.det(transform[:2, :2]) < 0
+    rows, columns = _ratio_matches(a.mirrored if mirrored else a.descriptors, b.descriptors)
+    points, others = a.points[rows], b.points[columns]
+    off = cv2.perspectiveTransform(points[None], transform)[0] - others if len(rows) else others
+    return points, others, np.linalg.norm(off * second.grey.shape[::-1], axis=1) < MISS
+
+
 def keypoint_transforms(first: Picture, second: Picture, least: int = 7) -> Iterator[tuple[np.ndarray, int]]:
     """Transforms that at least `least` keypoint matches agree on, upright and mirrored, with that number.
 
@@ -91,7 +111,7 @@ def keypoint_transforms(first: Picture, second: Picture, least: int = 7) -> Iter
             continue
         start, end = a.points[rows] * size_a, b.points[columns] * size_b
         cv2.setRNGSeed(0)
-        affine, inside = cv2.estimateAffine2D(start, end, method=cv2.RANSAC, ransacReprojThreshold=4, maxIters=1000)
+        affine, inside = cv2.estimateAffine2D(start, end, method=cv2.RANSAC, ransacReprojThreshold=MISS, maxIters=1000)
         if affine is None or inside.sum() < least:
             continue
         if mirrored != (np.linalg.det(affine[:, :2]) < 0):

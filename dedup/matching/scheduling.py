@@ -17,7 +17,6 @@ import cv2
 import numpy as np
 from scipy.sparse import csr_matrix
 from scipy.sparse.csgraph import connected_components
-from tqdm import tqdm
 
 from dedup.matching.kinds import MatchKind
 from dedup.matching.warping import outline
@@ -28,7 +27,9 @@ if TYPE_CHECKING:
 
 TRIES = 20  # pairs compared between two groups, none of which joined them, after which the rest is left
 FEW = 8  # files of a group that may have lost its way to a larger one
-LARGE = 4  # what a failed pair counts between two groups of more than FEW, which had many ways to find each other
+FAILED_LARGE = (
+    4  # what a failed pair counts between two groups of more than FEW, which had many ways to find each other
+)
 OTHERS = 8  # groups that a group is compared with, the nearest; beyond these only if the other one has had fewer
 AT_ONCE = 4  # pairs of two groups that are compared in one round, after two rounds of one
 HUBS, BEYOND = 2, 1.6  # nearest groups tried at the end, and how far beyond the farthest candidate they may lie
@@ -43,13 +44,10 @@ def join(verifier: Verifier, candidates: Sequence[Edge], vectors: np.ndarray | N
     """
     waiting, rounds, n = list(candidates), 0, len(verifier.paths)
     edges: list[Edge] = []
-    with tqdm(total=len(waiting), desc="2/3 Confirming", unit=" pairs", disable=not verifier.progress) as bar:
-        while waiting:
-            rounds += 1
-            now, later = _choose(verifier, waiting, _groups(edges, n), at_once=1 if rounds <= 2 else AT_ONCE)
-            edges += _confirmed(verifier, now)
-            bar.update(len(waiting) - len(later))
-            waiting = later
+    while waiting:
+        rounds += 1
+        now, waiting = _choose(verifier, waiting, _groups(edges, n), at_once=1 if rounds <= 2 else AT_ONCE)
+        edges += _confirmed(verifier, now)
     edges += _confirmed(verifier, _through_hubs(verifier, edges, candidates, vectors))
     return without_bridges(edges, verifier.matches, n)
 
@@ -135,7 +133,7 @@ def _choose(verifier: Verifier, waiting: list[Edge], groups: np.ndarray, at_once
         both, fewer = _ordered(groups[i], groups[j]), min(sizes[groups[i]], sizes[groups[j]])
         contained = (match := verifier.matches.get((i, j))) is not None and match.kind == MatchKind.CONTAINS
         settled = contained and fewer == 1  # it comes with the other's cluster
-        tries[both] += TRIES if settled else LARGE if fewer > FEW else 1
+        tries[both] += TRIES if settled else FAILED_LARGE if fewer > FEW else 1
         if both[0] != both[1]:
             others[both[0]].add(both[1])
             others[both[1]].add(both[0])

@@ -138,6 +138,14 @@ def detail_by_block(frame: Frame, margin: float = 0.012) -> np.ndarray:
     return np.sort(likeness[detailed])
 
 
+def likeness(frame: Frame) -> np.ndarray:
+    """Correlation of fine detail in each block, -1 to 1; nan where there is none. (rows, columns) float"""
+    inside = _means(frame.mask.astype(np.float32)) > 0.9
+    _, textured, agrees = _texture(frame, inside)
+    detailed, found = _details(_even_details(frame, textured & agrees), inside, least=0.35)
+    return np.where(detailed, found, np.nan)
+
+
 def compare(first: Picture, second: Picture, frame: Frame, least: float = 0.0) -> Overlay | None:
     """Compare two pictures block by block where they overlap.
 

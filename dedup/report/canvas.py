@@ -15,11 +15,10 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 from PIL.PngImagePlugin import PngInfo
 
-from dedup.report.fonts import font_file, pieces
-from dedup.report.glyphs import glyphs
+from dedup.report.fonts import font_file, glyphs, pieces
 
 # Blue and vermilion stay apart for every kind of colour blindness (Okabe & Ito, 2008); darkened to be read as text.
-BLUE, VERMILION = "#0068A8", "#B94A00"
+BLUE, SKY, VERMILION = "#0068A8", "#7FB8DC", "#B94A00"
 INK, GREY, LIGHT, PAGE, CELL = "#1F2933", "#5B6673", "#D3D8DE", "#F4F5F7", "#E6E9ED"
 MARK = "Shows"  # keyword of the PNG's text
 EFFORT = 3  # of zlib; more takes twice the time for a twentieth of the bytes

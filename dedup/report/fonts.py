@@ -1,4 +1,8 @@
-"""Fonts: a character in, which of this machine's fonts has it and how wide it is there out."""
+"""Letters: a character in, which font has it and how wide it is there out; text in, its picture out.
+
+A character is set in the first font that has it: matplotlib's own, those of `FONTS` that this machine has, the glyphs
+that come with OpenCV (Chinese, Japanese and Korean among them), any other font of the machine.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +11,10 @@ import unicodedata
 from collections.abc import Iterator
 from functools import cache
 from itertools import groupby
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import numpy as np
 
 # The first is part of matplotlib; of the others, those that this machine has, before any more of its fonts.
 FONTS = (
@@ -28,6 +36,8 @@ FONTS = (
     "Droid Sans Fallback",
 )
 BLANK = "\u115f\u1160\u2800\u3000\u3164\uffa0" + "".join(map(chr, range(0xFE00, 0xFE10)))  # drawn as nothing
+OPENCV_SCALE = 0.95  # of OpenCV's sizes to matplotlib's
+MEASURED_AT = 100  # px, at which widths are measured
 
 
 def font_families(text: str = "") -> list[str]:
@@ -46,7 +56,7 @@ def font_file(char: str, bold: bool = False) -> tuple[str, int]:
 
 
 def pieces(text: str) -> Iterator[tuple[str, bool]]:
-    """Drawable text in pieces, and whether fonts have each; what they don't have, `dedup.report.glyphs` has."""
+    """Drawable text in pieces, and whether fonts have each; what they don't have, `glyphs` draws."""
     return (("".join(chars), is_set) for is_set, chars in groupby(text, lambda char: _face_of(char) is not None))
 
 
@@ -60,13 +70,22 @@ def advance(char: str) -> float:
     """How far a character moves the pen, as a share of the font size."""
     from matplotlib.ft2font import LoadFlags
 
-    from dedup.report import glyphs
-
     face = _face_of(char)
     if face is None:
-        return glyphs.advance(char) if has_glyph(char) else 1.0
-    face[1].set_size(100, 72)
-    return face[1].load_char(ord(char), flags=LoadFlags.NO_HINTING).linearHoriAdvance / 65536 / 100
+        return OPENCV_SCALE * glyphs(char, MEASURED_AT).shape[1] / MEASURED_AT if has_glyph(char) else 1.0
+    face[1].set_size(MEASURED_AT, 72)
+    return face[1].load_char(ord(char), flags=LoadFlags.NO_HINTING).linearHoriAdvance / 65536 / MEASURED_AT
+
+
+def glyphs(text: str, size: float) -> np.ndarray:
+    """How opaque text is in OpenCV's font, (height, width) uint8; the base line is at three quarters of the height."""
+    import cv2
+    import numpy as np
+
+    side = round(OPENCV_SCALE * size)
+    room = np.zeros((4 * side, 2 * side * (len(text) + 1)), np.uint8)
+    end, _ = cv2.putText(room, text, (0, 3 * side), 255, _opencv_font(), side)
+    return room[:, : end[0]]
 
 
 @cache
@@ -112,10 +131,21 @@ def _holding(faces: tuple, char: str) -> tuple | None:
 
 
 @cache
-def _in_opencv(char: str) -> bool:
-    from dedup.report.glyphs import has_glyph
+def _opencv_font():
+    import cv2
 
-    return has_glyph(char)
+    return cv2.FontFace("uni")
+
+
+@cache
+def _in_opencv(char: str) -> bool:
+    """Whether OpenCV has a glyph of its own for a character, not the one that stands for all others."""
+    import cv2
+
+    try:
+        return glyphs(char, MEASURED_AT).tobytes() != glyphs("\uffff", MEASURED_AT).tobytes()
+    except (AttributeError, cv2.error):  # before OpenCV 5 there are none, and it may have been built without them
+        return False
 
 
 def _is_seen(char: str) -> bool:

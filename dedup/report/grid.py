@@ -1,18 +1,20 @@
-"""Clusters to look at: clusters in, a page with a row of pictures for each out."""
+"""Pictures to look at: clusters in, a page with a row for each out; or any pictures, as notebooks show them."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from itertools import zip_longest
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, NamedTuple
 
+import numpy as np
 from PIL import Image
 
 from dedup.dataset.decoding import UnreadableImage, load_image
-from dedup.report.canvas import BLUE, CELL, GREY, INK, LIGHT, PAGE, VERMILION, Canvas
-from dedup.report.crop_outlines import insets
+from dedup.matching.kinds import MatchKind
+from dedup.report.canvas import BLUE, CELL, GREY, INK, LIGHT, PAGE, SKY, VERMILION, Canvas
 from dedup.report.lettering import drawable, shorten, text_width, wrap
 from dedup.words import count_of, format_bytes, relative_path
 
@@ -20,7 +22,7 @@ if TYPE_CHECKING:
     from dedup.clustering.clusters import Cluster, Member
 
 SIDE, GAP, MARGIN, HEADER = 184, 16, 24, 40  # pixels, as all lengths below
-COLUMNS, FEWEST_COLUMNS, HIGHEST = 8, 4, 60_000
+ROW_LENGTH, FEWEST_COLUMNS, HIGHEST = 8, 4, 60_000
 LINE, CAPTION, SMALL = 17, 12.5, 11
 
 
@@ -44,11 +46,12 @@ def plot_cluster_grid(
 ) -> Canvas:
     """Draw the clusters below each other, each as a row of pictures that wraps after eight.
 
-    Every picture is fitted into a square of the same size. The keeper comes first, in a blue frame; a thin red frame on
-    it shows what a crop shows of it, and one on a picture that contains the keeper where that is. Under a picture
-    stand its name and folder, its size in pixels and bytes, what becomes of it, the kind of its match with the keeper,
-    the cosine distance to it, the share of the picture that the keeper shows where that is not all, and why it stays;
-    under the keeper, why it is kept.
+    Every picture is fitted into a square of the same size. The keeper comes first, in a blue frame; the best file of
+    every other version is in a light blue one, and what would go for it follows it. A thin red frame on the keeper
+    shows what a crop shows of it, and one on a picture that contains the keeper where that is. Under a picture stand
+    its name and folder, its size in pixels and bytes, what becomes of it, the kind of its match with the file that it
+    would go for, the cosine distance to it, the share of the picture that this shows where that is not all, and why it
+    stays; under the keeper, why it is kept.
 
     Parameters
     ----------
@@ -90,8 +93,8 @@ def layout(cluster: Cluster, images_dir: Path, max_members: int = 40) -> list[St
     drawn = everyone[:max_members]
     with_folder = any(len(relative_path(member.path, images_dir).parts) > 1 for member in drawn)
     strips = []
-    for start in range(0, len(drawn), COLUMNS):
-        row = drawn[start : start + COLUMNS]
+    for start in range(0, len(drawn), ROW_LENGTH):
+        row = drawn[start : start + ROW_LENGTH]
         captions = [_caption(member, images_dir, with_folder, cluster.why) for member in row]
         height = HEADER * (not start) + SIDE + 8 + LINE * max(map(len, captions)) + GAP
         strips.append(Strip(cluster, row, captions, not start, len(everyone) - len(drawn), height))
@@ -108,14 +111,22 @@ def _draw_strip(page: Canvas, strip: Strip, top: int, thumbnails: Mapping[Path, 
         _draw_frames(page, strip.cluster, member, box)
         if member is strip.cluster.keeper:
             page.frame(left, top, SIDE, SIDE, BLUE, 4)
+        elif member.version > 1 and member is _best_of(strip.cluster, member.version):
+            page.frame(left, top, SIDE, SIDE, SKY, 3)
         for row, (text, size, color, pill) in enumerate(strip.captions[column]):
             _draw_line(page, left, top + SIDE + 20 + row * LINE, text, size, color, pill)
+
+
+def _best_of(cluster: Cluster, version: int) -> Member:
+    """The best file of a version, which comes first."""
+    return next(member for member in cluster.members if member.version == version)
 
 
 def _draw_heading(page: Canvas, strip: Strip, top: int) -> None:
     members = strip.cluster.members
     going = [member.bytes for member in members if member.removable]
-    parts = [count_of(len(members) + 1, "file")]
+    versions = max(member.version for member in (strip.cluster.keeper, *members))
+    parts = [count_of(len(members) + 1, "file") + (f" in {versions} versions" if versions > 1 else "")]
     parts += [f"{len(going)} can go, {format_bytes(sum(going))} freed" if going else "all stay"]
     parts += [f"{strip.left_out} more not shown"] if strip.left_out else []
     title = f"Cluster {strip.cluster.number}"
@@ -139,7 +150,7 @@ def _caption(member: Member, images_dir: Path, with_folder: bool, why: str) -> l
     lines.append((member.kind.replace("_", " "), SMALL, INK, pill))
     shown = f"   {100 * member.coverage:.0f} % shown" if member.coverage < 0.995 else ""
     lines.append((f"distance {member.distance:.3f}{shown}", SMALL, GREY, None))
-    return lines + [(line, SMALL, GREY, None) for line in wrap(drawable(member.reason), SMALL, SIDE, 2)]
+    return lines + [(line, SMALL, GREY, None) for line in wrap(drawable(str(member.reason or "")), SMALL, SIDE, 2)]
 
 
 def _draw_line(
@@ -188,3 +199,97 @@ def _fitted(member: Member, thumbnail: Path | None) -> Image.Image | None:
             size = tuple(max(1, round(scale * side)) for side in picture.size)
             return picture.resize(size, Image.Resampling.LANCZOS, reducing_gap=3)
     return None
+
+
+def insets(cluster: Cluster, member: Member) -> list[np.ndarray]:
+    """What is to be framed on a picture: on the keeper each crop of it, on what contains the keeper the keeper.
+
+    Returns
+    -------
+    list of (4, 2) float, corners in unit coordinates of the picture; what lies outside it is cut off
+    """
+    if member is cluster.keeper:
+        crops = (other for other in cluster.members if other.kind == MatchKind.CROP and other.place)
+        return [outline(np.reshape(crop.place, (3, 3))) for crop in crops]
+    if member.kind == MatchKind.CONTAINS and member.place and member.coverage < 1:
+        return [outline(np.linalg.inv(np.reshape(member.place, (3, 3))))]
+    return []
+
+
+def outline(transform: np.ndarray) -> np.ndarray:
+    """Where a homography (3, 3) brings the corners of the unit square, (4, 2), cut off at its edges."""
+    corners = np.array([[0, 0, 1], [1, 0, 1], [1, 1, 1], [0, 1, 1]]) @ transform.T  # (4, 3)
+    return np.clip(corners[:, :2] / corners[:, 2:], 0, 1)
+
+
+def plot_pictures(
+    pictures: Sequence[Path | Image.Image | np.ndarray],
+    captions: Sequence[str] = (),
+    columns: int = 6,
+    side: int = 140,
+    frames: Sequence[str | None] = (),
+) -> Canvas:
+    """Draw pictures in rows, each fitted into a square of the same size.
+
+    Parameters
+    ----------
+    pictures : files, images, (height, width, 3) uint8 arrays, or (height, width) maps, drawn from white (their
+        smallest value) to dark blue (their largest)
+    captions : the text under each, may have several lines; lines too long for the square lose their middle
+    columns : pictures a row, at least 1
+    side : of a square, in px
+    frames : the colour of a frame around each, or None
+
+    Raises
+    ------
+    ValueError : no pictures, or more captions or frames than pictures
+    """
+    if not len(pictures) or max(len(captions), len(frames)) > len(pictures):
+        raise ValueError(f"got {len(pictures)} pictures, {len(captions)} captions, {len(frames)} frames")
+    cells = list(zip_longest(pictures, captions, frames))
+    rows = [cells[start : start + columns] for start in range(0, len(cells), columns)]
+    heights = [
+        side + GAP + LINE * max((caption or "").count("\n") + bool(caption) for _, caption, _ in row) for row in rows
+    ]
+    width, height = 2 * MARGIN + len(rows[0]) * (side + GAP) - GAP, MARGIN + sum(heights) + GAP // 2
+    page = Canvas(width, height, PAGE)
+    top = MARGIN
+    for row, row_height in zip(rows, heights, strict=True):
+        for column, cell in enumerate(row):
+            _draw_cell(page, *cell, MARGIN + column * (side + GAP), top, side)
+        top += row_height
+    return page
+
+
+def _draw_cell(page: Canvas, picture, caption: str | None, frame: str | None, left: int, top: int, side: int) -> None:
+    """One picture in its square, with its caption below."""
+    page.fill(left, top, side, side, CELL)
+    fitted = _squared(picture, side)
+    page.image.paste(fitted, (left + (side - fitted.width) // 2, top + (side - fitted.height) // 2))
+    if frame:
+        page.frame(left, top, side, side, frame, 4)
+    for number, line in enumerate((caption or "").split("\n")):
+        text = shorten(drawable(line), CAPTION, side + GAP / 2)
+        page.write(left, top + side + LINE * (number + 1), text, CAPTION, GREY if number else INK)
+
+
+def _squared(picture: Path | Image.Image | np.ndarray, side: int) -> Image.Image:
+    """RGB, the longer side equal to `side`."""
+    if isinstance(picture, Path):
+        picture = load_image(picture)
+    elif isinstance(picture, np.ndarray):
+        picture = _coloured(picture)
+    scale = side / max(picture.size)
+    size = tuple(max(1, round(scale * length)) for length in picture.size)
+    smooth = Image.Resampling.NEAREST if scale > 4 else Image.Resampling.LANCZOS  # cells of a map stay cells
+    return picture.convert("RGB").resize(size, smooth)
+
+
+def _coloured(values: np.ndarray) -> Image.Image:
+    """An array as an image; a map of one value a cell goes from white to dark blue."""
+    if values.ndim == 2:
+        from matplotlib import colormaps
+
+        low, high = float(values.min()), float(values.max())
+        values = (255 * colormaps["Blues"]((values - low) / ((high - low) or 1))[..., :3]).astype(np.uint8)
+    return Image.fromarray(np.ascontiguousarray(values))

@@ -5,7 +5,6 @@ Result, Outcome  ->  list of lines; failures  ->  unreadable.csv
 
 from __future__ import annotations
 
-import csv
 import os
 import shlex
 import shutil
@@ -15,16 +14,22 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from dedup.config import REMOVE
 from dedup.deletion.outcome import BAD_PLAN, DONE, LOCKED, SOME_REFUSED
 from dedup.deletion.records import AGAINST
 from dedup.report.lettering import escape
-from dedup.words import count_of, format_bytes, relative_path
+from dedup.words import count_of, format_bytes, relative_path, write_table
 
 if TYPE_CHECKING:
-    from dedup.clustering.clusters import Cluster
+    from collections import Counter
+
+    from dedup.clustering.clusters import Cluster, Member
     from dedup.deletion.removal import Outcome
+    from dedup.workers import Losses
 
 SHOWN = 10  # unreadable files that the terminal names
+PASSED = 3  # folders of other programs that it names
+ENDINGS = 8  # of files that were passed over, that it names
 
 
 def shown(text: object) -> str:
@@ -65,11 +70,8 @@ def _path_word(path: Path) -> str:
 
 def write_unreadable(failures: dict[Path, str], images_dir: Path, path: Path) -> None:
     """The files that could not be read, as CSV: path, reason; names written as in clusters.csv."""
-    with open(path, "w", encoding="utf-8", newline="") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(("path", "reason"))
-        for failed, reason in failures.items():
-            writer.writerow((escape(relative_path(failed, images_dir).as_posix()), escape(reason)))
+    names = ((escape(relative_path(failed, images_dir).as_posix()), reason) for failed, reason in failures.items())
+    write_table(path, ("path", "reason"), ((name, escape(reason)) for name, reason in names))
 
 
 def reading(
@@ -87,19 +89,70 @@ def reading(
         yield f"  and {len(failures) - SHOWN:,} more, in {shown(near(table))}"
 
 
+def passing_over(others: Counter[str]) -> Iterator[str]:
+    """How many files were not read for their endings; "" is none."""
+    if others:
+        ordered = sorted(others, key=lambda ending: (not ending, -others[ending], ending))
+        named = [f"{shown(ending) or 'no ending'} {others[ending]:,}" for ending in ordered[:ENDINGS]]
+        if rest := sum(others[ending] for ending in ordered[ENDINGS:]):
+            named.append(f"other endings {rest:,}")
+        yield f"{count_of(others.total(), 'file')} not read: {', '.join(named)}"
+
+
+def leaving_alone(folders: Sequence[Path], images_dir: Path) -> Iterator[str]:
+    """How many folders of other programs were not searched, and which."""
+    if folders:
+        named = ", ".join(shown(relative_path(folder, images_dir)) for folder in folders[:PASSED])
+        more = f" and {len(folders) - PASSED:,} more" if len(folders) > PASSED else ""
+        yield f"{count_of(len(folders), 'folder')} of other programs passed over: {named}{more}"
+
+
+def losing(losses: Losses, images_dir: Path, is_verbose: bool) -> Iterator[str]:
+    """How many files and pairs could not be looked at in full; `is_verbose` names them, with the reason."""
+    if losses:
+        files = sum(len(paths) == 1 for paths in losses)
+        found = [count_of(*each) for each in ((files, "file"), (len(losses) - files, "pair")) if each[0]]
+        yield f"{' and '.join(found)} can't be looked at in full{'' if is_verbose else '; --verbose names them'}"
+    for paths, reason in losses.items() if is_verbose else ():
+        yield f"  {' and '.join(shown(relative_path(path, images_dir)) for path in paths)}: {shown(reason)}"
+
+
+def undrawn(losses: Losses) -> Iterator[str]:
+    """Pages of pictures that are missing, each with the reason."""
+    for (page,), reason in losses.items():
+        yield f"  {page.name} can't be drawn: {shown(reason)}"
+
+
 def finding(
-    clusters: Sequence[Cluster], epsilon: float, planned: Outcome, images_dir: Path, is_archived: bool = False
+    clusters: Sequence[Cluster],
+    epsilon: float,
+    planned: Outcome,
+    images_dir: Path,
+    is_archived: bool = False,
+    remove: str = "copies",
 ) -> Iterator[str]:
-    """How much was found, how much of it could go. is_archived : for keepers in an archive"""
+    """How much was found, how much of it could go at a level of `remove`, and how much more at a higher one.
+
+    is_archived : for keepers in an archive
+    """
+    from dedup.clustering.members import LEVELS, Why  # not before there is something to tell
+
     if not clusters:
         yield f"no duplicates at epsilon {epsilon:.4g}"
         return
     going = set(planned.done)
-    sizes = [member.bytes for _, member in drops(clusters) if relative_path(member.path, images_dir) in going]
+    sizes = [member.bytes for member in drops(clusters) if relative_path(member.path, images_dir) in going]
     files = sum(1 + len(cluster.members) for cluster in clusters)
     yield f"{count_of(len(clusters), 'cluster')} of {count_of(files, 'file')} at epsilon {epsilon:.4g}"
     why = f"{'is' if len(sizes) == 1 else 'are'} in the archive and " if is_archived else ""
-    yield f"{count_of(len(sizes), 'file')} {why}could go: {format_bytes(sum(sizes))}"
+    beside = f", with {count_of(more, 'file')} beside" if (more := len(going) - len(sizes)) else ""
+    yield f"{count_of(len(sizes), 'file')} {why}could go{beside}: {format_bytes(sum(sizes))}"
+    waiting = [member.kind for cluster in clusters for member in cluster.members
+               if member.reason and member.reason.code == Why.LEVEL]  # fmt: skip
+    for level in REMOVE[REMOVE.index(remove) + 1 :]:
+        if more := sum(kind in LEVELS[level] for kind in waiting):
+            yield f"up to {count_of(more, 'more file')} could go with --remove {level}"
+            break
 
 
 def leaving(similar: Sequence[tuple], table: Path) -> Iterator[str]:
@@ -111,16 +164,17 @@ def leaving(similar: Sequence[tuple], table: Path) -> Iterator[str]:
 def planning(clusters: Sequence[Cluster], planned: Outcome, images_dir: Path) -> Iterator[str]:
     """Every file that would go, with the one that stays for it."""
     going = set(planned.done)
-    for keeper, member in drops(clusters):
+    for member in drops(clusters):
         path = relative_path(member.path, images_dir)
         if path in going:
-            yield f"  {shown(path)} ({member.kind}) for {shown(relative_path(keeper.path, images_dir))}"
+            yield f"  {shown(path)} ({member.kind}) for {shown(relative_path(member.keeper, images_dir))}"
+            going.remove(path)
+    yield from (f"  {shown(path)}, which belongs to one of them" for path in sorted(going))
 
 
-def drops(clusters: Sequence[Cluster]) -> Iterator[tuple]:
-    """Keeper and member, for each member that may go."""
-    for cluster in clusters:
-        yield from ((cluster.keeper, member) for member in cluster.members if member.removable)
+def drops(clusters: Sequence[Cluster]) -> Iterator[Member]:
+    """Each member that may go."""
+    return (member for cluster in clusters for member in cluster.members if member.removable)
 
 
 def pronoun(files: Sequence) -> str:

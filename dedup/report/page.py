@@ -18,15 +18,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
-from dedup.clustering.contents import why_it_stays
 from dedup.clustering.full_resolution import is_looked_at
-from dedup.clustering.members import seen_by, way_back, what_is_missing
-from dedup.dataset.decoding import DIGEST
-from dedup.dataset.folder_rules import THUMBNAILS
+from dedup.clustering.members import is_out_of_reach, seen_by, way_back, what_is_missing
+from dedup.contents.inventory import why_it_stays
+from dedup.dataset.folder_rules import DIGEST, THUMBNAILS
 from dedup.dataset.thumbnails import thumbnail_path, write_thumbnails
-from dedup.report.tables import replace_file
-from dedup.store.facts import NOTHING, Facts
-from dedup.words import relative_path
+from dedup.store import NOTHING, Store
+from dedup.words import relative_path, write_whole
+from dedup.workers import attempt, step
 
 if TYPE_CHECKING:
     from dedup.clustering.clusters import Cluster, Member
@@ -34,6 +33,7 @@ if TYPE_CHECKING:
     from dedup.config import Config
     from dedup.dataset.folder_rules import Places
     from dedup.matching.confirmation import Match
+    from dedup.progress import Phases
 
 NAME, DECISIONS = "report.html", "decisions.json"
 MOST_CLUSTERS, MOST_UNREADABLE = 20_000, 1_000  # shown on the page
@@ -41,15 +41,18 @@ _TEMPLATES = Path(__file__).parent / "templates"
 _STYLE, _SCRIPTS = "report.css", ("state.js", "cards.js", "compare.js", "report.js")
 
 
-def write_small(config: Config, result: Result, progress: bool = True, facts: Facts = NOTHING) -> dict[Path, str]:
+def write_small(
+    config: Config, result: Result, progress: bool | Phases = True, facts: Store = NOTHING
+) -> dict[Path, str]:
     """Write the thumbnails of the review page into config.output_dir; see `write_thumbnails`.
 
-    progress : show a bar on stderr; facts : what is remembered of the files' contents
+    progress : show a bar on stderr, or the run's phases; facts : what is remembered of the files' contents
     """
     shown = result.clusters[:MOST_CLUSTERS]
     paths = [member.path for cluster in shown for member in (cluster.keeper, *cluster.members)]
     known = {path: content[:DIGEST].hex() for path in paths if (content := facts.content(path))}
-    return write_thumbnails(paths, config.output_dir / THUMBNAILS, config.num_workers, progress, known)
+    folder = config.output_dir / THUMBNAILS
+    return write_thumbnails(paths, folder, config.num_workers, progress, known, facts.losses)
 
 
 def small_files(config: Config, digests: Mapping[Path, str]) -> dict[Path, Path]:
@@ -58,7 +61,7 @@ def small_files(config: Config, digests: Mapping[Path, str]) -> dict[Path, Path]
 
 
 def write_page(
-    config: Config, result: Result, digests: Mapping[Path, str], command: str = "", facts: Facts = NOTHING
+    config: Config, result: Result, digests: Mapping[Path, str], command: str = "", facts: Store = NOTHING
 ) -> Path:
     """Write the review page into config.output_dir, beside its thumbnails; the same result gives the same bytes.
 
@@ -73,12 +76,12 @@ def write_page(
     OSError : output_dir can't be written
     """
     page = config.output_dir / NAME
-    replace_file(page, render(page_data(config, result, digests, command, facts)).encode())
+    write_whole(page, render(page_data(config, result, digests, command, facts)).encode())
     return page
 
 
 def page_data(
-    config: Config, result: Result, digests: Mapping[Path, str], command: str = "", facts: Facts = NOTHING
+    config: Config, result: Result, digests: Mapping[Path, str], command: str = "", facts: Store = NOTHING
 ) -> dict:
     """What the page shows, as plain values.
 
@@ -88,7 +91,7 @@ def page_data(
     facts : what is remembered of the files' contents
     """
     shown, failures = result.clusters[:MOST_CLUSTERS], result.embeddings.failures
-    pairs = _pairs(shown, result, config.images_dir, facts)
+    pairs = _pairs(shown, result, config, facts)
     settings = {name: _plain(value) for name, value in asdict(config).items()} | {"epsilon": round(result.epsilon, 6)}
     data = {
         "read": len(result.embeddings.paths),
@@ -104,10 +107,7 @@ def page_data(
         "thumbnails": THUMBNAILS + "/",
         "clusters": [
             {
-                "files": [
-                    _file(member, config, result.places, digests.get(member.path))
-                    for member in (cluster.keeper, *cluster.members)
-                ],
+                "files": _files(cluster, config, result.places, digests),
                 "pairs": known,
                 "why": cluster.why,
             }
@@ -138,6 +138,18 @@ def _csp_digest(text: str) -> str:
     return f"'sha256-{b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"
 
 
+def _files(cluster: Cluster, config: Config, places: Places, digests: Mapping[Path, str]) -> list[dict]:
+    """The files of a cluster; `keeper` is the place of the one that a file would go for, unless that is the first."""
+    files = (cluster.keeper, *cluster.members)
+    place_of = {member.path: place for place, member in enumerate(files)}
+    return [
+        _file(member, config, places, digests.get(member.path))
+        | {"version": member.version}
+        | ({"keeper": place_of[member.keeper]} if place_of.get(member.keeper) else {})
+        for member in files
+    ]
+
+
 def _file(member: Member, config: Config, places: Places, digest: str | None) -> dict:
     path = relative_path(member.path, config.images_dir).as_posix()
     url, archived = path, {}
@@ -164,12 +176,12 @@ def _date(path: Path) -> str:
         return ""
 
 
-def _pairs(clusters: Sequence[Cluster], result: Result, images_dir: Path, facts: Facts) -> list[list[list]]:
+def _pairs(clusters: Sequence[Cluster], result: Result, config: Config, facts: Store) -> list[list[list]]:
     """For each cluster what is known of its pairs: those of its keeper first, then all others that were matched.
 
     A pair is [i, j, kind, distance, share of i that j shows, share of j that i shows, why i can't go for j, why j can't
     go for i, transform from i to j]: places in the cluster, the keeper's is 0; what isn't known is None, "" means it
-    may go, which of a copy or a part is known only for the keeper's members: no other was looked at closely.
+    may go, which of a copy or a part is known only for a file and its keeper: no other was looked at closely.
     """
     rows = {path: row for row, path in enumerate(result.embeddings.paths)}
     places = {
@@ -183,24 +195,31 @@ def _pairs(clusters: Sequence[Cluster], result: Result, images_dir: Path, facts:
             number, i = places[first]
             j = places[second][1]
             files = result.embeddings.paths[first], result.embeddings.paths[second]
-            found[number][i, j] = _known(i, j, match, *files, images_dir, result.places, facts)
+            known = attempt(_known, i, j, match, *files, config, result.places, facts)
+            if known := facts.losses.note(known, *files):
+                found[number][i, j] = known
     for cluster, known in zip(clusters, found, strict=True):
+        place_of = {member.path: place for place, member in enumerate((cluster.keeper, *cluster.members))}
         for place, member in enumerate(cluster.members, start=1):
-            pair = known.pop((0, place), None)
-            pair = _turned(pair) if pair else known.pop((place, 0), [place, 0, *[None] * 7])
-            known[place, 0] = [place, 0, member.kind, _round(member.distance), _round(member.coverage), pair[5],
-                               member.reason, pair[7], pair[8]]  # fmt: skip
+            keeper = place_of[member.keeper]
+            pair = known.pop((keeper, place), None)
+            turned = pair and facts.losses.note(attempt(_turned, pair), member.keeper, member.path)
+            pair = turned or known.pop((place, keeper), [place, keeper, *[None] * 7])
+            known[place, keeper] = [place, keeper, member.kind, _round(member.distance), _round(member.coverage),
+                                    pair[5], str(member.reason or ""), pair[7], pair[8]]  # fmt: skip
     return [sorted(known.values(), key=lambda pair: (pair[1] != 0, pair[:2])) for known in found]
 
 
+@step
 def _known(
-    i: int, j: int, match: Match, first: Path, second: Path, images_dir: Path, places: Places, facts: Facts
+    i: int, j: int, match: Match, first: Path, second: Path, config: Config, places: Places, facts: Store
 ) -> list:
     seen = seen_by(match, is_first=True), seen_by(match, is_first=False)
     reasons = tuple(
         places.protects(*files)
-        or what_is_missing(view)
-        or why_it_stays(*files, images_dir, places.root_of(files[1]), facts)
+        or str(what_is_missing(view) or "")
+        or why_it_stays(*files, config.images_dir, places.root_of(files[1]), facts)
+        or str(is_out_of_reach(view.kind, config.remove) or "")
         for files, view in zip(((first, second), (second, first)), seen, strict=True)
     )
     if is_looked_at(match):  # that was left for the members of a keeper
@@ -210,6 +229,7 @@ def _known(
             transform]  # fmt: skip
 
 
+@step
 def _turned(pair: list) -> list:
     """What is known of a pair, seen from its other file."""
     i, j, kind, distance, first, second, why_first, why_second, transform = pair

@@ -1,4 +1,4 @@
-"""Distances and measurements to look at: nearest neighbours, copies and other pictures, precision, recall by edit."""
+"""Distances and measurements to look at: neighbours, keypoints, calibration, precision, recall by edit."""
 
 from __future__ import annotations
 
@@ -6,15 +6,39 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
+from matplotlib import colormaps
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from PIL import Image
 from scipy.sparse import csr_matrix, issparse
 
-from dedup.report.figures import BLUE, GREY, INK, LIGHT, VERMILION, DrawnFigure
+from dedup.report.canvas import BLUE, GREY, INK, LIGHT, VERMILION, as_png
 
 if TYPE_CHECKING:
-    from dedup.evaluation.calibration import Calibration
+    from matplotlib.axes import Axes
 
+    from dedup.evaluation.calibration import Calibration
+    from dedup.matching.confirmation import Comparison
+
+DPI = 100
+APART = 12  # px of white between two pictures
 SHADES = (BLUE, "#e69f00", "#009e73", "#cc79a7", "#999999", "#56b4e9", "#b0a000")  # after Okabe and Ito
+
+
+class DrawnFigure(Figure):
+    """A Figure that a notebook shows by itself, and whose PNG is the same byte for byte each time."""
+
+    def __init__(self, width: float, height: float, **kwargs):
+        super().__init__(figsize=(width / DPI, height / DPI), dpi=DPI, **kwargs)
+        FigureCanvasAgg(self)
+
+    def png(self, mark: str = "") -> bytes:
+        """The figure as PNG, free of dates and of the names of programs; `mark` is a text that is kept in the file."""
+        self.canvas.draw()
+        return as_png(Image.fromarray(np.asarray(self.canvas.buffer_rgba())[..., :3]), mark)
+
+    def _repr_png_(self) -> bytes:
+        return self.png()
 
 
 def nearest_distances(neighbors: np.ndarray | csr_matrix, block: int = 2048) -> np.ndarray:
@@ -101,6 +125,46 @@ def plot_distance_histogram(copies: np.ndarray, others: np.ndarray, epsilon: flo
         axes.annotate(text, (epsilon, 0.97), color=INK, bbox={"fc": "white", "ec": "none", "pad": 1}, **place)
     axes.legend(frameon=False, labelcolor=INK, loc="lower center", bbox_to_anchor=(0.5, 1), ncols=2)
     return figure
+
+
+def plot_comparison(comparison: Comparison) -> Figure:
+    """Draw how two pictures were compared: keypoints, both in one frame, where they agree, and the verdict.
+
+    Lines join keypoints that look alike: blue where one transform fits them. Below: one picture, the other laid on it,
+    both as red and cyan, which make grey where they are equal, and where fine detail agrees: blue; red where it does
+    not, grey where there is none.
+    """
+    frame, overlay, match = comparison.frame, comparison.overlay, comparison.match
+    figure = DrawnFigure(800, 640, facecolor="white", layout="constrained")
+    axes = figure.subplot_mosaic([["lines"] * 4, ["base", "other", "both", "agreement"]], height_ratios=[1.7, 1])
+    for each in axes.values():
+        each.set_axis_off()
+    _draw_lines(axes["lines"], comparison)
+    axes["base"].imshow(frame.base, cmap="gray", vmin=0, vmax=255)
+    axes["other"].imshow(frame.other, cmap="gray", vmin=0, vmax=255)
+    axes["both"].imshow(np.dstack([frame.base, frame.other, frame.other]))
+    axes["agreement"].imshow(comparison.likeness, cmap=colormaps["RdBu"].with_extremes(bad=LIGHT), vmin=0, vmax=1)
+    for name, title in (("base", "one"), ("other", "the other"), ("both", "both"), ("agreement", "agreement")):
+        axes[name].set_title(title, fontsize=10, color=INK)
+    numbers = f"{overlay.agreement:.0%} of the blocks agree, fine detail correlates to {overlay.detail:.2f}"
+    figure.suptitle(f"{match.kind if match else 'refused'}: {numbers}", fontsize=11, color=INK)
+    return figure
+
+
+def _draw_lines(axes: Axes, comparison: Comparison) -> None:
+    """Two pictures side by side, and lines between keypoints that look alike."""
+    first, second = (picture.grey for picture in comparison.pictures)
+    left = first.shape[1] + APART
+    starts = comparison.points * first.shape[::-1]  # (k, 2) px
+    ends = comparison.others * second.shape[::-1] + (left, 0)
+    for grey, start in ((first, 0), (second, left)):
+        height, width = grey.shape
+        axes.imshow(grey, cmap="gray", vmin=0, vmax=255, extent=(start, start + width, height, 0))
+    axes.set_xlim(0, left + second.shape[1])
+    axes.set_ylim(max(len(first), len(second)), 0)
+    for start, end, fits in zip(starts, ends, comparison.fits, strict=True):
+        axes.plot(*zip(start, end, strict=True), color=BLUE if fits else VERMILION, lw=0.5)
+    axes.set_title(f"{comparison.fits.sum()} of {len(starts)} lines fit one transform", fontsize=10, color=INK)
 
 
 def plot_calibration(calibration: Calibration) -> Figure:

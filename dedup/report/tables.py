@@ -5,33 +5,31 @@ clusters  ->  output_dir/clusters_001.png, ..., output_dir/clusters.csv; pairs t
 
 from __future__ import annotations
 
-import csv
-import io
-import os
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
-from tqdm import tqdm
-
+from dedup.progress import Phases, progress_bar
 from dedup.report.canvas import read_mark
 from dedup.report.fonts import font_families
 from dedup.report.grid import layout, plot_cluster_grid
 from dedup.report.lettering import escape, unescape
-from dedup.store.memory import code_tag
-from dedup.words import count_of, format_bytes, relative_path
-from dedup.workers import Lost, run_jobs
+from dedup.store import code_digest
+from dedup.words import count_of, format_bytes, relative_path, table_text, write_table, write_whole
+from dedup.workers import Losses, job, run_jobs
 
 if TYPE_CHECKING:
     from dedup.clustering.clusters import Cluster, Member
+    from dedup.clustering.versions import KeeperKey
 
 __all__ = [
     "clusters_table",
     "describe_report",
     "escape",
     "format_bytes",
+    "keeper_table",
     "paginate",
     "plot_cluster_grid",
     "unescape",
@@ -39,23 +37,28 @@ __all__ = [
     "write_similar",
 ]
 
-COLUMNS = ("path", "cluster", "keep", "kind", "distance", "coverage", "width", "height", "bytes", "reason", "why")
+COLUMNS = (
+    *("path", "cluster", "keep", "kind", "distance", "coverage", "width", "height", "bytes", "reason", "why"),
+    *("version", "keeper"),
+)
 PAGE_HEIGHT, PAGE_PICTURES = 2200, 32  # keeps a page of photos under 2 MB
 MAX_PAGES = 20  # the page to look at in a browser has all clusters
 DRAWN_BY = ("dataset", "report")  # rooms whose source decides how a page looks
 PAGE_TIME = 120.0  # seconds of computing for a page of large pictures
 _PAGE_NAME = re.compile(r"clusters_\d{3,}\.png")
+CRITERIA = ("detail", "enlarged", "folder", "compression", "holds", "age", "name", "path")  # KeeperKey in words
 
 
 def write_report(
     clusters: Sequence[Cluster],
     images_dir: Path,
     output_dir: Path,
-    progress: bool = True,
+    progress: bool | Phases = True,
     max_pages: int = MAX_PAGES,
     contents: Mapping[Path, bytes] | None = None,
     num_workers: int = 0,
     thumbnails: Mapping[Path, Path] = MappingProxyType({}),
+    losses: Losses | None = None,
 ) -> list[Path]:
     """Write the clusters as pages of pictures and as a table; the same clusters give the same bytes.
 
@@ -64,10 +67,11 @@ def write_report(
     clusters : what `build_clusters` returns
     images_dir : the folder that names are relative to
     output_dir : made if it is missing. Pages of an earlier run are removed, other files stay
-    progress : whether to show a bar
+    progress : show a bar on stderr, or the run's phases
     max_pages : pages drawn at most; the last says how many clusters they leave out, the table has them all
     contents : digests of files; a page that shows what it showed in an earlier run is left as it is
-    num_workers : processes that draw; 0 = this one. A page that takes one down is left out
+    num_workers : processes that draw; 0 = this one
+    losses : notes pages that could not be drawn, which are left out
     thumbnails : smaller copies, by path, of files that need not be read to be drawn
 
     Returns
@@ -92,21 +96,26 @@ def write_report(
         shows = _what_is_shown(page, images_dir, note, held)
         if not shows or read_mark(path) != shows:
             jobs.append((page, images_dir, note, shows, path, small))
-    done = run_jobs(_draw_page, jobs, num_workers if len(jobs) > 1 else 0, time_limit=PAGE_TIME)
-    bar = tqdm(jobs, desc="3/3 Drawing", unit="page", disable=not progress)
-    lost = [job[4] for job, found in zip(bar, done, strict=True) if isinstance(found, Lost)]
-    written = [path for path in written if path not in lost]
+    losses = Losses() if losses is None else losses
+    drawn_now = run_jobs(_draw_page, jobs, num_workers, time_limit=PAGE_TIME)
+    with progress_bar(progress, len(jobs), "Drawing", "pages") as bar:
+        for (*_, path, _), found in zip(jobs, drawn_now, strict=True):
+            bar.update()
+            if png := losses.note(found, path):
+                write_whole(path, png)
+    written = [path for path in written if (path,) not in losses]
     written.append(output_dir / "clusters.csv")
-    replace_file(written[-1], clusters_table(clusters, images_dir).encode())
+    write_whole(written[-1], clusters_table(clusters, images_dir).encode())
     for old in output_dir.iterdir():
         if _PAGE_NAME.fullmatch(old.name) and old not in written and old.is_file():
             old.unlink()
     return written
 
 
-def _draw_page(job: tuple[Sequence[Cluster], Path, str, str, Path, Mapping[Path, Path]]) -> None:
-    page, images_dir, note, shows, path, thumbnails = job
-    replace_file(path, plot_cluster_grid(page, images_dir, note=note, thumbnails=thumbnails).png(shows))
+@job
+def _draw_page(given: tuple[Sequence[Cluster], Path, str, str, Path, Mapping[Path, Path]]) -> bytes:
+    page, images_dir, note, shows, _, thumbnails = given
+    return plot_cluster_grid(page, images_dir, note=note, thumbnails=thumbnails).png(shows)
 
 
 def _what_is_shown(
@@ -116,21 +125,19 @@ def _what_is_shown(
 
     held : of each file the content, and whether it is drawn from its thumbnail
     """
-    packages = "matplotlib", "numpy", "opencv-python", "pillow", "pillow-heif"
     fonts = font_families("".join(sorted(set(str(page)))))  # all that is written stands in there
     is_known = all(content for content, _ in held)
-    return code_tag(DRAWN_BY, packages, page, str(images_dir), note, held, fonts).hex() if is_known else ""
+    shown = page, str(images_dir), note, held, fonts
+    return code_digest(*DRAWN_BY, given=shown).hex() if is_known else ""
 
 
 def write_similar(pairs: Iterable[tuple[Path, Path, float]], images_dir: Path, path: Path) -> None:
     """Write pairs of like pictures that are no copies as CSV: both paths, and their cosine distance."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(("path", "other", "distance"))
-    for first, second, distance in pairs:
-        names = [escape(relative_path(each, images_dir).as_posix()) for each in (first, second)]
-        writer.writerow((*names, f"{distance:.4f}"))
-    replace_file(path, text.getvalue().encode())
+    rows = (
+        (*(escape(relative_path(each, images_dir).as_posix()) for each in pair), f"{distance:.4f}")
+        for *pair, distance in pairs
+    )
+    write_table(path, ("path", "other", "distance"), rows)
 
 
 def describe_report(clusters: Sequence[Cluster], images_dir: Path, written: Sequence[Path]) -> str:
@@ -160,14 +167,38 @@ def paginate(clusters: Sequence[Cluster], images_dir: Path) -> Iterator[list[Clu
 def clusters_table(clusters: Sequence[Cluster], images_dir: Path) -> str:
     """All clusters as CSV: a row a file, the keeper first in its cluster; `keep` is 1 for what stays, 0 for what goes.
 
+    `version` numbers the versions of a cluster, `keeper` is the file that one goes for, or would go for.
+
     `escape` says how odd names are written, and `unescape` gives them back.
     """
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(COLUMNS)
-    for cluster in clusters:
-        writer.writerows(_row(cluster, member, images_dir) for member in (cluster.keeper, *cluster.members))
-    return text.getvalue()
+    members = ((cluster, member) for cluster in clusters for member in (cluster.keeper, *cluster.members))
+    return table_text(COLUMNS, (_row(cluster, member, images_dir) for cluster, member in members))
+
+
+def keeper_table(keys: Mapping[Path, KeeperKey], images_dir: Path) -> str:
+    """Why the first of these files stays, in Markdown: a row a file, a column a criterion, in the order they decide.
+
+    keys : by path, best first. The criterion that puts a file behind the first one is bold
+    """
+    best = next(iter(keys.values()))
+    ages, rows = (sorted({getattr(key, name) for key in keys.values()}) for name in ("age", "row"))
+    lines = [("file", *CRITERIA), ["---"] * (1 + len(CRITERIA))]
+    for path, key in keys.items():
+        cells = [
+            f"{key.detail:.0%} less" if key.detail else "all",
+            "yes" if key.enlarged else "no",
+            "any" if key.folder else "preferred",
+            f"{count_of(key.compression, 'step')} coarser" if key.compression else "finest",
+            count_of(-key.contents, "thing"),
+            f"{1 + ages.index(key.age)}. of {len(ages)}",
+            "a copy's" if key.name else "any",
+            f"{1 + rows.index(key.row)}. of {len(rows)}",
+        ]
+        decides = next((place for place, pair in enumerate(zip(key, best, strict=True)) if len(set(pair)) > 1), None)
+        if decides is not None:
+            cells[decides] = f"**{cells[decides]}**"
+        lines.append([escape(relative_path(path, images_dir).as_posix()).replace("|", "\\|"), *cells])
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
 
 
 def _row(cluster: Cluster, member: Member, images_dir: Path) -> tuple:
@@ -181,20 +212,12 @@ def _row(cluster: Cluster, member: Member, images_dir: Path) -> tuple:
         member.width,
         member.height,
         member.bytes,
-        escape(member.reason),
+        escape(str(member.reason or "")),
         escape(cluster.why) if member is cluster.keeper else "",
+        member.version or "",
+        escape(relative_path(member.keeper, images_dir).as_posix()) if member.keeper else "",
     )
 
 
 def _left_out(drawn: int, clusters: int) -> str:
     return f"The first {drawn:,} of {count_of(clusters, 'cluster')} are drawn; clusters.csv lists them all."
-
-
-def replace_file(path: Path, content: bytes) -> None:
-    """Write a file so that it is there whole or not at all."""
-    unfinished = path.with_name(f".{path.name}.tmp")
-    try:
-        unfinished.write_bytes(content)
-        os.replace(unfinished, path)
-    finally:
-        unfinished.unlink(missing_ok=True)

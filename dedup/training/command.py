@@ -1,9 +1,9 @@
 """The encoder's training: a folder of photos in, weights out.
 
-photos (n,)  ->  OUTPUT/copydet.safetensors; a folder a round with log.jsonl of the loss and checkpoint.pt to go on from
+photos (n,)  ->  OUTPUT/copydet.onnx; a folder a round with log.jsonl of the loss and checkpoint.pt to go on from
 
     python -m dedup.training PHOTOS --output run             # repeat the command to go on after a stop
-    python main.py PICTURES --encoder run/copydet.safetensors
+    python main.py PICTURES --encoder run/copydet.onnx
 
 The photos may have any size; they are best all different, some thousands, and none that results are reported on.
 On Linux, MALLOC_MMAP_MAX_=0 MALLOC_TRIM_THRESHOLD_=17179869184 in the environment keeps glibc from giving large blocks
@@ -27,11 +27,12 @@ from PIL import Image
 from torch.utils.data import DataLoader
 from tqdm import tqdm
 
-from dedup.encoder.checkpoints import export_encoder
-from dedup.training.loss import CopiesDataset, schedule_batches
 from dedup.dataset.images import UnreadableImage, list_images, load_image
 from dedup.encoder.embeddings import extract_embeddings
+from dedup.encoder.export import export_encoder
 from dedup.encoder.model import EncoderCNN
+from dedup.training.head import NETWORK, add_pretrained
+from dedup.training.loss import CopiesDataset, schedule_batches
 from dedup.training.trainer import ROUNDS, Recipe, Trainer, TrainingError
 
 SHORT_SIDE = 224  # px of a photo in memory; its copies are smaller
@@ -140,14 +141,14 @@ def read_photos(paths: Sequence[Path], progress: bool = True) -> list[np.ndarray
 
 
 def export(encoder: EncoderCNN, paths: Sequence[Path], calibrate: Path | None, epsilon: float, path: Path) -> None:
-    """Write an encoder of the recipe's network to `path`, with its epsilon; calibrated if there are other photos."""
+    """Write a trained encoder to `path`, with its epsilon; calibrated if there are other photos."""
     from dedup.evaluation.calibration import calibrate_epsilon
 
     device = next(encoder.parameters()).device
     if calibrate:
         epsilon = calibrate_epsilon(encoder, list_images(calibrate, EXTENSIONS), device=device).epsilon
     seen = extract_embeddings(encoder, paths, None, batch_size=32, num_workers=2, device=device)
-    about = {"epsilon": round(epsilon, 4), "image_resize": encoder.image_resize, "network": ROUNDS[-1].network}
+    about = {"epsilon": round(epsilon, 4), "image_resize": encoder.image_resize, "network": NETWORK}
     export_encoder(encoder, seen.vectors, path, about)
 
 
@@ -176,7 +177,7 @@ def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     given = parse_arguments(arguments)
-    paths, weights = list_images(given.photos, EXTENSIONS), given.output / "copydet.safetensors"
+    paths, weights = list_images(given.photos, EXTENSIONS), given.output / "copydet.onnx"
     try:
         photos, start = read_photos(paths), None
         for number, (recipe, epochs) in enumerate(zip(ROUNDS, given.epochs, strict=False), 1):
@@ -184,6 +185,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             recipe = replace(recipe, epochs=epochs, batch_size=given.batch_size or recipe.batch_size)
             encoder = train(photos, recipe, folder, start, given.workers)
             start = folder / "checkpoint.pt"
+        encoder = add_pretrained(encoder, photos, given.output / "head.jsonl")
         export(encoder, paths, given.calibrate, given.epsilon, weights)
     except ValueError as error:  # each with one line that says the way out
         sys.exit(f"{given.photos}: {error}")

@@ -13,8 +13,8 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from dedup.training.loss import contrastive_loss
 from dedup.encoder.model import EncoderCNN, copy_detection_encoder
+from dedup.training.loss import contrastive_loss
 
 
 class TrainingError(ValueError):

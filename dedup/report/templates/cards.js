@@ -120,8 +120,8 @@ function firstBelow(height) {
 
 function headingRow({cluster, group}) {
   const {groups, stays, decided} = decisionOf(cluster);
-  const [keeper, ...others] = groups[group];
-  const going = others.filter((file) => ["goes", "check"].includes(verdict(cluster, file, keeper, stays).fate));
+  const others = groups[group].slice(1);
+  const going = others.filter((file) => ["goes", "check"].includes(verdict(cluster, file, groups[group], stays).fate));
   const freed = going.reduce((sum, file) => sum + found.clusters[cluster].files[file].bytes, 0);
   const told = others.length ? count(others.length + 1, "file") : "a file of its own, it stays";
   const part = groups.length > 1 ? `, part ${group + 1}` : "";
@@ -136,7 +136,7 @@ function cellsRow({cluster, group, files, last}) {
   const {groups, stays} = decisionOf(cluster);
   const [keeper] = groups[group];
   return make("ul", {class: `row cells${last ? " last" : ""}`, "aria-label": `Files of cluster ${cluster + 1}`},
-    ...files.map((file) => cell(cluster, file, keeper, verdict(cluster, file, keeper, stays), groups[group])));
+    ...files.map((file) => cell(cluster, file, keeper, verdict(cluster, file, groups[group], stays), groups[group])));
 }
 
 function cell(cluster, place, keeper, seen, group) {
@@ -159,12 +159,17 @@ function cell(cluster, place, keeper, seen, group) {
       title: "Mark (m)", ...(marked.has(key) ? {checked: true} : {})}),
     make("p", {class: "name", title: shown(file.path)}, make("bdi", {}, ...parted(name))),
     make("p", {class: "facts place"}, make("bdi", {}, shown(folderOf(file))), make("span", {}, file.date)),
-    make("p", {class: "facts"}, `${file.width} × ${file.height} · ${bytes(file.bytes)}`),
+    make("p", {class: "facts"}, `${file.width} × ${file.height} · ${bytes(file.bytes)}${versionOf(cluster, file)}`),
     make("p", {class: "facts"}, kind.filter(Boolean).join(" · ") || " "),
     make("p", {class: "verdict", title: seen.reason}, make("b", {}, FATES[seen.fate]), ` ${seen.reason}`),
     make("div", {class: "acts"}, ...(group.length > 1 ? ACTS : []).filter(([act]) => !isKeeper || act === "compare")
       .map(([act, label, hint]) => make("button", {type: "button", "data-act": act, "aria-label": `${label}: ${name}`,
         title: `${label} (${hint})`, "aria-pressed": act === "stay" ? seen.reason === "you keep it too" : null}, icon(act)))));
+}
+
+// The version that a file is of, where there are several.
+function versionOf(cluster, {version}) {
+  return version && found.clusters[cluster].files.some((file) => file.version > 1) ? ` · version ${version}` : "";
 }
 
 // A long name in two parts, so that its end stays in view.

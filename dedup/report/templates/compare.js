@@ -2,13 +2,13 @@
 
 const dialog = document.getElementById("compare");
 const stage = document.getElementById("stage");
-let compared = null; // {cluster, file, keeper, mode, full}
+let compared = null; // {cluster, file, keeper, group, mode, full}
 
 function openCompare({cluster, file}, mode = "member") {
   const group = decisionOf(cluster).groups.find((each) => each.includes(file));
   const other = file === group[0] ? group[1] : file;
   if (other === undefined) return tell("This file stands alone.");
-  compared = {cluster, file: other, keeper: group[0], mode, full: compared?.full ?? false};
+  compared = {cluster, file: other, keeper: keeperOf(cluster, other, group), group, mode, full: compared?.full ?? false};
   if (!dialog.open) dialog.showModal();
   stage.focus();
   setCurrent({cluster, file: other}, false);
@@ -16,9 +16,9 @@ function openCompare({cluster, file}, mode = "member") {
 }
 
 function lay() {
-  const {cluster, file, keeper} = compared;
+  const {cluster, file, keeper, group} = compared;
   const {files} = found.clusters[cluster];
-  const seen = verdict(cluster, file, keeper, decisionOf(cluster).stays);
+  const seen = verdict(cluster, file, group, decisionOf(cluster).stays);
   const base = files[keeper];
   const transform = seen.transform ?? WHOLE;
   const corners = outline(transform).map(([x, y]) => [x * base.width, y * base.height]);
@@ -86,7 +86,7 @@ const area = (corners) => corners.reduce((sum, [x, y], at) => {
 
 function caption() {
   const {files} = found.clusters[compared.cluster];
-  const seen = verdict(compared.cluster, compared.file, compared.keeper, decisionOf(compared.cluster).stays);
+  const seen = verdict(compared.cluster, compared.file, compared.group, decisionOf(compared.cluster).stays);
   const [member, keeper] = [files[compared.file], files[compared.keeper]];
   document.getElementById("compare-title").textContent = nameOf(member);
   const facts = [`${member.width} × ${member.height}, ${bytes(member.bytes)}`,

@@ -5,7 +5,7 @@ const tools = by("tools");
 const all = found.clusters.map((_, cluster) => cluster);
 const texts = found.clusters.map(({files}) => files.map(({path}) => path.toLowerCase()).join("\n"));
 const kindsOf = found.clusters.map(({files}, cluster) =>
-  new Set(files.slice(1).map((_, at) => pairOf(cluster, at + 1, 0).kind)));
+  new Set(files.slice(1).map(({keeper = 0}, at) => pairOf(cluster, at + 1, keeper).kind)));
 
 function writeTop() {
   const sum = total(all);

@@ -1,7 +1,8 @@
 // What was found, and what was decided about it. Nothing in this part touches the page.
 //
 // A decision on a cluster: {groups: [[keeper, member, ...], ...], stays: [file], different: [[file, file]], decided}.
-// Files are places in the cluster's list. A file goes by its own match with its group's keeper, never through a third.
+// Files are places in the cluster's list. A file goes by its own match with the best of its version or with its group's
+// keeper, never through a third.
 
 const found = JSON.parse(document.getElementById("data").textContent);
 const STORE = `decisions ${found.id}`;
@@ -87,9 +88,16 @@ function pairOf(cluster, i, j) {
   return null;
 }
 
-// What becomes of a file: {fate: keeper, goes, check or stays; kind, distance, coverage, reason, transform}.
-function verdict(cluster, file, keeper, stays) {
+// The file that another one goes for: that of its version, as long as the keeper is the one that was proposed.
+function keeperOf(cluster, file, [first, ...others]) {
+  const {keeper} = found.clusters[cluster].files[file];
+  return first === 0 && others.includes(keeper) ? keeper : first;
+}
+
+// What becomes of a file of a group: {fate: keeper, goes, check or stays; kind, distance, coverage, reason, transform}.
+function verdict(cluster, file, group, stays) {
   const {files, why = ""} = found.clusters[cluster];
+  const keeper = file === group[0] ? file : keeperOf(cluster, file, group);
   if (file === keeper) return {fate: "keeper", kind: "keeper", reason: file === 0 ? why : "as you chose"};
   const pair = pairOf(cluster, file, keeper) ?? {kind: "", why: null};
   const say = (fate, reason) => ({...pair, fate, reason});
@@ -112,8 +120,8 @@ function whyItGoes(kind, file, keeper) {
 // Every file of a cluster that would go, with its keeper.
 function removals(cluster) {
   const {groups, stays} = decisionOf(cluster);
-  return groups.flatMap(([keeper, ...others]) => others
-    .map((file) => ({keeper, file, fate: verdict(cluster, file, keeper, stays).fate}))
+  return groups.flatMap((group) => group.slice(1)
+    .map((file) => ({keeper: keeperOf(cluster, file, group), file, fate: verdict(cluster, file, group, stays).fate}))
     .filter(({fate}) => fate === "goes" || fate === "check"));
 }
 

@@ -1,0 +1,279 @@
+"""Evidence: what is known of files and of pairs of files, gathered in phases before anything is decided.
+
+rows of the embeddings  ->  a `FileRecord` each;  pairs of rows  ->  a `View` each, and what speaks against a removal
+
+A pair that was not gathered is not known: answers depend on the phases alone, not on what was asked before.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from dedup.clustering.detail import tell_sources
+from dedup.clustering.full_resolution import is_looked_at, why_they_stay
+from dedup.clustering.members import (
+    EXACT,
+    LACKS_COLOURS,
+    LEAST_CHROMA,
+    NEAR,
+    SAME,
+    Reason,
+    View,
+    Why,
+    is_out_of_reach,
+    seen_by,
+    way_back,
+    what_is_missing,
+)
+from dedup.clustering.quality import COLOURFUL, STRONG, TONED, Details, own_colours, read_details
+from dedup.contents.inventory import Contents, read_all_contents, why_it_stays
+from dedup.dataset.folder_rules import NOWHERE, Places
+from dedup.matching.kinds import MatchKind
+from dedup.store import NOTHING, Store
+from dedup.workers import Lost, attempt
+
+if TYPE_CHECKING:
+    from dedup.encoder.embeddings import Embeddings
+    from dedup.matching.confirmation import Match, Verifier
+
+NOT_LOOKED_AT = "can't be looked at in full"
+LARGER = 1.5  # px of a keeper for each px along a side from which its compression matters less
+INDIRECT = Reason(Why.INDIRECT, "no match of its own to the kept file")
+LESS_COMPRESSED = Reason(Why.COMPRESSION, "is far less compressed than the kept file")
+
+Pair = tuple[int, int]  # row, and the row that it is compared with: its keeper, or what it may have been made from
+
+
+@dataclass(frozen=True)
+class FileRecord:
+    """What is known of one file.
+
+    width, height : px, upright
+    bytes, modified : size, and time of the last change in ns; zeros once the file is gone
+    details : how well it holds its picture, as far as its header tells
+    contents : what it holds besides
+    preferred : why it should stay rather than one that shows the same; empty if there is no such reason
+    archived : whether it lies in an archive: it is compared, and never goes
+    """
+
+    path: Path
+    width: int
+    height: int
+    bytes: int
+    modified: int
+    details: Details
+    contents: Contents
+    preferred: str
+    archived: bool
+
+    @property
+    def pixels(self) -> int:
+        """None of a file that is gone."""
+        return self.width * self.height if self.bytes else 0
+
+
+class Evidence:
+    """Files by row number of the embeddings, and pairs of rows; each phase adds to what is known.
+
+    Attributes
+    ----------
+    files : FileRecord by row
+    alike : by row, the rows with which a match makes it one version
+    made_from : pairs (row, source) where the row was enlarged or saved again from the source
+    traced, closer : pairs that were looked at for that, and at full resolution; with the reason why the row stays
+    """
+
+    def __init__(
+        self,
+        embeddings: Embeddings,
+        verifier: Verifier | None,
+        images_dir: Path,
+        epsilon: float | None,
+        places: Places = NOWHERE,
+        facts: Store = NOTHING,
+    ):
+        self.paths, self.sizes, self.vectors = embeddings.paths, embeddings.sizes, embeddings.vectors
+        self.verifier, self.images_dir, self.epsilon, self.places = verifier, images_dir, epsilon, places
+        self._facts, self._workers = facts, verifier.num_workers if verifier else 0
+        self.files: dict[int, FileRecord] = {}
+        self.alike: dict[int, set[int]] = {}
+        self.made_from: set[Pair] = set()
+        self.traced: set[Pair] = set()
+        self.contents: dict[Pair, Reason | None] = {}
+        self.closer: dict[Pair, Reason | None] = {}
+
+    # The phases
+
+    def read_files(self, rows: Iterable[int]) -> None:
+        """Status, header, contents and folder of each file."""
+        rows = list(rows)
+        contents = read_all_contents([self.paths[row] for row in rows], self._workers, self._facts)
+        for row in rows:
+            path, (width, height) = self.paths[row], map(int, self.sizes[row])
+            try:
+                status = os.stat(path)
+                size, modified = status.st_size, status.st_mtime_ns
+            except OSError:
+                size, modified = 0, 0
+            found = self._facts.of("details", partial(read_details, path), path)
+            details = Details() if isinstance(found, Lost) else Details(*found)
+            place = self.places.prefers(path), self.places.archive_of(path) > 0
+            self.files[row] = FileRecord(path, width, height, size, modified, details, contents[path], *place)
+
+    def match(self, pairs: Iterable[Pair]) -> None:
+        """Match pairs of files, in parallel."""
+        if self.verifier is None:
+            return
+        wanted = sorted({(min(pair), max(pair)) for pair in pairs if pair[0] != pair[1]})
+        self.verifier.match_many([(i, j, self.distance(i, j)) for i, j in wanted])
+        alike = defaultdict(set)
+        for (i, j), match in self.verifier.matches.items():
+            if match.kind in SAME:
+                alike[i].add(j)
+                alike[j].add(i)
+        self.alike = dict(alike)
+
+    def trace(self, pairs: Iterable[Pair]) -> None:
+        """Find which files (row, source) were made from the other: saved without loss, enlarged, or saved again."""
+        new = sorted(set(pairs) - self.traced)
+        self.traced.update(new)
+        jobs = {}
+        for row, source in new:
+            view, match = self.view(row, source), self._match(row, source)
+            if view is None or match is None:
+                continue
+            if self.files[row].pixels > self.files[source].pixels:
+                jobs[row, source] = self.paths[row], self.paths[source], view.resolution, match.transform
+            elif view.kind in EXACT:
+                self.made_from.add((row, source))
+            else:
+                jobs[row, source] = self.paths[row], self.paths[source]
+        known = {pair: self._facts.get("made from", *job[:2], given=job[2:]) for pair, job in jobs.items()}
+        left = [pair for pair, fact in known.items() if fact is None]
+        for pair, fact in zip(left, tell_sources([jobs[pair] for pair in left], self._workers), strict=True):
+            known[pair] = self._facts.losses.note(fact, *jobs[pair][:2])
+            if not isinstance(fact, Lost):
+                self._facts.keep("made from", fact, *jobs[pair][:2], given=jobs[pair][2:])
+        self.made_from.update(pair for pair, fact in known.items() if fact)
+
+    def compare_contents(self, pairs: Iterable[Pair]) -> None:
+        """What each row holds beside its picture that its keeper does not; of an edit, whether it has more colours."""
+        for row, keeper in pairs:
+            if (row, keeper) not in self.contents:
+                root = self.places.root_of(self.paths[keeper])
+                files = self.files[row], self.files[keeper]
+                told = {file.path: file.contents for file in files}
+                text = why_it_stays(*told, self.images_dir, root, self._facts, told)
+                reason = Reason(Why.CONTENTS, text) if text else None
+                self.contents[row, keeper] = reason or (LACKS_COLOURS if self._is_toned(row, keeper) else None)
+
+    def look_closer(self, pairs: Iterable[Pair]) -> None:
+        """Compare rows with their keepers at full resolution."""
+        new = [pair for pair in dict.fromkeys(pairs) if pair not in self.closer]
+        jobs = {
+            (row, keeper): (self.paths[row], self.paths[keeper], match.transform, row < keeper)
+            for row, keeper in new
+            if is_looked_at(match := self._match(row, keeper))
+        }
+        known = {pair: self._facts.get("closer", *job[:2], given=job[2:]) for pair, job in jobs.items()}
+        looks = {pair: job for pair, job in jobs.items() if known[pair] is None}
+        found = why_they_stay(list(looks.values()), self._workers) if looks else ()
+        for (pair, job), text in zip(looks.items(), found, strict=True):
+            known[pair] = f"{NOT_LOOKED_AT}: {text.reason}" if isinstance(text, Lost) else text
+            if self._facts.losses.note(text, *job[:2]) is not None:
+                self._facts.keep("closer", text, *job[:2], given=job[2:])
+        self.closer |= {pair: Reason(Why.CLOSER, text) if (text := known.get(pair)) else None for pair in new}
+
+    # What is known
+
+    def distance(self, i: int, j: int) -> float:
+        """Cosine distance in [0, 2]."""
+        product = float(self.vectors[i].astype(np.float64) @ self.vectors[j].astype(np.float64))
+        return round(min(max(1 - product, 0.0), 2.0), 6)
+
+    def means(self, rows: Sequence[int]) -> dict[int, float]:
+        """Mean cosine distance of each row to the others."""
+        vectors = self.vectors[list(rows)].astype(np.float64)
+        found = np.round(1 - (vectors @ vectors.sum(axis=0) - 1) / max(len(rows) - 1, 1), 6)
+        return dict(zip(rows, found.tolist(), strict=True))
+
+    def view(self, row: int, keeper: int) -> View | None:
+        """The match of a row with another, None if they have none. What shows no more detail is no larger."""
+        if self.verifier is None:
+            if self.distance(row, keeper) > self.epsilon + 1e-6:
+                return None
+            resolution = (self.files[keeper].pixels / max(self.files[row].pixels, 1)) ** 0.5
+            return View(NEAR, 1.0, 1.0, resolution, 0.0, 0.0)
+        match = self._match(row, keeper)
+        view = match and seen_by(match, row < keeper)
+        return view._replace(resolution=1.0) if view and (row, keeper) in self.made_from else view
+
+    def place(self, row: int, keeper: int) -> tuple[float, ...]:
+        """The transform of a match from a row to its keeper; empty if there is none."""
+        match = self._match(row, keeper)
+        if match is None or match.transform is None:
+            return ()
+        if row < keeper:
+            return tuple(match.transform)
+        return self._facts.losses.note(attempt(way_back, match.transform), self.paths[row], self.paths[keeper]) or ()
+
+    def is_one_version(self, row: int, other: int) -> bool:
+        """Whether two files are the same picture: the same, or saved again."""
+        if self.verifier is None:
+            return self.view(row, other) is not None
+        return other in self.alike.get(row, ())
+
+    def is_exact(self, row: int, other: int) -> bool:
+        """Whether two files show the same pixels."""
+        view = self.view(row, other)
+        return view is not None and view.kind in EXACT
+
+    def covers(self) -> Counter[int]:
+        """How many others a row shows all of, among the pairs that were matched so far."""
+        matches = self.verifier.matches if self.verifier else ()
+        ends = (pair for i, j in matches for pair in ((i, j), (j, i)))
+        return Counter(keeper for row, keeper in ends if self.is_covered(row, keeper))
+
+    def is_covered(self, row: int, keeper: int) -> bool:
+        """Whether another file shows all of a row."""
+        view = self.view(row, keeper)
+        return view is not None and what_is_missing(view) is None
+
+    def reason(self, row: int, keeper: int, remove: str) -> Reason | None:
+        """Why a row stays at a level of `remove` although there is this keeper; None if it may go."""
+        if text := self.places.protects(self.paths[row]):
+            return Reason(Why.PROTECTED, text)
+        if (view := self.view(row, keeper)) is None:
+            return INDIRECT
+        reason = what_is_missing(view) or self.contents.get((row, keeper)) or self._lost_in_compression(row, keeper)
+        if reason is None and (text := self.places.protects(self.paths[row], self.paths[keeper])):
+            return Reason(Why.NOT_ARCHIVED, text)
+        return reason or is_out_of_reach(view.kind, remove) or self.closer.get((row, keeper))
+
+    def _lost_in_compression(self, row: int, keeper: int) -> Reason | None:
+        """Why a file stays whose keeper, at about its size, is strongly compressed, unless it was made from that."""
+        own, kept, view = self.files[row].details.step, self.files[keeper].details.step, self.view(row, keeper)
+        is_coarse = kept >= max(STRONG, 2 * own) and view.resolution < LARGER and view.kind not in EXACT
+        return LESS_COMPRESSED if is_coarse and (row, keeper) not in self.made_from else None
+
+    def _is_toned(self, row: int, keeper: int) -> bool:
+        """Whether the keeper of a file with colours has but a tone, as of sepia."""
+        view = self.view(row, keeper)
+        if view.kind not in (MatchKind.EDITED, MatchKind.CROP) or min(view.chroma, view.kept_chroma) <= LEAST_CHROMA:
+            return False
+        own, kept = (
+            self._facts.of("own colours", partial(own_colours, path), path)
+            for path in (self.paths[row], self.paths[keeper])
+        )
+        return isinstance(own, Lost) or isinstance(kept, Lost) or (kept <= TONED and own >= COLOURFUL)
+
+    def _match(self, one: int, other: int) -> Match | None:
+        return self.verifier.matches.get((min(one, other), max(one, other))) if self.verifier else None

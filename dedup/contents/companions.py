@@ -1,0 +1,179 @@
+"""Files that belong to a picture and lie beside it: a picture's path in, its sidecars, films, RAW files, memos out.
+
+A companion is a file that is no picture (or the picture is none that we decode, as a RAW file), under the picture's
+name or stem and something that begins with no letter or digit: IMG_1.xmp, IMG_1.jpg.json, IMG_1_01.jpg.xmp.
+It may lie in a folder beside the picture that holds no pictures of its own. Of several that fit the longest counts.
+Names are taken as programs write them:
+
+IMG_1(2).jpg       IMG_1.jpg(2).json, IMG_1.jpg.supplemental-metadata(2).json    Google Takeout numbers them anywhere,
+IMG_1-edited.jpg   IMG_1.jpg.json                                                has one for both versions,
+a long name.jpg    the first 46 characters of its name.json                      and clips them
+IMG_E0001.JPG      IMG_0001.AAE, IMG_O0001.AAE, IMG_0001.MOV                     Apple, of an edited picture
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import stat
+from bisect import bisect_left
+from collections import defaultdict
+from collections.abc import Iterator
+from functools import cache, lru_cache
+from pathlib import Path
+from typing import NamedTuple
+
+from PIL import Image
+
+from dedup.dataset.decoding import FORMATS, NAMED, digest_of
+from dedup.dataset.images import is_of_other_programs
+
+CLIPPED = 46  # characters of a name (or bytes, where it is longer in those) from which Takeout may have clipped it
+LEVELS_BELOW = 2  # folders below the picture's own: NKSC_PARAM/a.jpg.nksc, CaptureOne/Settings/a.jpg.cos
+_HEIF = {".heic", ".heics", ".heif", ".heifs", ".hif"}
+_COPY_NUMBER, _APPLE, _VERSION = re.compile(r"\(\d+\)"), re.compile(r"^img_[eo](?=\d)"), re.compile(r"-[^\W\d_]+$")
+
+
+class Companions(NamedTuple):
+    """What goes together with a duplicate, or none of it does.
+
+    pairs : the keeper's companion and its like beside the duplicate
+    reason : why they can't; empty if they can, or there are none
+    """
+
+    pairs: tuple[tuple[Path, Path], ...] = ()
+    reason: str = ""
+
+
+def matched_companions(member: Path, keeper: Path) -> Companions:
+    """What has to go together with a duplicate: each of its companions has its like, byte for byte, at its keeper."""
+    own = companions_of(member)
+    if not own:
+        return Companions()
+    pairs, kept = [], {_content(path): path for path in companions_of(keeper)}
+    for path in own:
+        twin = kept.get(_content(path))
+        is_shared = not _owners(path, member.parent) <= {member, *own}
+        if twin is None or is_shared or not _is_plain(path):
+            return Companions(reason=f"belongs together with {path.relative_to(member.parent).as_posix()}")
+        pairs.append((twin, path))
+    return Companions(tuple(pairs))
+
+
+def companions_of(picture: Path) -> list[Path]:
+    """The companions of a picture, sorted."""
+    return sorted(other for other, owners in _in_folder(picture.parent).items() if picture.name in owners)
+
+
+def _owners(other: Path, folder: Path) -> set[Path]:
+    return {folder / name for name in _in_folder(folder)[other]}
+
+
+def _is_plain(path: Path) -> bool:
+    """Whether a file is a regular one under one name, with something in it."""
+    status = os.lstat(path)
+    return stat.S_ISREG(status.st_mode) and status.st_nlink == 1 and status.st_size > 0
+
+
+def _content(path: Path) -> tuple[str, bytes]:
+    status = os.stat(path)
+    return path.suffix.casefold(), _digest(path, status.st_size, status.st_mtime_ns)
+
+
+@lru_cache(maxsize=1 << 14)
+def _digest(path: Path, size: int, mtime_ns: int) -> bytes:
+    with path.open("rb") as file:
+        return digest_of(file)
+
+
+def _in_folder(folder: Path) -> dict[Path, frozenset[str]]:
+    return _all_in_folder(folder, os.stat(folder).st_mtime_ns)
+
+
+@lru_cache(maxsize=1 << 10)
+def _all_in_folder(folder: Path, mtime_ns: int) -> dict[Path, frozenset[str]]:
+    """Companions in a folder and below it, with whose they are by name; a change is seen by `mtime_ns`."""
+    files = [entry.name for entry in os.scandir(folder) if not entry.is_dir()]
+    pictures = [name for name in files if _is_picture(name)]
+    others = [folder / name for name in files if not _is_picture(name)]
+    names, below = _Names(pictures), _below(folder, LEVELS_BELOW)
+    owned = {path: names.owners(path.name) for path in (*others, *below)}
+    raws = _Names([path.name for path in others])  # files that are no pictures may be duplicates too, as RAW files are
+    owned |= {path: owned[path] | raws.owners(path.name) for path in others}
+    owned |= {folder / name: raws.owners(name) for name in pictures}
+    return {path: owners for path, owners in owned.items() if owners}
+
+
+def _below(folder: Path, depth: int) -> Iterator[Path]:
+    """Files in folders below that hold no pictures."""
+    for entry in os.scandir(folder) if depth else ():
+        if not entry.is_dir(follow_symlinks=False) or entry.name.startswith(".") or is_of_other_programs(entry.name):
+            continue
+        try:
+            names = [each.name for each in os.scandir(entry.path) if not each.is_dir()]
+        except OSError:
+            continue
+        if not any(map(_is_picture, names)):
+            yield from (Path(entry.path, name) for name in names)
+            yield from _below(Path(entry.path), depth - 1)
+
+
+class _Names:
+    """Finds the names that another file's name belongs to."""
+
+    def __init__(self, names: list[str]):
+        self._by_start: dict[tuple[str, str | None], set[str]] = defaultdict(set)  # by start and number of a companion
+        self._whole: list[tuple[str, str, str]] = []
+        for name in names:
+            plain, bare, number = _folded(name)
+            for start, at in ((plain, None), (bare, number)):
+                self._by_start[start, at].add(name)
+                self._by_start[os.path.splitext(start)[0], at].add(name)
+            self._whole.append((bare, number, name))
+            stem, ending = os.path.splitext(bare)
+            if version := _VERSION.search(stem):
+                self._by_start[stem[: version.start()] + ending, number].add(name)
+                self._whole.append((stem[: version.start()] + ending, number, name))
+        self._whole.sort()
+
+    def owners(self, other: str) -> frozenset[str]:
+        """The other names of the longest start that fits."""
+        plain, bare, number = _folded(other)
+        stem = os.path.splitext(bare)[0]
+        if max(len(stem), len(os.fsencode(stem))) >= CLIPPED and (found := self._beginning(stem, number) - {other}):
+            return frozenset(found)
+        starts = [
+            (end + len(at or ""), names)
+            for text, at in ((plain, None), (bare, number))
+            for end in range(1, len(text) + 1)
+            if end == len(text) or not text[end].isalnum()
+            if (names := self._by_start.get((text[:end], at), set()) - {other})
+        ]
+        longest = max((length for length, _ in starts), default=0)
+        return frozenset(name for length, names in starts if length == longest for name in names)
+
+    def _beginning(self, start: str, number: str) -> set[str]:
+        found, at = set(), bisect_left(self._whole, (start,))
+        while at < len(self._whole) and self._whole[at][0].startswith(start):
+            found |= {self._whole[at][2]} if self._whole[at][1] == number else set()
+            at += 1
+        return found
+
+
+def _folded(name: str) -> tuple[str, str, str]:
+    """A name in small letters, as it is and without its (n), wherever that stands; and the (n)."""
+    plain = _APPLE.sub("img_", name.casefold())
+    found = _COPY_NUMBER.search(plain)
+    return plain, _COPY_NUMBER.sub("", plain, count=1), found[0] if found else ""
+
+
+def _is_picture(name: str) -> bool:
+    return os.path.splitext(name)[1].lower() in _endings()
+
+
+@cache
+def _endings() -> frozenset[str]:
+    """Of the files that we decode."""
+    Image.init()
+    named = {ending for ending, name in Image.registered_extensions().items() if name in FORMATS}
+    return frozenset(named | _HEIF | set(NAMED))

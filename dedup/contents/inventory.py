@@ -1,0 +1,307 @@
+"""What a file holds besides its picture, and why a duplicate stays for it.
+
+path  ->  Contents: {"keywords": {"Lisbon", "sea"}, "film": {digest}, "bits a channel": {"9", "10"}, ...}
+contents of a duplicate and of its keeper  ->  what the keeper lacks of the duplicate's
+
+A duplicate may show nothing new and still be worth keeping: for its date, its keywords, the film behind it.
+"""
+
+from __future__ import annotations
+
+import io
+import itertools
+import os
+import re
+import stat
+import warnings
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from functools import lru_cache, partial
+from pathlib import Path
+
+from PIL import Image, ImageChops, ImageCms
+
+from dedup.contents.companions import matched_companions
+from dedup.contents.metadata import CAPTURED, Told, digest, read_metadata
+from dedup.contents.parts import bits_in_boxes, read_parts
+from dedup.dataset.decoding import BYTES_PER_PIXEL, DIGEST, MAX_BYTES, digest_of, identify, one_line
+from dedup.store import NOTHING, Store
+from dedup.workers import Lost, job, run_apart, run_jobs
+
+TRANSPARENCY, FRAMES, FRAME_TIMES, PROFILE = "transparency", "other frames or pages", "frame times", "colour profile"
+CMYK, BITS = "CMYK colours", "bits a channel"
+_TRASH = re.compile(
+    r"\.dedup-trash|\.?trash(es|-\d+)?|files_trashbin|\$recycle\.bin|recycle[rd]|[#@]recycle|\.dtrash|\.stversions",
+    re.IGNORECASE,
+)
+_MOST_FRAMES = 1000  # of an animation that is compared frame by frame
+_MEMORY = 4 * MAX_BYTES  # bytes, of the process that reads a file
+_BITS_PER_SAMPLE, _SUBFILE, _REDUCED = 258, 254, 1  # TIFF 6.0
+_MOST_TOLD = 3  # of what a keeper lacks, in a reason
+_SHADES = (0, 64, 128, 192, 255)  # of each channel, by which a colour profile is compared with sRGB
+_AS_SRGB = 3  # levels of 255 that a profile may differ from sRGB and still count as it
+
+
+@dataclass(frozen=True)
+class Contents:
+    """What a file holds besides its picture: values by name; a name without values tells that there is something.
+
+    untold : why it can't be told, in one line; empty if it can
+    """
+
+    held: Mapping[str, frozenset[str]] = field(default_factory=dict)
+    untold: str = ""
+
+
+def what_it_lacks(own: Contents, kept: Contents) -> tuple[str, ...]:
+    """Names of what a file holds and its keeper does not, or with another value. Neither may have an `untold`."""
+    return tuple(name for name, values in own.held.items() if name not in kept.held or not values <= kept.held[name])
+
+
+def richness(contents: Contents) -> int:
+    """How much a file holds: a file that holds all of another's and more has a higher number."""
+    return sum(1 + len(values) for values in contents.held.values())
+
+
+def capture_time(contents: Contents) -> float | None:
+    """Seconds since 1970 by the camera's clock; of several times the first."""
+    told = contents.held.get(CAPTURED, ())
+    times = [text for text in told if " " in text and sum(other.startswith(text) for other in told) == 1]
+    try:
+        return min(datetime.strptime(f"{text}:00"[:19] + "+0000", "%Y:%m:%d %H:%M:%S%z").timestamp() for text in times)
+    except ValueError:  # no time, or none that a calendar has
+        return None
+
+
+def age(contents: Contents, mtime: float) -> float:
+    """Seconds since 1970: the capture time where a file tells one, else when it was last changed."""
+    captured = capture_time(contents)
+    return mtime if captured is None else captured
+
+
+def ages(files: Sequence[tuple[Contents, float]]) -> list[float]:
+    """Ages that can be compared, of (contents, mtime): capture times where all files tell one, else mtimes."""
+    captured = [capture_time(contents) for contents, _ in files]
+    return [mtime for _, mtime in files] if None in captured else captured
+
+
+def read_contents(path: Path, facts: Store = NOTHING) -> Contents:
+    """What a file holds, remembered or read in a process of its own; what can't be told says why."""
+    try:
+        status = os.stat(path)
+    except OSError as error:
+        return Contents(untold=one_line(error))
+    return _contents(facts.of("contents", partial(_read_apart, path, status.st_size, status.st_mtime_ns), path))
+
+
+def read_all_contents(paths: Sequence[Path], num_workers: int, facts: Store = NOTHING) -> dict[Path, Contents]:
+    """`read_contents` of many files, in parallel."""
+    known = {path: facts.get("contents", path) for path in paths}
+    left = [path for path, found in known.items() if found is None]
+    for path, found in zip(left, run_jobs(_read_told, left, num_workers, memory_limit=_MEMORY), strict=True):
+        known[path] = found
+        if facts.losses.note(found, path) is not None:
+            facts.keep("contents", found, path)
+    return {path: _contents(found) for path, found in known.items()}
+
+
+def _contents(found: dict[str, list[str]] | Lost) -> Contents:
+    if isinstance(found, Lost):
+        return Contents(untold=found.reason)
+    return Contents({name: frozenset(values) for name, values in found.items()})
+
+
+def why_it_stays(
+    member_path: Path,
+    keeper_path: Path,
+    images_dir: Path,
+    keeper_dir: Path | None = None,
+    facts: Store = NOTHING,
+    told: Mapping[Path, Contents] | None = None,
+) -> str:
+    """Tell why a duplicate should not be removed although its keeper shows all of its picture; empty if it may go.
+
+    Parameters
+    ----------
+    member_path, keeper_path : images_dir / relative; the keeper's keeper_dir / relative where that is given
+    facts : what is remembered of their contents; their names, links and companions are looked at anew
+    told : their contents, where these were read already
+    """
+    if any(_TRASH.fullmatch(part) for part in member_path.relative_to(images_dir).parts[:-1]):
+        return "lies in a trash folder"
+    if any(_TRASH.fullmatch(part) for part in keeper_path.relative_to(keeper_dir or images_dir).parts[:-1]):
+        return "its keeper lies in a trash folder"
+    try:
+        return (
+            _of_one_file(member_path, keeper_path)
+            or matched_companions(member_path, keeper_path).reason
+            or _more_inside(member_path, keeper_path, facts, told)
+        )
+    except Exception as error:
+        return f"can't be compared with its keeper in full: {one_line(error)}"
+
+
+def why_it_lacks(own: Contents, kept: Contents) -> str:
+    """`what_it_lacks` as a reason; empty if the keeper lacks nothing."""
+    if untold := own.untold or kept.untold:
+        return f"can't be compared with its keeper in full: {untold}"
+    lacking = what_it_lacks(own, kept)
+    if not lacking:
+        return ""
+    only = sorted(_in_words(name, own) for name in lacking if name not in kept.held)
+    other = sorted(name for name in lacking if name in kept.held and name != BITS)
+    if BITS in lacking and BITS in kept.held:
+        only.append(_in_words(BITS, own))
+    told = [f"has the {_listed(only)} that its keeper lacks"] if only else []
+    told += [f"has another {_listed(other)} than its keeper"] if other else []
+    return " and ".join(told)
+
+
+def _in_words(name: str, contents: Contents) -> str:
+    return f"{max(map(int, contents.held[BITS]))} {BITS}" if name == BITS else name
+
+
+def _listed(names: Sequence[str]) -> str:
+    more = [f"{len(names) - _MOST_TOLD} more"] if len(names) > _MOST_TOLD + 1 else []
+    return " and ".join([*names[: _MOST_TOLD if more else _MOST_TOLD + 1], *more])
+
+
+def _of_one_file(member_path: Path, keeper_path: Path) -> str:
+    member, keeper = os.lstat(member_path), os.lstat(keeper_path)
+    if not stat.S_ISREG(member.st_mode) or not stat.S_ISREG(keeper.st_mode):
+        return "it or its keeper is not a regular file"
+    if (member.st_dev, member.st_ino) == (keeper.st_dev, keeper.st_ino):
+        return "is a hard link to its keeper: nothing would be freed"
+    return f"has {member.st_nlink - 1} more hard link(s): nothing would be freed" if member.st_nlink > 1 else ""
+
+
+def _more_inside(member_path: Path, keeper_path: Path, facts: Store, told: Mapping[Path, Contents] | None) -> str:
+    member, keeper = (os.stat(path) for path in (member_path, keeper_path))
+    if member.st_size == keeper.st_size:
+        files = (member_path, member), (keeper_path, keeper)
+        digests = {facts.content(path)[:DIGEST] or _digest(path, now.st_size, now.st_mtime_ns) for path, now in files}
+        if len(digests) == 1:
+            return ""
+    found = (told[path] if told else read_contents(path, facts) for path in (member_path, keeper_path))
+    return why_it_lacks(*found)
+
+
+# A keeper comes again with each of its members, and on the page each with each.
+@lru_cache(maxsize=1 << 14)
+def _digest(path: Path, size: int, mtime_ns: int) -> bytes:
+    with path.open("rb") as file:
+        return digest_of(file)
+
+
+@job
+@lru_cache(maxsize=1 << 14)
+def _read_apart(path: Path, size: int, mtime_ns: int) -> dict[str, list[str]]:
+    """What a file holds; its size and time make a change be seen."""
+    found = run_apart(_read_told, path, memory_limit=_MEMORY)
+    if isinstance(found, Lost):
+        raise ValueError(found.reason)
+    return found
+
+
+@job
+def _read_told(path: Path) -> dict[str, list[str]]:
+    """What a file holds, as JSON can hold it."""
+    return {name: sorted(values) for name, values in sorted(_read(path).items())}
+
+
+def _read(path: Path) -> Told:
+    data = path.read_bytes()
+    held: Told = {}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        with identify(io.BytesIO(data), path.suffix.lower()) as image:
+            if image.width * image.height * BYTES_PER_PIXEL > MAX_BYTES:
+                raise ValueError("it is too large to be read in full")
+            # Bits first: Pillow forgets those of a PNG when anything else is asked.
+            for find in (bits_of, _colours, read_metadata, read_parts, _transparency, _frames):
+                for name, values in find(image, data).items():
+                    held[name] = held.get(name, set()) | values
+    return held
+
+
+def bits_of(image: Image.Image, data: bytes) -> Told:
+    """Numbers of the bits above 8 that a channel has, so that 10 bits are held by 16."""
+    bits = 8
+    if image.mode in ("I", "F") or image.mode.startswith("I;16"):
+        bits = 16
+    elif image.format == "TIFF":
+        bits = max(image.tag_v2.get(_BITS_PER_SAMPLE, (1,)))
+    elif image.format == "PNG":
+        bits = 16 if any(";16" in str(tile[3]) for tile in image.tile) else 8
+    elif image.format == "PPM":
+        bits = 16 if any(tile[3][1] > 255 for tile in image.tile if tile[0].startswith("ppm")) else 8
+    elif image.format in ("HEIF", "AVIF"):
+        bits = max(bits_in_boxes(data), image.info.get("bit_depth", 8))
+    elif image.format == "JPEG2000":
+        depths = re.search(rb"\xff\x4f\xff\x51.{36}(..)", data, re.DOTALL)  # the codestream's SIZ: Csiz, then each Ssiz
+        count = int.from_bytes(depths[1], "big") if depths else 0
+        bits = max((depth & 0x7F) + 1 for depth in data[depths.end() : depths.end() + 3 * count : 3]) if count else 8
+    return {BITS: set(map(str, range(9, bits + 1)))} if bits > 8 else {}
+
+
+def _colours(image: Image.Image, _: bytes) -> Told:
+    told: Told = {CMYK: set()} if image.mode == "CMYK" else {}
+    profile = image.info.get("icc_profile")
+    if profile and (name := _profile_name(profile)):
+        told[PROFILE] = {name}
+    return told
+
+
+@lru_cache(maxsize=256)
+def _profile_name(data: bytes) -> str:
+    """What a colour profile is called; empty for sRGB under any name, and for a broken one."""
+    try:
+        profile = ImageCms.ImageCmsProfile(io.BytesIO(data))
+        space = profile.profile.xcolor_space.strip()
+        if space in ("RGB", "GRAY"):
+            shades = [shade for shade in itertools.product(_SHADES, repeat=3) if space == "RGB" or len(set(shade)) == 1]
+            image = Image.new("RGB", (len(shades), 1))
+            image.putdata(shades)
+            given = image if space == "RGB" else image.convert("L")
+            seen = ImageCms.profileToProfile(given, profile, ImageCms.createProfile("sRGB"), outputMode="RGB")
+            if max(high for _, high in ImageChops.difference(image, seen).getextrema()) <= _AS_SRGB:
+                return ""
+        return " ".join(ImageCms.getProfileDescription(profile).split()) or digest(data)
+    except Exception:
+        return ""
+
+
+def _transparency(image: Image.Image, _: bytes) -> Told:
+    """Whether something shines through the picture; an alpha channel that is opaque throughout is none."""
+    if not image.has_transparency_data:
+        return {}
+    return {TRANSPARENCY: set()} if image.convert("RGBA").getchannel("A").getextrema()[0] < 255 else {}
+
+
+def _frames(image: Image.Image, _: bytes) -> Told:
+    """A digest of all frames or pages, if they differ, and how long each is shown; the same twice is one."""
+    count = getattr(image, "n_frames", 1)
+    if count == 1 or image.format == "MPO":  # the pictures behind a JPEG are parts of the file
+        return {}
+    if count > _MOST_FRAMES:
+        raise ValueError(f"{count} frames, more than {_MOST_FRAMES}")
+    shown, times = [], []
+    for number in range(count):
+        image.seek(number)
+        if image.width * image.height * BYTES_PER_PIXEL > MAX_BYTES:
+            raise ValueError(f"frame {number} is too large")
+        if image.format == "TIFF" and image.tag_v2.get(_SUBFILE, 0) & _REDUCED:  # a thumbnail of another page
+            continue
+        frame = digest(repr(image.size).encode() + image.convert("RGBA").tobytes())
+        time = round(float(image.info.get("duration") or 0))
+        if shown[-1:] == [frame]:
+            times[-1] += time
+        else:
+            shown.append(frame)
+            times.append(time)
+    if len(shown) < 2:
+        return {}
+    return {FRAMES: {digest(" ".join(shown).encode())}} | (
+        {FRAME_TIMES: {" ".join(map(str, times))}} if any(times) else {}
+    )

@@ -1,0 +1,5 @@
+"""python -m dedup.training: see `dedup.training.command`."""
+
+from dedup.training.command import main
+
+main()

@@ -1,0 +1,126 @@
+"""The phases of a run: what is left of it, where its time went, and the one line that says so."""
+
+import os
+import pty
+import re
+import select
+import subprocess
+import sys
+
+import pytest
+
+from dedup import progress
+from dedup.progress import OTHER, Phases, progress_bar
+from tests.conftest import PROJECT
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    """Seconds by the clock and of computing, which pass when they are told to."""
+    now = [0.0, 0.0]
+    monkeypatch.setattr(progress, "_now", lambda: tuple(now))
+
+    def wait(seconds, computing=0.0):
+        now[:] = now[0] + seconds, now[1] + computing
+
+    return wait
+
+
+def test_what_is_left_follows_the_pace_of_this_phase_and_the_usual_shares_of_the_others(clock):
+    with Phases({"a": 0.5, "b": 0.3, "c": 0.2}) as phase:
+        assert phase.seconds_left() is None
+        with phase("a"):
+            bar = progress_bar(phase, 100, "a", "images")
+            clock(10)
+            bar.update(20)
+            assert phase.seconds_left() == pytest.approx(40 + 50)  # at this pace a takes 50 s, and the others as long
+            clock(10)
+            bar.update(80)
+            assert phase.seconds_left() == pytest.approx(20)
+        with phase("b"):
+            clock(3)
+            assert phase.seconds_left() == pytest.approx(9 + 8)  # it says nothing itself: by the pace of a
+            with progress_bar(phase, 10, "b", "pairs") as first:
+                first.update(5)
+            assert phase.seconds_left() == pytest.approx(3 + 26 * 0.2 / 0.8)
+            progress_bar(phase, 10, "b", "pairs")  # more to do came up
+            assert phase.seconds_left() == pytest.approx(9 + 32 * 0.2 / 0.8)
+        with phase("c"):
+            clock(100)
+            assert phase.seconds_left() == 0  # more than usual, and no pace of its own
+
+
+def test_the_table_has_the_phases_in_order_and_what_is_beside_them(clock):
+    clock(1, 1)
+    phase = Phases({"b": 0.5, "a": 0.5})
+    clock(1)
+    with phase("b"):
+        clock(2, 4)
+    with pytest.raises(OSError, match="no"), phase("a"):
+        clock(3, 1)
+        raise OSError("no")
+    with phase("b"):  # again
+        clock(1, 1)
+    clock(0.5, 1)
+    assert phase.table()[2:] == [
+        "| b | 3.0 s | 5.0 s |",
+        "| a | 3.0 s | 1.0 s |",
+        f"| {OTHER} | 1.5 s | 1.0 s |",
+        "| in all | 7.5 s | 7.0 s |",
+    ]
+    with pytest.raises(ValueError, match="no phase 'd', the phases are b, a"), phase("d"):
+        pass
+
+
+@pytest.mark.parametrize("is_shown", [True, False])
+def test_without_a_terminal_nothing_is_drawn(is_shown, capfd):
+    with Phases(is_shown=is_shown) as phase, phase("Reading"), progress_bar(phase, 1, "Reading", "images") as bar:
+        bar.update()
+    with progress_bar(is_shown, 1, "Reading", "images") as bar:
+        bar.update()
+    assert capfd.readouterr() == ("", "")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="opens a terminal as Linux does")
+@pytest.mark.parametrize("quiet", [True, False])
+def test_in_a_terminal_one_line_of_80_columns_tells_phase_pace_and_what_is_left(quiet, samples_dir, tmp_path):
+    ours, theirs = pty.openpty()
+    subprocess.run(["stty", "rows", "24", "cols", "80"], stdin=theirs, check=True)
+    command = [sys.executable, "main.py", samples_dir, "--output", tmp_path, *["--quiet"] * quiet]
+    with subprocess.Popen(command, cwd=PROJECT, stdout=subprocess.DEVNULL, stderr=theirs) as run:
+        os.close(theirs)
+        drawn = b""
+        while run.poll() is None or select.select([ours], [], [], 0)[0]:
+            try:
+                drawn += os.read(ours, 1 << 16)
+            except OSError:  # the other end was closed
+                break
+    os.close(ours)
+    assert run.returncode == 0
+    if quiet:
+        assert drawn == b""
+        return
+    assert b"\n" not in drawn and b"\x1b" not in drawn
+    lines = [line.rstrip() for line in drawn.decode().split("\r")]
+    assert max(map(len, lines)) == 80 and lines[-1] == ""  # it takes itself away
+    told = [re.fullmatch(r"(\w+) +(\d+)%\|.*\| ?(\d+ \w+/s)?(, )?((\d+ \w+ )+left)?", line) for line in lines if line]
+    assert all(told), lines
+    assert {"Reading", "Confirming", "Checking"} <= {line[1] for line in told}
+    assert "images/s" in " ".join(line[3] or "" for line in told) and any(line[5] for line in told)
+    assert 90 <= int(told[-1][2]) <= 100
+
+
+def test_timing_is_told_by_phase_on_stderr(samples_dir, tmp_path):
+    few = tmp_path / "few"
+    few.mkdir()
+    for path in sorted(samples_dir.rglob("*.jpg"))[:3]:
+        (few / path.name).write_bytes(path.read_bytes())
+    command = [sys.executable, "main.py", few, "--output", tmp_path / "out"]
+    plain, timed = (
+        subprocess.run([*command, *more], cwd=PROJECT, capture_output=True, text=True, check=True)
+        for more in ((), ("--timing",))
+    )
+    assert plain.stderr == "" and timed.stdout == plain.stdout
+    rows = re.findall(r"^\| (.+?) \| ([\d.]+) s \| ([\d.]+) s \|$", timed.stderr, re.MULTILINE)
+    assert [row[0] for row in rows] == [*progress.RUN, OTHER, "in all"]
+    assert sum(float(row[1]) for row in rows[:-1]) == pytest.approx(float(rows[-1][1]), abs=0.5)
