@@ -19,11 +19,11 @@ from PIL import Image
 from threadpoolctl import threadpool_limits
 
 from dedup.dataset.decoding import load_with_size, open_header, read_on_black, shrink
-from dedup.matching.changes import lost_light, sharpness_ratio, soft_difference, worst_colour, worst_place
 from dedup.matching.classification import CHANGED, SAME_TONE, SHARP_ALIKE, is_framed_alike, is_upright
+from dedup.matching.differences import lost_light, sharpness_ratio, soft_difference, worst_colour, worst_place
 from dedup.matching.kinds import MatchKind
 from dedup.matching.pictures import Picture
-from dedup.matching.warping import Frame, lay, refine
+from dedup.matching.registration import Frame, lay, refine
 from dedup.workers import Lost, job, run_jobs
 
 if TYPE_CHECKING:

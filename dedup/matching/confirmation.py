@@ -23,16 +23,14 @@ from threadpoolctl import threadpool_limits
 
 from dedup.dataset.decoding import read_values
 from dedup.dataset.thumbnails import read_with_thumbnail
-from dedup.matching.classification import WHOLE, Match, judge, match_whole
-from dedup.matching.coarse import match_coarse
+from dedup.matching.classification import WHOLE, Match, judge, match_coarse, match_whole
 from dedup.matching.kinds import MatchKind
 from dedup.matching.pictures import Picture, picture_of
-from dedup.matching.registration import correspondences, keypoint_transforms, whole_transforms
+from dedup.matching.registration import Frame, correspondences, keypoint_transforms, lay, refine, whole_transforms
 from dedup.matching.scheduling import edges_graph, join
 from dedup.matching.similarity import Overlay, compare, likeness
-from dedup.matching.spill import Spool
-from dedup.matching.warping import Frame, lay, refine
 from dedup.progress import Phases, progress_bar
+from dedup.spill import Spool
 from dedup.store import NOTHING, Store
 from dedup.workers import Losses, Lost, job, run_jobs
 
