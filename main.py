@@ -290,6 +290,7 @@ def search_in(config: Config, options: argparse.Namespace, phase: Phases) -> int
         archived = sum(places.archive_of(path) > 0 for path in paths)
     with open_store(config) as facts, phase("Writing"):
         digests = page.write_small(config, result, phase, facts)
+        result.clusters[:] = staying(result.clusters, Losses(result.losses | facts.losses))  # as the page is to say
         reviewed = page.write_page(config, result, digests, apply, facts)
         lost, undrawn = Losses(result.losses | facts.losses), Losses()
         found = staying(result.clusters, lost)
@@ -329,12 +330,13 @@ def search_in(config: Config, options: argparse.Namespace, phase: Phases) -> int
 
 
 def said_again(options: argparse.Namespace) -> list[str | Path]:
-    """The words of a later command that name the same folders to write to and to spare."""
+    """The words of a later command that name the same folders to write to and to spare, and how far removal goes."""
     from dedup.report import messages
 
     output = ["--output", Path(options.output_dir)] if "output_dir" in vars(options) else []
     protect = [word for path in options.protect for word in ("--protect", Path(path))]
-    return output + protect + messages.against(options.against)
+    remove = ["--remove", options.remove] if "remove" in vars(options) else []
+    return output + protect + messages.against(options.against) + remove
 
 
 def calibrate(config: Config, options: argparse.Namespace) -> int:
@@ -392,7 +394,13 @@ def apply_decisions(config: Config, options: argparse.Namespace) -> int:
     from dedup.words import count_of
 
     outcome, remembered = applying.apply_decisions(
-        Path(options.apply), config.images_dir, config.output_dir, config.num_workers, not options.quiet, options.places
+        Path(options.apply),
+        config.images_dir,
+        config.output_dir,
+        config.num_workers,
+        not options.quiet,
+        options.places,
+        remove=config.remove,
     )
     if remembered:
         store = messages.shown(messages.near(config.output_dir / not_duplicates.NOT_DUPLICATES))

@@ -100,7 +100,15 @@ def _find(
         labels = cluster_labels(confirmed, epsilon)
     with phase("Checking"):
         clusters = build_clusters(
-            embeddings, labels, verifier, config.images_dir, epsilon, places, store, config.remove
+            embeddings,
+            labels,
+            verifier,
+            config.images_dir,
+            epsilon,
+            places,
+            store,
+            config.remove,
+            config.num_workers,
         )
     store.forget_other_code()
     if verifier:

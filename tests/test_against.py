@@ -26,7 +26,7 @@ from tests.deletion.test_removal_hostile import PATHS
 from tests.removal_faults import Killed, failing
 from tests.removal_world import World, decodes, no_waiting
 from tests.report.test_page import saved
-from tests.test_main import call
+from tests.test_main import call, run
 
 __all__ = ["no_waiting"]
 AGAINST_MISSING = "say which with --against DIR"
@@ -596,3 +596,8 @@ def test_a_plan_without_an_archive_says_that_none_is_to_be_given(folder, capsys)
     said = capsys.readouterr()
     assert "made against 0 archives, 1 given; give no more than these" in said.err
     assert "run the same command again" not in said.out
+
+
+def test_without_verifying_as_a_process(folder, tmp_path):
+    done = run(folder / "incoming", "--against", folder / "archive", "--no-verify", "--output", tmp_path / "out")
+    assert done.returncode == 0 and "exact.png" in (tmp_path / "out" / "clusters.csv").read_text(), done.stderr

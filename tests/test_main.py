@@ -2,6 +2,7 @@
 
 import errno
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -208,6 +209,14 @@ def test_a_run_says_what_was_found_and_what_to_do(find, pictures, tmp_path, caps
     }
     assert (tmp_path / "out" / "unreadable.csv").read_text().splitlines()[1].startswith("broken.jpg,")
     assert tree(pictures) == before
+
+
+def test_later_commands_repeat_the_level_of_removal(find, pictures, tmp_path, capsys):
+    find()
+    assert call(pictures, "--output", tmp_path / "out", "--quiet", "--remove", "edits") == 0
+    assert capsys.readouterr().out.splitlines()[-1].endswith(" --remove edits")
+    page = (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
+    assert re.search(r'--apply decisions.json [^"]*--remove edits"', page)
 
 
 def test_says_which_folders_of_other_programs_were_passed_over(find, pictures, tmp_path, capsys):
@@ -468,6 +477,7 @@ def test_what_a_job_has_lost_stays_and_is_counted_and_listed(find, pictures, tmp
         assert f"1 {'file' if len(lost) == 1 else 'pair'} can't be looked at in full; --verbose names" in said
         assert "0 files could go" in said and "a.png and" not in said
         assert len((tmp_path / "out" / "plan.jsonl").read_text().splitlines()) == 1
+        assert "in full: crashed its process" in (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
         listed = (tmp_path / "out" / "unreadable.csv").read_text()
         assert ("a.png,crashed its process" in listed) == (len(lost) == 1)
         call(pictures, "--output", tmp_path / "out", "--quiet", "--verbose")

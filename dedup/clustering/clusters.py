@@ -118,6 +118,7 @@ def build_clusters(
     places: Places = NOWHERE,
     facts: Store | None = None,
     remove: str = "copies",
+    num_workers: int = 0,
 ) -> list[Cluster]:
     """Find the versions in every cluster and the best file of each, and say of every other one whether it may go.
 
@@ -134,6 +135,7 @@ def build_clusters(
     places : folders whose files are preferred as keepers, or never go; archives
     facts : what is remembered of the files' contents, and notes what could not be found out; None = nothing is
     remove : exact, copies or edits: how far removal goes
+    num_workers : processes that read and compare; 0 = this one
 
     Returns
     -------
@@ -150,7 +152,7 @@ def build_clusters(
     if remove not in LEVELS:
         raise ValueError(f"remove is one of {', '.join(LEVELS)}, got {remove!r}")
     facts = facts or Store(losses=verifier.losses if verifier else None)
-    evidence = Evidence(embeddings, verifier, images_dir, epsilon, places, facts)
+    evidence = Evidence(embeddings, verifier, images_dir, epsilon, places, facts, num_workers)
     groups = _groups(labels, verifier.matches if verifier else {})
     evidence.read_files(row for group in groups for row in (*group.rows, *group.containers))
     groups = _with_archives(evidence, groups, remove)

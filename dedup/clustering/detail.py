@@ -39,14 +39,11 @@ class Plane(NamedTuple):
 
 
 def read_plane(path: Path, even_turned: bool = False) -> Plane | None:
-    """Decode a picture's luminance; None where it can't be read, or is turned on being shown.
+    """Decode a picture's luminance; None where it is turned on being shown.
 
     even_turned : whether to take it upright then, although its table is not
     """
-    try:
-        return _read_plane(path, path.stat().st_mtime_ns, even_turned)
-    except Exception:  # decoders raise nearly everything on odd files
-        return None
+    return _read_plane(path, path.stat().st_mtime_ns, even_turned)
 
 
 @lru_cache(maxsize=2)  # whole pictures, in each process

@@ -21,8 +21,6 @@ from dedup.clustering.detail import tell_sources
 from dedup.clustering.full_resolution import is_looked_at, why_they_stay
 from dedup.clustering.members import (
     EXACT,
-    LACKS_COLOURS,
-    LEAST_CHROMA,
     NEAR,
     SAME,
     Reason,
@@ -33,10 +31,9 @@ from dedup.clustering.members import (
     way_back,
     what_is_missing,
 )
-from dedup.clustering.quality import COLOURFUL, STRONG, TONED, Details, own_colours, read_details
+from dedup.clustering.quality import Details, lost_in_compression, lost_in_toning, read_details
 from dedup.contents.inventory import Contents, read_all_contents, why_it_stays
 from dedup.dataset.folder_rules import NOWHERE, Places
-from dedup.matching.kinds import MatchKind
 from dedup.store import NOTHING, Store
 from dedup.workers import Lost, attempt
 
@@ -45,9 +42,7 @@ if TYPE_CHECKING:
     from dedup.matching.confirmation import Match, Verifier
 
 NOT_LOOKED_AT = "can't be looked at in full"
-LARGER = 1.5  # px of a keeper for each px along a side from which its compression matters less
 INDIRECT = Reason(Why.INDIRECT, "no match of its own to the kept file")
-LESS_COMPRESSED = Reason(Why.COMPRESSION, "is far less compressed than the kept file")
 
 Pair = tuple[int, int]  # row, and the row that it is compared with: its keeper, or what it may have been made from
 
@@ -99,10 +94,11 @@ class Evidence:
         epsilon: float | None,
         places: Places = NOWHERE,
         facts: Store = NOTHING,
+        num_workers: int = 0,
     ):
         self.paths, self.sizes, self.vectors = embeddings.paths, embeddings.sizes, embeddings.vectors
         self.verifier, self.images_dir, self.epsilon, self.places = verifier, images_dir, epsilon, places
-        self._facts, self._workers = facts, verifier.num_workers if verifier else 0
+        self._facts, self._workers = facts, num_workers
         self.files: dict[int, FileRecord] = {}
         self.alike: dict[int, set[int]] = {}
         self.made_from: set[Pair] = set()
@@ -173,7 +169,7 @@ class Evidence:
                 told = {file.path: file.contents for file in files}
                 text = why_it_stays(*told, self.images_dir, root, self._facts, told)
                 reason = Reason(Why.CONTENTS, text) if text else None
-                self.contents[row, keeper] = reason or (LACKS_COLOURS if self._is_toned(row, keeper) else None)
+                self.contents[row, keeper] = reason or lost_in_toning(self.view(row, keeper), *told, self._facts)
 
     def look_closer(self, pairs: Iterable[Pair]) -> None:
         """Compare rows with their keepers at full resolution."""
@@ -259,21 +255,8 @@ class Evidence:
         return reason or is_out_of_reach(view.kind, remove) or self.closer.get((row, keeper))
 
     def _lost_in_compression(self, row: int, keeper: int) -> Reason | None:
-        """Why a file stays whose keeper, at about its size, is strongly compressed, unless it was made from that."""
-        own, kept, view = self.files[row].details.step, self.files[keeper].details.step, self.view(row, keeper)
-        is_coarse = kept >= max(STRONG, 2 * own) and view.resolution < LARGER and view.kind not in EXACT
-        return LESS_COMPRESSED if is_coarse and (row, keeper) not in self.made_from else None
-
-    def _is_toned(self, row: int, keeper: int) -> bool:
-        """Whether the keeper of a file with colours has but a tone, as of sepia."""
-        view = self.view(row, keeper)
-        if view.kind not in (MatchKind.EDITED, MatchKind.CROP) or min(view.chroma, view.kept_chroma) <= LEAST_CHROMA:
-            return False
-        own, kept = (
-            self._facts.of("own colours", partial(own_colours, path), path)
-            for path in (self.paths[row], self.paths[keeper])
-        )
-        return isinstance(own, Lost) or isinstance(kept, Lost) or (kept <= TONED and own >= COLOURFUL)
+        own, kept = self.files[row].details, self.files[keeper].details
+        return None if (row, keeper) in self.made_from else lost_in_compression(self.view(row, keeper), own, kept)
 
     def _match(self, one: int, other: int) -> Match | None:
         return self.verifier.matches.get((min(one, other), max(one, other))) if self.verifier else None

@@ -19,7 +19,15 @@ from PIL import Image
 from threadpoolctl import threadpool_limits
 
 from dedup.dataset.decoding import load_with_size, open_header, read_on_black, shrink
-from dedup.matching.classification import CHANGED, SAME_TONE, SHARP_ALIKE, is_framed_alike, is_upright
+from dedup.matching.classification import (
+    CHANGED,
+    DRAWN,
+    GRAPHIC,
+    SAME_TONE,
+    SHARP_ALIKE,
+    is_framed_alike,
+    is_upright,
+)
 from dedup.matching.differences import lost_light, sharpness_ratio, soft_difference, worst_colour, worst_place
 from dedup.matching.kinds import MatchKind
 from dedup.matching.pictures import Picture
@@ -29,14 +37,12 @@ from dedup.workers import Lost, job, run_jobs
 if TYPE_CHECKING:
     from dedup.matching.classification import Match
 
-# member, keeper, the match's transform, whether the member is its first
-Job = tuple[Path, Path, tuple[float, ...], bool]
+# member, keeper, the match's transform, whether the member is its first; what has no transform can't be looked at
+Job = tuple[Path, Path, tuple[float, ...] | None, bool]
 
 # Kinds of matches that are looked at before a file may go.
 LOOKED_AT = (MatchKind.RESAVED, MatchKind.EDITED, MatchKind.CROP)
 LOOK_SIDE, DRAWN_SIDE = 800, 1600  # longest side looked at in px, of photos and of drawings or pages
-# share of one grey level, or of the commonest four, from which tones and turns mean something
-GRAPHIC, DRAWN = 0.3, 0.8
 EDITED = 5.0  # how far a place stands out that was changed, of pictures that were edited as a whole
 SAME_SHADES, SAME_HUES = 6.0, 0.75  # grey levels, and of a place that stands out, in drawings and on plain ground
 COLOURS = 400  # px, long side of the copy in which colours are looked at
@@ -57,7 +63,7 @@ FOUND = 0.83  # correlation of the finest detail below which some of it is lost,
 
 def is_looked_at(match: Match | None) -> bool:
     """Whether a file of this match goes only after a closer look."""
-    return bool(match and match.kind in LOOKED_AT and match.transform)
+    return bool(match and match.kind in LOOKED_AT)
 
 
 def why_they_stay(jobs: Sequence[Job], num_workers: int) -> Iterator[str | Lost]:
@@ -70,6 +76,8 @@ def why_they_stay(jobs: Sequence[Job], num_workers: int) -> Iterator[str | Lost]
 @job
 def _why_it_stays(given: Job) -> str:
     member, keeper, transform, is_first = given
+    if not transform:
+        raise ValueError("where it lies on its keeper is not known")
     to_keeper = np.reshape(transform, (3, 3))
     if is_deep(member):
         return NUMBERS

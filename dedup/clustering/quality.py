@@ -1,8 +1,9 @@
-"""How well a file holds its picture: a path in, Details out, as far as a header tells; and whether it is but toned."""
+"""How well a file holds its picture: a path in, Details out, as far as a header tells; and what its keeper lost."""
 
 from __future__ import annotations
 
 import os
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -10,8 +11,11 @@ import cv2
 import numpy as np
 from PIL import Image
 
-from dedup.dataset.decoding import load_image, open_header
-from dedup.workers import job
+from dedup.clustering.members import EXACT, LACKS_COLOURS, LEAST_CHROMA, Reason, View, Why
+from dedup.dataset.decoding import broken_tells_nothing, load_image, open_header
+from dedup.matching.kinds import MatchKind
+from dedup.store import NOTHING, Store
+from dedup.workers import Lost, job
 
 LOSSLESS = ("PNG", "BMP", "TIFF", "PPM", "TGA", "QOI", "GIF")
 LOW = 15  # places of a quantisation table, in zigzag order, that hold most of a picture
@@ -21,6 +25,9 @@ AVERAGED = 128  # px, to which a picture is averaged: what compression does to c
 SHADES = 25  # levels of lightness
 TONED, COLOURFUL = 0.08, 0.16  # share of the chroma left unexplained, at most where it was toned, at least where not
 FEW_SHADES = 4.0  # effective number of levels below which a colour for each is chance, as in a drawing
+
+LARGER = 1.5  # px of a keeper for each px along a side from which its compression matters less
+LESS_COMPRESSED = Reason(Why.COMPRESSION, "is far less compressed than the kept file")
 
 
 class Details(NamedTuple):
@@ -38,19 +45,18 @@ class Details(NamedTuple):
 
 @job
 def read_details(path: Path) -> Details:
-    """Read a file's header; what can't be read tells nothing."""
-    try:
-        with open_header(path) as image:
-            bits = 8 * os.path.getsize(path) / max(image.width * image.height, 1)
-            return Details(_is_lossless(image, path), mean_step(luminance_table(image)), bits)
-    except Exception:  # decoders raise nearly everything on odd headers
-        return Details()
+    """Read a file's header."""
+    with open_header(path) as image:
+        bits = 8 * os.path.getsize(path) / max(image.width * image.height, 1)
+        return Details(_is_lossless(image, path), mean_step(luminance_table(image)), bits)
 
 
 def luminance_table(image: Image.Image) -> np.ndarray:
-    """(8, 8) float32, steps of a JPEG's luminance by frequency; zeros where there are none."""
-    tables = getattr(image, "quantization", None) or {}
-    return np.array(tables[min(tables)], np.float32).reshape(8, 8) if tables else np.zeros((8, 8), np.float32)
+    """(8, 8) float32, steps of a JPEG's luminance by frequency; zeros where there are none, or odd ones."""
+    with broken_tells_nothing():
+        tables = image.quantization
+        return np.array(tables[min(tables)], np.float32).reshape(8, 8)
+    return np.zeros((8, 8), np.float32)
 
 
 def mean_step(table: np.ndarray) -> float:
@@ -67,15 +73,12 @@ def _is_lossless(image: Image.Image, path: Path) -> bool:
 
 @job
 def own_colours(path: Path) -> float:
-    """Share of a picture's chroma that its lightness leaves unexplained, about 0 to 1; 1 where that can't be told.
+    """Share of a picture's chroma that its lightness leaves unexplained, about 0 to 1; 1 where shades are too few.
 
     What was toned, as in sepia, has one colour for each lightness; of a photo's colours that leaves half unexplained,
     seldom less than a tenth.
     """
-    try:
-        picture = np.asarray(load_image(path, AVERAGED))
-    except Exception:  # decoders raise nearly everything on odd files
-        return 1.0
+    picture = np.asarray(load_image(path, AVERAGED))
     small = cv2.resize(picture, (AVERAGED, AVERAGED), interpolation=cv2.INTER_AREA)
     lab = cv2.cvtColor(np.float32(small) / 255, cv2.COLOR_RGB2LAB).reshape(-1, 3)
     level = np.minimum(lab[:, 0] * SHADES / 100, SHADES - 1).astype(int)
@@ -86,3 +89,18 @@ def own_colours(path: Path) -> float:
     tone = np.stack(sums, axis=1) / np.maximum(count, 1)[:, None]  # (SHADES, 2)
     unexplained = np.hypot(*(lab[:, 1:] - tone[level]).T).mean()
     return float(unexplained / max(np.hypot(*lab[:, 1:].T).mean(), 1e-6))
+
+
+def lost_in_compression(view: View, own: Details, kept: Details) -> Reason | None:
+    """Why a file stays whose keeper, at about its size, is strongly compressed; the file was not made from that."""
+    is_coarse = kept.step >= max(STRONG, 2 * own.step) and view.resolution < LARGER and view.kind not in EXACT
+    return LESS_COMPRESSED if is_coarse else None
+
+
+def lost_in_toning(view: View, own: Path, kept: Path, facts: Store = NOTHING) -> Reason | None:
+    """Why a file with colours stays whose keeper has but a tone, as of sepia."""
+    if view.kind not in (MatchKind.EDITED, MatchKind.CROP) or min(view.chroma, view.kept_chroma) <= LEAST_CHROMA:
+        return None
+    found = [facts.of("own colours", partial(own_colours, path), path) for path in (own, kept)]
+    is_toned = any(isinstance(each, Lost) for each in found) or (found[1] <= TONED and found[0] >= COLOURFUL)
+    return LACKS_COLOURS if is_toned else None

@@ -82,7 +82,7 @@ class Decision(NamedTuple):
 def chains(rows: Sequence[int], evidence: Evidence) -> Iterator[list[int]]:
     """Rows that are one version with each other, directly or through others."""
     if evidence.verifier is None:
-        yield list(rows)
+        yield from [list(rows)] if rows else []
         return
     left = dict.fromkeys(rows)
     while left:

@@ -18,7 +18,7 @@ import re
 import stat
 from bisect import bisect_left
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from functools import cache, lru_cache
 from pathlib import Path
 from typing import NamedTuple
@@ -60,6 +60,12 @@ def matched_companions(member: Path, keeper: Path) -> Companions:
     return Companions(tuple(pairs))
 
 
+def belongs_anew(member: Path, known: Container[Path]) -> bool:
+    """Whether other files belong to a duplicate than are known, or one of those to another picture as well."""
+    own = companions_of(member)
+    return any(path not in known or not _owners(path, member.parent) <= {member, *own} for path in own)
+
+
 def companions_of(picture: Path) -> list[Path]:
     """The companions of a picture, sorted."""
     return sorted(other for other, owners in _in_folder(picture.parent).items() if picture.name in owners)
@@ -77,11 +83,13 @@ def _is_plain(path: Path) -> bool:
 
 def _content(path: Path) -> tuple[str, bytes]:
     status = os.stat(path)
-    return path.suffix.casefold(), _digest(path, status.st_size, status.st_mtime_ns)
+    return path.suffix.casefold(), digest_when(path, status.st_size, status.st_mtime_ns)
 
 
+# A keeper comes again with each of its members, and on the page each with each.
 @lru_cache(maxsize=1 << 14)
-def _digest(path: Path, size: int, mtime_ns: int) -> bytes:
+def digest_when(path: Path, size: int, mtime_ns: int) -> bytes:
+    """What a file holds; its size and time make a change be seen."""
     with path.open("rb") as file:
         return digest_of(file)
 

@@ -22,10 +22,10 @@ from pathlib import Path
 
 from PIL import Image, ImageChops, ImageCms
 
-from dedup.contents.companions import matched_companions
+from dedup.contents.companions import digest_when, matched_companions
 from dedup.contents.metadata import CAPTURED, Told, digest, read_metadata
 from dedup.contents.parts import bits_in_boxes, read_parts
-from dedup.dataset.decoding import BYTES_PER_PIXEL, DIGEST, MAX_BYTES, digest_of, identify, one_line
+from dedup.dataset.decoding import BYTES_PER_PIXEL, DIGEST, MAX_BYTES, broken_tells_nothing, identify, one_line
 from dedup.store import NOTHING, Store
 from dedup.workers import Lost, job, run_apart, run_jobs
 
@@ -180,18 +180,13 @@ def _more_inside(member_path: Path, keeper_path: Path, facts: Store, told: Mappi
     member, keeper = (os.stat(path) for path in (member_path, keeper_path))
     if member.st_size == keeper.st_size:
         files = (member_path, member), (keeper_path, keeper)
-        digests = {facts.content(path)[:DIGEST] or _digest(path, now.st_size, now.st_mtime_ns) for path, now in files}
+        digests = {
+            facts.content(path)[:DIGEST] or digest_when(path, now.st_size, now.st_mtime_ns) for path, now in files
+        }
         if len(digests) == 1:
             return ""
     found = (told[path] if told else read_contents(path, facts) for path in (member_path, keeper_path))
     return why_it_lacks(*found)
-
-
-# A keeper comes again with each of its members, and on the page each with each.
-@lru_cache(maxsize=1 << 14)
-def _digest(path: Path, size: int, mtime_ns: int) -> bytes:
-    with path.open("rb") as file:
-        return digest_of(file)
 
 
 @job
@@ -256,7 +251,7 @@ def _colours(image: Image.Image, _: bytes) -> Told:
 @lru_cache(maxsize=256)
 def _profile_name(data: bytes) -> str:
     """What a colour profile is called; empty for sRGB under any name, and for a broken one."""
-    try:
+    with broken_tells_nothing():
         profile = ImageCms.ImageCmsProfile(io.BytesIO(data))
         space = profile.profile.xcolor_space.strip()
         if space in ("RGB", "GRAY"):
@@ -268,8 +263,7 @@ def _profile_name(data: bytes) -> str:
             if max(high for _, high in ImageChops.difference(image, seen).getextrema()) <= _AS_SRGB:
                 return ""
         return " ".join(ImageCms.getProfileDescription(profile).split()) or digest(data)
-    except Exception:
-        return ""
+    return ""
 
 
 def _transparency(image: Image.Image, _: bytes) -> Told:

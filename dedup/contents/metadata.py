@@ -20,6 +20,8 @@ from defusedxml.ElementTree import fromstring
 from PIL import Image
 from PIL.ExifTags import GPSTAGS, TAGS
 
+from dedup.dataset.decoding import broken_tells_nothing
+
 Told = dict[str, set[str]]
 CAPTURED, FRACTION, ZONE = "capture time", "fraction of the second", "time zone"
 FILM, GAIN_MAP, DEPTH, SECOND, SOUND = "film", "gain map", "depth map", "second picture", "sound"
@@ -107,7 +109,7 @@ def read_metadata(image: Image.Image, data: bytes) -> Told:
     """All properties by name, each with its values; a name without a value tells that there is something."""
     told: Told = {}
     for source in (_exif, _iptc, _texts, _xmp):
-        with suppress(Exception):  # broken metadata, nearly anything is raised; what was read before counts
+        with broken_tells_nothing():  # what was read before counts
             for name, value in source(image, data):
                 _tell(told, name, value)
     digitized = told.pop("digitized", None)
@@ -230,7 +232,7 @@ def _exif(image: Image.Image, _: bytes) -> Iterator[tuple[str, Any]]:
         if name.startswith("XP") and isinstance(value, (bytes, tuple)):
             value = bytes(value).decode("utf-16-le", "replace")
             value = value.split(";") if name == "XPKeywords" else value
-        with suppress(Exception):  # one broken tag
+        with broken_tells_nothing():
             yield name, digest(value) if isinstance(value, bytes) and len(value) > 1 << 16 else value
     gps = {GPSTAGS.get(tag, "GPS"): value for tag, value in exif.get_ifd(GPS_IFD).items()}
     if {"GPSLatitude", "GPSLongitude"} <= set(gps):
@@ -298,7 +300,7 @@ def _texts(image: Image.Image, _: bytes) -> Iterator[tuple[str, Any]]:
 def _xmp(image: Image.Image, data: bytes) -> Iterator[tuple[str, Any]]:
     latitude, longitude = [], []
     for packet in _packets(image, data):
-        with suppress(Exception):
+        with broken_tells_nothing():
             root = _parsed(packet)
             tops = [child for rdf in root.iter(f"{_RDF}RDF") for child in rdf] or [root]
             for name, values in (each for top in tops for each in _properties(top)):

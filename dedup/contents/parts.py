@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from PIL import Image
 
 from dedup.contents.metadata import DEPTH, FILM, GAIN_MAP, SECOND, Told, digest
+from dedup.dataset.decoding import broken_tells_nothing
 
 BEHIND_THE_END, AUXILIARY, NOT_SRGB = "data behind the end", "auxiliary pictures", "colours beyond sRGB"
 Parts = Iterator[tuple[str, bytes | str | None]]  # name, and what its value is the digest of, the value, or a mark
@@ -98,11 +99,10 @@ def _end_of_jpeg(data: bytes, start: int) -> int:
 
 def _thumbnails(image: Image.Image, data: bytes) -> set[int]:
     """Where the smaller versions of the picture begin that a camera has put behind it (CIPA DC-007)."""
-    try:
+    with broken_tells_nothing():  # no index, or a broken one
         entries, base = image._getmp()[0xB002], data.index(b"MPF\0") + 4
         return {base + entry["DataOffset"] for entry in entries if "Thumbnail" in str(entry["Attribute"]["MPType"])}
-    except Exception:  # no index, or a broken one
-        return set()
+    return set()
 
 
 def _kind_of_picture(picture: bytes) -> str:

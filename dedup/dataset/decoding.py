@@ -13,7 +13,7 @@ import os
 import stat
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
@@ -25,9 +25,8 @@ from pillow_heif import HeifImageFile
 from dedup.dataset.folder_rules import DIGEST
 
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "AVIF", "BMP", "TIFF", "JPEG2000", "PPM", "QOI")  # and HEIF
-NAMED = dict.fromkeys(
-    (".tga", ".icb", ".vda", ".vst"), "TGA"
-)  # has no mark of its own at its start: taken by the file's ending
+# Has no mark of its own at its start: taken by the file's ending.
+NAMED = dict.fromkeys((".tga", ".icb", ".vda", ".vst"), "TGA")
 MAX_BYTES = 2**29  # of one picture in memory, 4 a pixel (134 megapixels), and of one file
 RARE_BYTES = {"TGA": 2**26, "QOI": 2**24}  # their headers promise what few bytes can't hold; QOI takes 1 s a megapixel
 BYTES_PER_PIXEL = 4  # what Pillow needs for RGB
@@ -246,12 +245,23 @@ def orientation_of(image: Image.Image) -> int:
 def exif_of(image: Image.Image, part: int | None = None) -> dict[int, object]:
     """A picture's EXIF by tag, or a part of it such as the place; what is broken tells nothing."""
     found = {}
-    with suppress(Exception):  # Pillow raises nearly everything on it
+    with broken_tells_nothing():
         exif = image.getexif() if part is None else image.getexif().get_ifd(part)
         for tag in exif:
-            with suppress(Exception):
+            with broken_tells_nothing():
                 found[tag] = exif[tag]
     return found
+
+
+@contextmanager
+def broken_tells_nothing() -> Iterator[None]:
+    """Go on after what a decoder raises on a broken part of a file, nearly everything; a lack of memory is none."""
+    try:
+        yield
+    except MemoryError:
+        raise
+    except Exception:
+        pass
 
 
 def _to_rgb(image: Image.Image, background: str | None = None) -> Image.Image:

@@ -13,10 +13,8 @@ import numpy as np
 
 MOST = 4  # panels of an image
 PAGE_SIDE = 200  # px, long side on which pages are looked at
-TOLERANCE, PAGE_VARIES = (
-    20,
-    4,
-)  # grey levels by which a panel's colour differs from the page's, and by which a page may vary
+# Grey levels by which a panel's colour differs from the page's, and by which a page may vary.
+TOLERANCE, PAGE_VARIES = 20, 4
 PAGE_SHARE = 0.15  # least share of the image that is page
 PANEL = (0.015, 0.85)  # least and largest share of the image that is the panel
 FILLED = 0.6  # least share of the panel's box that is not page

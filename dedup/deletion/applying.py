@@ -19,14 +19,16 @@ from tqdm import tqdm
 from dedup.dataset.folder_rules import NOWHERE, Places
 from dedup.deletion import removal
 from dedup.deletion.checks import open_roots, read
-from dedup.deletion.decisions import Content, Named, Removal, read_decisions
+from dedup.deletion.decisions import Content, Named, Pair, Removal, read_decisions
 from dedup.deletion.folders import Snapshot
-from dedup.deletion.not_duplicates import remember
+from dedup.deletion.not_duplicates import read_not_duplicates, remember
 from dedup.deletion.outcome import SOME_REFUSED, Outcome, Refused, Tally
 from dedup.deletion.records import File
 from dedup.workers import Lost
 
 if TYPE_CHECKING:
+    from dedup.clustering.members import View
+    from dedup.matching.classification import Match
     from dedup.matching.confirmation import Verifier
 
 PAIRS_AT_ONCE = 512  # pairs whose pictures are in memory together
@@ -59,6 +61,7 @@ def apply_decisions(
     num_workers: int = 0,
     progress: bool = True,
     places: Places = NOWHERE,
+    remove: str = "copies",
 ) -> tuple[Outcome, int]:
     """Move what was decided to the trash, as far as a new match of each pair allows it, and remember what differs.
 
@@ -68,6 +71,7 @@ def apply_decisions(
     num_workers : processes that read and compare; 0 = this one
     progress : show bars on stderr
     places : folders whose files never go, whatever was decided; the archives that were compared with
+    remove : exact, copies or edits: how far removal goes, as when duplicates were looked for
 
     Returns
     -------
@@ -80,8 +84,9 @@ def apply_decisions(
         if decisions.different:
             remember(output_dir, decisions.different)
             remembered = len(decisions.different)
-        unchanged = list(_unchanged(decisions.removals, roots, tally))
-        groups = _groups(unchanged, roots, tally, num_workers, progress, places)
+        different = decisions.different | read_not_duplicates(output_dir)
+        unchanged = list(_unchanged(decisions.removals, different, roots, tally))
+        groups = _groups(unchanged, roots, tally, num_workers, progress, places, remove)
         files = {file for each in unchanged for file in each}
         contents = {_path(roots, file): bytes.fromhex(file.content.blake2b) for file in files}
         with tempfile.TemporaryDirectory() as holder:
@@ -98,8 +103,13 @@ def _path(roots: Sequence[Path], file: Named) -> Path:
     return roots[file.archive].joinpath(*file.parts)
 
 
-def _unchanged(removals: Sequence[Removal], roots: Sequence[Path], tally: Tally) -> Iterator[Removal]:
-    """The removals whose two files, reached without a link, hold what they held; the others are refused."""
+def _unchanged(
+    removals: Sequence[Removal], different: frozenset[Pair], roots: Sequence[Path], tally: Tally
+) -> Iterator[Removal]:
+    """The removals whose two files, reached without a link, hold what they held, and were not called different.
+
+    The others are refused.
+    """
     held: dict[Path, Content] = {}
     with open_roots(roots[0], roots[1:]) as folders:
         for each in removals:
@@ -111,6 +121,8 @@ def _unchanged(removals: Sequence[Removal], roots: Sequence[Path], tally: Tally)
                         held[path] = Content(now.size, now.blake2b)
                     if held[path] != file.content:
                         raise Refused(f"{role} no longer holds what it held")
+                if tuple(sorted((each.keep.content, each.drop.content))) in different:
+                    raise Refused("somebody said that it is no duplicate of its keeper")
             except Refused as reason:
                 tally.refused.append((Path(*each.drop.parts), str(reason)))
             else:
@@ -118,16 +130,23 @@ def _unchanged(removals: Sequence[Removal], roots: Sequence[Path], tally: Tally)
 
 
 def _groups(
-    removals: Sequence[Removal], roots: Sequence[Path], tally: Tally, num_workers: int, progress: bool, places: Places
+    removals: Sequence[Removal],
+    roots: Sequence[Path],
+    tally: Tally,
+    num_workers: int,
+    progress: bool,
+    places: Places,
+    remove: str,
 ) -> list[_Group]:
     """The removals that a new match allows, by keeper; the others are refused."""
-    from dedup.contents.inventory import why_it_stays
+    from dedup.contents.inventory import read_all_contents, why_it_stays
 
+    told = read_all_contents(sorted({_path(roots, file) for each in removals for file in each}), num_workers)
     members: dict[Named, list[_Going]] = {}
-    for each, kind, missing in _matched(removals, roots, num_workers, progress):
+    for each, kind, missing in _matched(removals, roots, num_workers, progress, remove):
         keeper, drop = (_path(roots, file) for file in each)
         reason = places.protects(drop, keeper) or missing
-        if reason := reason or why_it_stays(drop, keeper, roots[0], roots[each.keep.archive]):
+        if reason := reason or why_it_stays(drop, keeper, roots[0], roots[each.keep.archive], told=told):
             tally.refused.append((drop.relative_to(roots[0]), reason))
         else:
             members.setdefault(each.keep, []).append(_Going(drop, each.drop.content.size, kind, keeper))
@@ -135,9 +154,9 @@ def _groups(
 
 
 def _matched(
-    removals: Sequence[Removal], roots: Sequence[Path], num_workers: int, progress: bool
+    removals: Sequence[Removal], roots: Sequence[Path], num_workers: int, progress: bool, remove: str
 ) -> Iterator[tuple[Removal, str, str]]:
-    """Each removal with the kind of its match, and what its keeper does not show of it."""
+    """Each removal with the kind of its match, and why it stays; empty if it may go."""
     from dedup.matching.confirmation import Verifier
 
     files = sorted({_path(roots, file) for each in removals for file in each})
@@ -150,32 +169,59 @@ def _matched(
             pairs = {each: (rows[_path(roots, each.drop)], rows[_path(roots, each.keep)]) for each in apart}
             verifier.match_many([(*pair, 0.0) for pair in pairs.values()])
             verifier.forget_pictures()
-            found = _compared(verifier, list(pairs.values()))
+            found = _compared(verifier, list(pairs.values()), remove)
             bar.update(len(batch))
             for each in batch:
                 yield each, *(found[pairs[each]] if each in pairs else ("identical", ""))
 
 
-def _compared(verifier: Verifier, pairs: Sequence[tuple[int, int]]) -> dict[tuple[int, int], tuple[str, str]]:
-    """By pair (row, keeper's row), its kind and what its keeper does not show of it, also on a closer look."""
-    from dedup.clustering.detail import tell_sources
+def _compared(
+    verifier: Verifier, pairs: Sequence[tuple[int, int]], remove: str
+) -> dict[tuple[int, int], tuple[str, str]]:
+    """By pair (row, keeper's row), its kind and why it stays: what its keeper lacks, the level, or a closer look."""
     from dedup.clustering.evidence import NOT_LOOKED_AT
     from dedup.clustering.full_resolution import is_looked_at, why_they_stay
-    from dedup.clustering.members import seen_by, what_is_missing
+    from dedup.clustering.members import is_out_of_reach, what_is_missing
+    from dedup.clustering.quality import lost_in_compression, lost_in_toning, read_details
 
-    found, looks = {}, {}
+    views, found, looks = _views(verifier, pairs), {}, {}
     for row, keeper in pairs:
-        match = verifier.matches.get((min(row, keeper), max(row, keeper)))
-        if match is None:
+        files = verifier.paths[row], verifier.paths[keeper]
+        if lost := verifier.losses.about(*files):
+            found[row, keeper] = "", f"{NOT_LOOKED_AT}: {lost}"
+            continue
+        if (row, keeper) not in views:
             found[row, keeper] = "", "not confirmed to show the same picture as the kept file"
             continue
-        view, files = seen_by(match, is_first=row < keeper), (verifier.paths[row], verifier.paths[keeper])
-        (enlarged,) = tell_sources([(*files, view.resolution, match.transform)], verifier.num_workers)
-        if enlarged is True:
-            view = view._replace(resolution=1.0)
-        found[row, keeper] = match.kind, str(what_is_missing(view) or "")
-        if not found[row, keeper][1] and is_looked_at(match):
+        match, view, is_made_from = views[row, keeper]
+        reason = (
+            what_is_missing(view)
+            or (None if is_made_from else lost_in_compression(view, *map(read_details, files)))
+            or is_out_of_reach(view.kind, remove)
+            or lost_in_toning(view, *files)
+        )
+        found[row, keeper] = match.kind, str(reason or "")
+        if reason is None and is_looked_at(match):
             looks[row, keeper] = *files, match.transform, row < keeper
     for pair, reason in zip(looks, why_they_stay(list(looks.values()), verifier.num_workers), strict=True):
         found[pair] = found[pair][0], f"{NOT_LOOKED_AT}: {reason.reason}" if isinstance(reason, Lost) else reason
     return found
+
+
+def _views(verifier: Verifier, pairs: Sequence[tuple[int, int]]) -> dict[tuple[int, int], tuple[Match, View, bool]]:
+    """Of the pairs that match: the match, as the row sees its keeper, and whether it was made from that."""
+    from dedup.clustering.detail import tell_sources
+    from dedup.clustering.members import COVERED, seen_by
+
+    found, jobs = {}, []
+    for row, keeper in pairs:
+        if match := verifier.matches.get((min(row, keeper), max(row, keeper))):
+            view = seen_by(match, is_first=row < keeper)
+            found[row, keeper] = match, view
+            enlarged = (view.resolution, match.transform) if view.resolution < COVERED else ()
+            jobs.append((verifier.paths[row], verifier.paths[keeper], *enlarged))
+    made_from = (told is True for told in tell_sources(jobs, verifier.num_workers))
+    return {
+        pair: (match, view._replace(resolution=1.0) if is_made else view, is_made)
+        for (pair, (match, view)), is_made in zip(found.items(), made_from, strict=True)
+    }

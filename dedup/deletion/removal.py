@@ -19,7 +19,7 @@ from dedup.dataset.folder_rules import DIGEST, NOWHERE, Places
 from dedup.deletion.checks import Decoder, look_again, open_roots, read, survey, verify
 from dedup.deletion.folders import Folder, Snapshot
 from dedup.deletion.journal import encode, plan_header, read_plan
-from dedup.deletion.outcome import OF_ONE_FILE, Outcome, Refused, Tally
+from dedup.deletion.outcome import OF_ONE_FILE, Outcome, Refused, Tally, told
 from dedup.deletion.records import KINDS, NO_ARCHIVE, BadRecord, File, Item, Pair, item_record, split_path
 from dedup.deletion.trash import Run, go_home, histories, new_run, open_trash
 from dedup.words import write_whole
@@ -65,13 +65,11 @@ def make_plan(
                     keeper = shown[member.keeper]
                     with tally.settling(member.path.relative_to(images_dir)) as done:
                         together, reason = matched_companions(member.path, keeper.path)
-                        keeping, dropping = (
-                            {path for path, _ in together},
-                            {member.path, *(path for _, path in together)},
-                        )
+                        pairs = ((keeper.path, member.path), *together)
+                        keeping, dropping = ({pair[side] for pair in pairs} for side in (0, 1))
                         if dropping & (kept | planned) or keeping & planned or member.kind not in KINDS:
                             raise Refused(f"{member.kind}, or in more than one cluster")
-                        if reason := reason or places.protects(member.path, keeper.path):
+                        if reason := reason or next(filter(None, (places.protects(*pair[::-1]) for pair in pairs)), ""):
                             raise Refused(reason)
                         keep = places.archive_of(keeper.path)
                         files = [
@@ -109,12 +107,14 @@ def apply_plan(
     with tally.ending():
         items = read_plan(Path(plan_path), len(places.against))
         with open_roots(images_dir, places.against) as roots:
-            kept = survey(roots, items)
+            kept, joined = survey(roots, items), [_joined(roots[0], item) for item in items]
             with open_trash(roots[0], create=True) as trash, new_run(trash, run) as current:
                 tally.run = current.name
                 sequence = 1
-                for item in items:
+                for item, reason in zip(items, joined, strict=True):
                     with tally.settling(*(pair.drop.path for pair in item.pairs)):
+                        if reason:
+                            raise Refused(reason)
                         for pair in item.pairs:
                             keeper = roots[pair.keep.archive].path / pair.keep.path
                             if reason := places.protects(roots[0].path / pair.drop.path, keeper):
@@ -189,6 +189,20 @@ def _move(roots: Sequence[Folder], run: Run, item: Item, kept: set[tuple[int, in
         if isinstance(reason, OSError) and reason.errno not in OF_ONE_FILE:
             raise
         _take_back(root, run, item, reason)
+
+
+def _joined(root: Folder, item: Item) -> str:
+    """Why an item stays for files that came to belong to it after the plan; asked before any is moved, by names."""
+    from dedup.contents.companions import belongs_anew
+
+    try:
+        if belongs_anew(root.path / item.drop.path, {root.path / pair.drop.path for pair in item.pairs}):
+            return "other files belong to it now than when the plan was made"
+    except (FileNotFoundError, NotADirectoryError):  # it is refused for that
+        pass
+    except OSError as error:
+        return f"what belongs to it can't be told: {told(error)}"
+    return ""
 
 
 def _verify_all(

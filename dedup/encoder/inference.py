@@ -154,13 +154,13 @@ def cores() -> int:
 
 
 def encoder_tag(name: str, image_resize: int | None, embedding_size: int | None) -> bytes:
-    """What decides a vector besides the code: the encoder's weights and its settings."""
+    """What decides a vector besides the code: the encoder's weights and settings, and the device: a GPU rounds more."""
     try:
         with open(exported_file(name) or Path(name).expanduser(), "rb") as file:
             weights = digest_of(file).hex()
     except OSError:  # a package's or torchvision's, whose weights go by its version
         weights = name
-    settings = repr((weights, image_resize, embedding_size))
+    settings = repr((weights, image_resize, embedding_size, "gpu" if has_gpu() else "cpu"))
     return hashlib.blake2b(settings.encode(), digest_size=DIGEST).digest()
 
 

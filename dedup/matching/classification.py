@@ -50,7 +50,6 @@ DRAWING = 0.95  # share of the commonest grey levels from which a picture is a d
 UPRIGHT = 5.0  # degrees by which a drawing may be turned and mean the same
 WHOLE = (1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0)  # the transform of all of a picture to all of its like
 
-TWINS = (MatchKind.IDENTICAL, MatchKind.SAME_PIXELS)  # of files that show the very same, to the pixel
 CONFIRMED = tuple(kind for kind in MatchKind if kind.joins)  # and `near`, without geometry
 
 

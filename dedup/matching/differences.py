@@ -44,10 +44,13 @@ TEXTURED = 16.0  # squared grey levels, variance of a place where there is somet
 
 
 def worst_place(frame: Frame) -> float:
-    """How far the place stands out that one picture predicts worst of the other; above 1 it was changed."""
+    """How far the place stands out that one picture predicts worst of the other; above 1 it was changed.
+
+    Where no place can be looked at, nothing says that none was changed.
+    """
     inside = cv2.erode(frame.mask.astype(np.uint8), _square(WINDOW + 4), borderType=cv2.BORDER_CONSTANT, borderValue=0)
     if not inside.any():
-        return 0.0
+        return np.inf
     error, variance = _errors(frame)
     seen = inside > 0
     some = np.zeros_like(seen)
@@ -189,10 +192,7 @@ CLIPPED = 8, 240  # levels of a channel beyond which brightness may have turned 
 LIT_OTHERWISE = 15.0  # levels of lightness between two pictures of which one is brighter
 AREA = 10  # places side by side that are an area of its own
 ONE_HUE = 0.85  # share of the colours' strength in one direction from which a picture has but one hue
-TONED, COLOURFUL = (
-    0.06,
-    0.08,
-)  # share of the colours that lightness leaves unexplained: of a tone, of a photo
+TONED, COLOURFUL = 0.06, 0.08  # share of the colours that lightness leaves unexplained: of a tone, of a photo
 SEPIA, PALE = (35.0, 100.0), (35.0, 50.0)  # hue in degrees; strength on the mean, and at 95 of 100 places
 
 

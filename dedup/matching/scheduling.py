@@ -10,7 +10,7 @@ out the same, with far fewer pairs, and with n files their number grows as n doe
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 import cv2
@@ -20,6 +20,7 @@ from scipy.sparse.csgraph import connected_components
 
 from dedup.matching.kinds import MatchKind
 from dedup.matching.registration import outline
+from dedup.workers import attempt, step
 
 if TYPE_CHECKING:
     from dedup.matching.classification import Match
@@ -27,9 +28,8 @@ if TYPE_CHECKING:
 
 TRIES = 20  # pairs compared between two groups, none of which joined them, after which the rest is left
 FEW = 8  # files of a group that may have lost its way to a larger one
-FAILED_LARGE = (
-    4  # what a failed pair counts between two groups of more than FEW, which had many ways to find each other
-)
+# What a failed pair counts between two groups of more than FEW, which had many ways to find each other.
+FAILED_LARGE = 4
 OTHERS = 8  # groups that a group is compared with, the nearest; beyond these only if the other one has had fewer
 AT_ONCE = 4  # pairs of two groups that are compared in one round, after two rounds of one
 HUBS, BEYOND = 2, 1.6  # nearest groups tried at the end, and how far beyond the farthest candidate they may lie
@@ -49,7 +49,7 @@ def join(verifier: Verifier, candidates: Sequence[Edge], vectors: np.ndarray | N
         now, waiting = _choose(verifier, waiting, _groups(edges, n), at_once=1 if rounds <= 2 else AT_ONCE)
         edges += _confirmed(verifier, now)
     edges += _confirmed(verifier, _through_hubs(verifier, edges, candidates, vectors))
-    return without_bridges(edges, verifier.matches, n)
+    return without_bridges(edges, verifier)
 
 
 def edges_graph(edges: Sequence[Edge], n: int) -> csr_matrix:
@@ -67,30 +67,37 @@ def _confirmed(verifier: Verifier, pairs: list[Edge]) -> list[Edge]:
     return [pair for pair in pairs if (match := verifier.matches.get(pair[:2])) and match.kind.joins]
 
 
-def without_bridges(edges: list[Edge], matches: Mapping[tuple[int, int], Match], n: int) -> list[Edge]:
+def without_bridges(edges: list[Edge], verifier: Verifier) -> list[Edge]:
     """Have no file that contains others join two of them, as a collage would that shows a crop of each.
 
     A part of it counts where the largest of what it contains lies; elsewhere only if it is joined with nothing else.
     If a container has no copies of its own, and all its parts are joined with that largest one already, none counts:
-    it comes with them as what contains them.
+    it comes with them as what contains them. An edge whose match can't be laid out is dropped, and noted as lost.
     """
+    matches = verifier.matches
+
+    def place_of(pair: tuple[int, int]) -> tuple[int, int, np.ndarray] | None:
+        return verifier.losses.note(attempt(_placed, pair, matches[pair]), *(verifier.paths[row] for row in pair))
+
     largest: dict[int, tuple[float, int, np.ndarray]] = {}  # what a file contains: its share, row and place
     for pair, match in sorted(matches.items(), key=lambda found: (found[1].distance, found[0])):
-        if match.kind == MatchKind.CONTAINS:
-            outer, inner, place = _placed(pair, match)
+        if match.kind == MatchKind.CONTAINS and (found := place_of(pair)):
+            outer, inner, place = found
             share = min(match.first_coverage, match.second_coverage)
             if share > largest.get(outer, (0.0,))[0]:
                 largest[outer] = share, inner, place
     kept, parts, beside = [], defaultdict(list), defaultdict(list)
     for edge in edges:
-        match = matches[edge[:2]]
-        outer, part, place = _placed(edge[:2], match) if match.kind == MatchKind.CROP else (None, None, None)
+        found = place_of(edge[:2]) if matches[edge[:2]].kind == MatchKind.CROP else (None, None, None)
+        if found is None:
+            continue
+        outer, part, place = found
         if outer not in largest:
             kept.append(edge)
         else:
             is_beside = cv2.pointPolygonTest(largest[outer][2], place.mean(axis=0).tolist(), measureDist=False) < 0
             (beside if is_beside else parts)[outer].append((edge, part))
-    groups = _groups(kept, n)
+    groups = _groups(kept, len(verifier.paths))
     sizes = np.bincount(groups)
     for outer, found in parts.items():
         home = groups[largest[outer][1]]
@@ -101,6 +108,7 @@ def without_bridges(edges: list[Edge], matches: Mapping[tuple[int, int], Match],
     return kept
 
 
+@step
 def _placed(pair: tuple[int, int], match: Match) -> tuple[int, int, np.ndarray]:
     """Of two files the one that shows the other, that other, and where it lies in the first: (4, 2) corners."""
     to_second = np.reshape(match.transform, (3, 3))

@@ -21,7 +21,11 @@ from dedup.encoder.embeddings import Embeddings
 from dedup.matching.confirmation import Verifier as RealVerifier
 from dedup.matching.kinds import MatchKind
 from dedup.workers import Losses
-from tests.clustering.test_detail import WHOLE, coloured, photo
+from tests.clustering.test_detail import coloured, photo
+
+
+def let_go(jobs, workers):
+    return ["" for _ in jobs]
 
 
 def graph_of(count, edges):
@@ -59,13 +63,16 @@ def test_labels_leave_the_graph_as_it_was():
     assert (graph.indices == before.indices).all() and (graph.data == before.data).all()
 
 
+MIRRORED = (-1.0, 0.0, 1.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0)
+
+
 @dataclass(frozen=True)
 class Match:
     kind: MatchKind | str = MatchKind.RESAVED
     distance: float = 0.01
     first_coverage: float = 1.0
     second_coverage: float = 1.0
-    transform: tuple | None = None
+    transform: tuple | None = MIRRORED
     first_resolution: float = 1.0
     second_resolution: float = 1.0
     first_extra: float = 0.0
@@ -112,12 +119,14 @@ class Folder:
         vectors = np.c_[np.cos(angles), np.sin(angles)].astype(np.float32)
         self.embeddings = Embeddings(paths, vectors, np.array(self.sizes), {})
 
-    def build(self, matches=None, labels=None, epsilon=None, tested=(), remove="copies"):
+    def build(self, matches=None, labels=None, epsilon=None, tested=(), remove="copies", closer=let_go):
         labels = np.zeros(len(self.names), int) if labels is None else np.array(labels)
         self.verifier = None if matches is None else Verifier(self.names, matches)
         for first, second in tested:
             self.verifier.match(self.names.index(first), self.names.index(second), 0.1)
-        return build_clusters(self.embeddings, labels, self.verifier, self.path, epsilon, remove=remove)
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(evidence, "why_they_stay", closer)
+            return build_clusters(self.embeddings, labels, self.verifier, self.path, epsilon, remove=remove)
 
 
 SIZE = (40, 30)
@@ -153,6 +162,13 @@ def test_what_the_keeper_shows_all_of_goes_from_its_level_on(pair, kind, least, 
     assert (member.kind, member.coverage, member.version) == (kind, 0.97, 1 if kind in LEVELS["copies"] else 2)
     assert member.distance == pytest.approx(1 - np.cos(0.1), abs=1e-6)
     assert (member.width, member.height, member.bytes) == (*SIZE, member.path.stat().st_size)
+
+
+def test_what_can_not_be_laid_on_its_keeper_stays(tmp_path):
+    folder = Folder(tmp_path, a=(SIZE, 0.0), b=(SIZE, 0.1))
+    (cluster,) = folder.build({("a", "b"): Match(transform=None)}, closer=evidence.why_they_stay)
+    (reason,) = (member.reason for member in cluster.members)
+    assert reason == (Why.CLOSER, "can't be looked at in full: ValueError: where it lies on its keeper is not known")
 
 
 def test_there_are_three_levels_each_with_all_of_the_one_before(tmp_path):
@@ -261,18 +277,16 @@ def test_with_edits_copies_of_an_edit_that_stays_go_for_that(tmp_path):
 
 
 @pytest.mark.parametrize("remove", ["copies", "edits"])
-def test_what_a_comparison_at_full_resolution_finds_has_a_file_stay(tmp_path, monkeypatch, remove):
+def test_what_a_comparison_at_full_resolution_finds_has_a_file_stay(tmp_path, remove):
     """It is made for each file that would go, and for no other."""
     folder, matches = two_versions(tmp_path)
-    matches = {pair: replace(match, transform=WHOLE) for pair, match in matches.items()}
     looked = []
 
     def why_they_stay(jobs, workers):
         looked.extend((member.stem, keeper.stem) for member, keeper, *_ in jobs)
         return ["more" if job[0].stem == "c" else "" for job in jobs]
 
-    monkeypatch.setattr(evidence, "why_they_stay", why_they_stay)
-    (cluster,) = folder.build(matches, remove=remove)
+    (cluster,) = folder.build(matches, remove=remove, closer=why_they_stay)
     found = fates(cluster)
     assert found["b"] == (1, "a", True) and found["c"] == (2, "a", False)
     assert found["d"] == (2, "c" if remove == "copies" else "a", True)

@@ -6,8 +6,20 @@ import pytest
 from PIL import Image, ImageDraw, ImageEnhance, ImageFont
 
 from dedup.clustering import full_resolution
-from dedup.clustering.full_resolution import is_another_exposure, is_sharper, shows_another, why_they_stay
+from dedup.clustering.full_resolution import (
+    is_another_exposure,
+    is_looked_at,
+    is_sharper,
+    shows_another,
+    why_they_stay,
+)
+from dedup.matching.changes import worst_place
+from dedup.matching.classification import Match
 from dedup.matching.confirmation import match_pictures
+from dedup.matching.kinds import MatchKind
+from dedup.matching.pictures import picture_of
+from dedup.matching.warping import lay
+from dedup.workers import Lost
 from tests.confirmation_pictures import COPIES, cut, photo, read_picture
 
 SIDE = 640
@@ -128,7 +140,7 @@ def test_the_same_page_may_go(tmp_path):
 
 @pytest.mark.parametrize("num_workers", [0, 2])
 def test_reasons_come_in_order_and_a_file_that_is_gone_stays(tmp_path, monkeypatch, num_workers):
-    monkeypatch.setattr(full_resolution, "MANY", 2)
+    monkeypatch.setattr(full_resolution, "WORTH_PROCESSES", 2)
     image, names = photo("coffee.png", SIDE), ("image", "moved", "missing")
     image.save(tmp_path / "image.png")
     moved(image).save(tmp_path / "moved.png")
@@ -137,7 +149,21 @@ def test_reasons_come_in_order_and_a_file_that_is_gone_stays(tmp_path, monkeypat
     ]
     reasons = list(why_they_stay(jobs, num_workers))
     assert reasons[:2] == ["", ""] and reasons[2:4] == ["shows at one place what the kept file does not"] * 2
-    assert all(reason.startswith("can't be looked at closely: ") for reason in reasons[4:])
+    assert all(isinstance(reason, Lost) for reason in reasons[4:])
+
+
+def test_what_can_not_be_laid_on_its_keeper_is_lost_and_not_let_go(tmp_path):
+    photo("coffee.png", SIDE).save(tmp_path / "a.png")
+    assert is_looked_at(Match(MatchKind.RESAVED, 0.0, transform=None))
+    (reason,) = why_they_stay([(tmp_path / "a.png", tmp_path / "a.png", None, True)], 0)
+    assert reason == Lost("ValueError: where it lies on its keeper is not known")
+
+
+def test_where_no_place_can_be_looked_at_something_may_have_changed():
+    pictures = [picture_of(np.asarray(image), image.size) for image in [photo("coffee.png", SIDE)] * 2]
+    assert worst_place(lay(*pictures, np.eye(3), 200)) < 1
+    apart = np.array([[1, 0, 0.99], [0, 1, 0], [0, 0, 1.0]])
+    assert worst_place(lay(*pictures, apart, 200)) == np.inf
 
 
 def test_what_is_too_coarse_to_be_told_from_another_shot_stays(tmp_path):

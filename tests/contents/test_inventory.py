@@ -4,6 +4,7 @@ import io
 import os
 import struct
 import zlib
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -15,6 +16,7 @@ from hypothesis import strategies as st
 from PIL import Image, ImageCms, PngImagePlugin
 
 from dedup.contents import inventory as contents
+from dedup.contents import metadata, parts
 from dedup.contents.inventory import (
     Contents,
     age,
@@ -27,6 +29,7 @@ from dedup.contents.inventory import (
     why_it_stays,
 )
 from dedup.contents.metadata import read_metadata
+from dedup.dataset.decoding import exif_of
 
 pillow_heif.register_heif_opener()
 
@@ -534,3 +537,16 @@ def test_what_raises_tells_nothing_and_the_rest_still_does():
 def test_metadata_of_a_file_without_any(tmp_path):
     with Image.open(saved(tmp_path / "a.bmp")) as image:
         assert read_metadata(image, b"") == {}
+
+
+def test_a_lack_of_memory_is_no_broken_part(monkeypatch):
+    def lack(*_):
+        raise MemoryError
+
+    monkeypatch.setattr(metadata, "fromstring", lack)
+    monkeypatch.setattr(contents.ImageCms, "ImageCmsProfile", lack)
+    image = SimpleNamespace(getexif=lack, _getmp=lack, format="JPEG", info={"xmp": xmp()})
+    reads = [partial(each, image, b"") for each in (read_metadata, metadata._exif, metadata._xmp, parts._thumbnails)]
+    for read in (*reads, partial(contents._profile_name, b"lack"), partial(exif_of, image)):
+        with pytest.raises(MemoryError):
+            list(read())

@@ -3,6 +3,7 @@
 import contextlib
 import csv
 import ctypes
+import errno
 import io
 import json
 import multiprocessing
@@ -26,6 +27,7 @@ import pillow_heif
 import pytest
 from PIL import Image, PngImagePlugin
 
+from dedup import workers
 from dedup.contents.inventory import why_it_stays
 from dedup.dataset import decoding
 from dedup.dataset.images import ImagesDataset, UnreadableImage, list_images, load_image, read_batches
@@ -493,3 +495,42 @@ def test_broken_metadata_tells_nothing_and_holds_nothing_back(exif, tmp_path):
     image.save(tmp_path / "broken.png", pnginfo=text)
     for name in ("broken.webp", "broken.png"):
         assert why_it_stays(tmp_path / name, tmp_path / "whole.png", tmp_path) == ""
+
+
+@job
+def suicidal(number: int) -> int:
+    return number or os._exit(9)
+
+
+@pytest.mark.skipif(workers.START_METHOD != "fork", reason="what is planted here is not met in a spawned process")
+@pytest.mark.parametrize("failing", [1, 2, 3])
+def test_only_starts_that_fail_again_and_again_end_a_run(monkeypatch, tmp_path, failing):
+    def start():
+        begun = tmp_path / "begun"
+        with begun.open("a") as file:
+            file.write(".")
+        if 1 < begun.stat().st_size <= 1 + failing:  # the first process is there, and the next ones fail
+            os._exit(1)
+
+    monkeypatch.setattr(workers, "serve_parent", start)
+    results = run_jobs(suicidal, [0, 1, 2], 1)
+    if failing < workers.STARTS:
+        assert list(results) == [Lost("crashed its process (exit status 9)"), 1, 2]
+    else:
+        with pytest.raises(ChildProcessError, match="num_workers"):
+            list(results)
+
+
+def test_no_process_is_left_where_not_all_can_start(monkeypatch):
+    begun, start = [], workers._Worker
+
+    def refused(arguments):
+        if len(begun) == 2:
+            raise BlockingIOError(errno.EAGAIN, "no more processes")
+        begun.append(start(arguments))
+        return begun[-1]
+
+    monkeypatch.setattr(workers, "_Worker", refused)
+    with pytest.raises(BlockingIOError):
+        list(run_jobs(suicidal, [1, 2, 3], 3))
+    assert not any(worker.process.is_alive() for worker in begun)

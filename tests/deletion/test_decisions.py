@@ -12,10 +12,14 @@ import pytest
 from PIL import Image
 from scipy.sparse import csr_matrix
 
+from dedup.clustering import detail
+from dedup.contents import inventory
+from dedup.dataset import samples
 from dedup.deletion import applying, not_duplicates
 from dedup.deletion.decisions import Content, is_decisions, read_decisions, write_decisions
 from dedup.deletion.not_duplicates import keep_apart, read_not_duplicates, remember
 from dedup.deletion.records import BadRecord
+from dedup.matching import confirmation
 from dedup.matching.classification import Match
 from dedup.matching.kinds import MatchKind
 from tests.confirmation_pictures import photo
@@ -60,10 +64,10 @@ def decided(folder, *removals: tuple[str, str], different=()) -> dict:
 def apply(folder, tmp_path):
     """Applies a record; (names moved, reasons by name, exit code)."""
 
-    def apply(record):
+    def apply(record, remove="edits"):
         path = tmp_path / "decisions.json"
         path.write_text(json.dumps(record))
-        outcome, _ = applying.apply_decisions(path, folder, tmp_path / "out", progress=False)
+        outcome, _ = applying.apply_decisions(path, folder, tmp_path / "out", progress=False, remove=remove)
         reasons = {file.as_posix(): reason for file, reason in outcome.refused}
         return sorted(file.as_posix() for file in outcome.done), reasons, outcome.exit_code
 
@@ -78,6 +82,17 @@ def test_what_the_kept_file_shows_goes(folder, apply):
     record = decided(folder, ("a.png", "exact.png"), ("a.png", "small.jpg"), ("a.png", "part.png"))
     assert apply(record) == (["exact.png", "part.png", "small.jpg"], {}, 0)
     assert left(folder) == ["a.png", "other.png"]
+
+
+def test_what_is_out_of_reach_of_the_level_stays(folder, tmp_path, apply):
+    record = decided(folder, ("a.png", "exact.png"), ("a.png", "small.jpg"), ("a.png", "part.png"))
+    moved, reasons, code = apply(record, "exact")
+    assert (moved, sorted(reasons), code) == (["exact.png"], ["part.png", "small.jpg"], 1)
+    assert "--remove edits could let it go" in reasons["part.png"] and "--remove copies" in reasons["small.jpg"]
+    (tmp_path / "decisions.json").write_text(json.dumps(decided(folder, ("a.png", "part.png"))))
+    apply_it = folder, "--apply", tmp_path / "decisions.json", "--output", tmp_path / "out", "--quiet"
+    assert call(*apply_it) == 1 and "part.png" in left(folder)
+    assert call(*apply_it, "--remove", "edits") == 0 and "part.png" not in left(folder)
 
 
 @pytest.mark.parametrize(
@@ -124,6 +139,48 @@ def test_a_file_that_is_gone_is_refused(folder, apply):
     record = decided(folder, ("a.png", "exact.png"))
     (folder / "a.png").unlink()
     assert apply(record)[1].keys() == {"exact.png"} and (folder / "exact.png").exists()
+
+
+def test_what_its_keeper_has_lost_to_compression_or_toning_stays(folder, apply):
+    image = photo("coffee.png", 480)
+    image.save(folder / "fine.jpg", quality=95)
+    image.save(folder / "coarse.jpg", quality=40)
+    samples._sepia(image).save(folder / "sepia.jpg", quality=95)
+    moved, reasons, code = apply(decided(folder, ("coarse.jpg", "fine.jpg")))
+    assert (moved, code, reasons) == ([], 1, {"fine.jpg": "is far less compressed than the kept file"})
+    moved, reasons, code = apply(decided(folder, ("sepia.jpg", "fine.jpg")))
+    assert (moved, code, reasons) == ([], 1, {"fine.jpg": "has colours the kept file lacks"})
+
+
+@pytest.mark.parametrize("earlier", [False, True])
+def test_what_somebody_called_no_duplicate_stays(folder, apply, earlier):
+    differ = [("small.jpg", "a.png")]
+    if earlier:
+        assert apply(decided(folder, different=differ))[2] == 0
+    record = decided(folder, ("a.png", "small.jpg"), ("a.png", "exact.png"), different=() if earlier else differ)
+    moved, reasons, code = apply(record)
+    assert (moved, code) == (["exact.png"], 1)
+    assert reasons == {"small.jpg": "somebody said that it is no duplicate of its keeper"}
+
+
+def test_all_pairs_are_traced_and_read_at_once(folder, apply, monkeypatch):
+    """Each call may start processes."""
+    asked = []
+
+    def counted(function):
+        return lambda items, *others: asked.append(len(items)) or function(items, *others)
+
+    for module, name in ((detail, "tell_sources"), (inventory, "read_all_contents")):
+        monkeypatch.setattr(module, name, counted(getattr(module, name)))
+    apply(decided(folder, ("a.png", "small.jpg"), ("a.png", "part.png")))
+    assert sorted(asked) == [2, 3]  # pairs, files
+
+
+def test_a_pair_whose_comparison_is_lost_stays_with_the_reason(folder, apply, monkeypatch):
+    monkeypatch.setattr(confirmation, "match_pictures", lambda *pair: 1 / 0)
+    moved, reasons, code = apply(decided(folder, ("a.png", "small.jpg")))
+    assert (moved, code) == ([], 1)
+    assert reasons == {"small.jpg": "can't be looked at in full: ZeroDivisionError: division by zero"}
 
 
 def test_a_safeguard_holds_against_a_decision(folder, apply):

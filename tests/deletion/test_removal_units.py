@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from dedup.contents import companions
 from dedup.deletion import removal
 from dedup.deletion.folders import Folder
 from dedup.deletion.trash import Run
@@ -64,6 +65,25 @@ def test_numbers_go_on_behind_the_companions(tmp_path):
     lines = (world.root / TRASH / "run" / "journal.jsonl").read_text().splitlines()[1:]
     assert [json.loads(line)["move"] for line in lines] == [1, 3, 5]
     assert removal.undo(world.root).exit_code == 0 and world.files() == world.before
+
+
+@pytest.mark.parametrize("films", [False, True])
+@pytest.mark.parametrize("name", ["copy 0.xmp", "settings/copy 0.jpg.xmp", "copy 0.png"])
+def test_none_moves_where_more_belongs_to_it_than_when_the_plan_was_made(tmp_path, name, films):
+    world = World(tmp_path, count=1, films=films)
+    (world.root / name).parent.mkdir(exist_ok=True)
+    (world.root / name).write_bytes(b"new")  # of a picture that shares the film, where there is one
+    outcome, is_refused = world.apply(), films or not name.endswith("png")
+    assert world.trashed() == 0 if is_refused else outcome.exit_code == 0
+    assert not is_refused or "other files belong to it now" in str(outcome.refused), outcome
+
+
+def test_none_moves_where_what_belongs_to_it_can_not_be_told(world, monkeypatch):
+    def refuse(folder):
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+
+    monkeypatch.setattr(companions, "_in_folder", refuse)
+    assert "what belongs to it can't be told" in str(world.apply().refused) and world.trashed() == 0
 
 
 @pytest.mark.parametrize("name", ["copy 0.jpg", "copy 0.mov", "keeper 0.jpg", "keeper 0.mov"])
@@ -167,12 +187,41 @@ def test_a_companion_that_is_a_duplicate_itself_goes_once_or_stays(world):
     assert removal.make_plan([*world.clusters(), kept], world.root, world.plan).done == ()
 
 
-def test_what_is_kept_for_a_companion_goes_for_nothing_else(tmp_path):
-    world = World(tmp_path, count=1, films=True)
-    (world.root / "other.mov").write_bytes(b"film of keeper 0.jpg")
-    clusters = [*world.clusters(), cluster(world.root, "other.mov", "keeper 0.mov")]
-    outcome = removal.make_plan(clusters, world.root, world.plan)
-    assert outcome.done == UNIT and outcome.refused[0][0] == Path("keeper 0.mov")
+@pytest.fixture
+def raws(tmp_path) -> Path:
+    """A keeper, its copy, and in a folder below the RAW file of each; another copy of that RAW file."""
+    (tmp_path / "images" / "raw").mkdir(parents=True)
+    for name in ("keeper", "copy"):
+        (tmp_path / "images" / f"{name}.jpg").write_bytes(b"picture")
+        (tmp_path / "images" / "raw" / f"{name}.dng").write_bytes(b"picture, raw")
+    (tmp_path / "images" / "other.dng").write_bytes(b"picture, raw")
+    return tmp_path / "images"
+
+
+def planned(images: Path, *clusters: tuple[str, str], **options) -> tuple[list[str], list[str]]:
+    """Names of what a plan moves and of what it refuses."""
+    made = [cluster(images, *names) for names in clusters]
+    outcome = removal.make_plan(made, images, images.parent / "plan.jsonl", **options)
+    return [path.name for path in outcome.done], [path.name for path, _ in outcome.refused]
+
+
+def test_what_is_kept_for_a_companion_goes_for_nothing_else(raws):
+    pair, like, raw = ("keeper.jpg", "copy.jpg"), ("other.dng", "raw/keeper.dng"), ("other.dng", "raw/copy.dng")
+    assert planned(raws, pair) == (["copy.jpg", "copy.dng"], [])
+    assert planned(raws, pair, like) == (["copy.jpg", "copy.dng"], ["keeper.dng"])
+    assert planned(raws, like, pair) == (["keeper.dng"], ["copy.jpg"])
+    assert planned(raws, pair, raw) == (["copy.jpg", "copy.dng"], ["copy.dng"])
+    assert planned(raws, raw, pair) == (["copy.dng"], ["copy.jpg"])
+
+
+def test_a_companion_in_a_protected_folder_keeps_its_picture(raws):
+    from dedup.dataset.folder_rules import Places
+
+    places = Places.find(raws, protect=[raws / "raw"])
+    assert planned(raws, ("keeper.jpg", "copy.jpg"), places=places) == ([], ["copy.jpg"])
+    assert planned(raws, ("keeper.jpg", "copy.jpg")) == (["copy.jpg", "copy.dng"], [])
+    outcome = removal.apply_plan(raws.parent / "plan.jsonl", raws, decodes=decodes, places=places)
+    assert outcome.done == () and outcome.refused == ((Path("copy.jpg"), "lies in a protected folder"),)
 
 
 def test_a_plan_refuses_a_picture_whose_companion_has_no_like(world):

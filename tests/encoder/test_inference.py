@@ -88,3 +88,11 @@ def test_an_encoder_that_fails_is_one_line(monkeypatch):
     wrong = open_encoder("copydet")
     with pytest.raises(EncoderError, match="the encoder failed on"):
         wrong.encode(np.zeros((1, 32, 32, 4), np.uint8))
+
+
+def test_vectors_of_a_gpu_are_not_taken_for_those_of_a_processor(monkeypatch):
+    def tag(has_gpu):
+        monkeypatch.setattr(inference, "has_gpu", lambda: has_gpu)
+        return inference.encoder_tag("copydet", None, None)
+
+    assert tag(True) == tag(True) != tag(False)

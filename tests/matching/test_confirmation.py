@@ -3,6 +3,7 @@
 import sys
 from dataclasses import replace
 from itertools import combinations
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -81,7 +82,7 @@ def test_leaving_pairs_out_changes_no_group(album, verified):
     exhaustive = Verifier(album, num_workers=0, progress=False)
     exhaustive.match_many([(i, j, 0.1) for i, j in combinations(range(len(album)), 2)])
     edges = [(*pair, 0.1) for pair, found in exhaustive.matches.items() if found.kind in CONFIRMED]
-    edges = scheduling.without_bridges(edges, exhaustive.matches, len(album))
+    edges = scheduling.without_bridges(edges, exhaustive)
     assert components(scheduling.edges_graph(edges, len(album))) == components(verified[1])
     assert len(verified[0].compared) < len(exhaustive.compared)
     for pair, found in verified[0].matches.items():
@@ -107,6 +108,12 @@ def around(kind, left, top, right, bottom):
     inner = lies_in(kind, left, top, right, bottom)
     place = np.linalg.inv(np.reshape(inner.transform, (3, 3)))
     return replace(inner, first_coverage=inner.second_coverage, second_coverage=1.0, transform=tuple(place.ravel()))
+
+
+def knowing(matches, n):
+    verifier = Verifier([Path(f"{row}.png") for row in range(n)], num_workers=0, progress=False)
+    verifier.matches = matches
+    return verifier
 
 
 COPIES = {(0, 2): confirmation.Match("crop", 0.1, 0.5, 1.0, (1.4, 0, -0.2, 0, 1.4, -0.2, 0, 0, 1)),
@@ -136,8 +143,18 @@ def test_a_collage_joins_no_two_pictures_by_crops_of_them(shown, groups):
     matches = COPIES | {(part, 4): lies_in(*how) for part, how in shown.items() if part < 4}
     matches |= {(4, part): around(*how) for part, how in shown.items() if part > 4}
     edges = [(*pair, found.distance) for pair, found in matches.items() if found.kind in CONFIRMED]
-    kept = scheduling.without_bridges(edges, matches, 6)
+    kept = scheduling.without_bridges(edges, knowing(matches, 6))
     assert components(scheduling.edges_graph(kept, 6)) - {frozenset({5})} == set(map(frozenset, groups))
+
+
+@pytest.mark.parametrize("transform", [None, (0.0,) * 9], ids=["missing", "singular"])
+@pytest.mark.parametrize("kind", ["contains", "crop"])
+def test_a_match_that_can_not_be_laid_out_costs_its_pair_alone(kind, transform):
+    lost = confirmation.Match(kind, 0.1, first_coverage=0.5, transform=transform)
+    verifier = knowing(COPIES | {(3, 4): lost}, 5)
+    edges = [(*pair, 0.1) for pair, found in verifier.matches.items() if found.kind in CONFIRMED]
+    assert scheduling.without_bridges(edges, verifier) == [(*pair, 0.1) for pair in COPIES]
+    assert list(verifier.losses) == [(Path("3.png"), Path("4.png"))]
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux compares in forked processes")
