@@ -62,7 +62,7 @@ def work(monkeypatch):
     count(reading, "open_picture", "opened")
     count(TorchEncoder, "encode", "encoded", lambda _, images: len(images))
     count(confirmation, "read_with_thumbnail", "confirming")
-    count(confirmation, "match_pictures", "compared")
+    count(confirmation, "match_whole", "compared")
     done_since = dict.fromkeys(done, 0)
 
     def since():

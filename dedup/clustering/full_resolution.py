@@ -19,7 +19,6 @@ from PIL import Image
 from threadpoolctl import threadpool_limits
 
 from dedup.dataset.decoding import load_with_size, open_header, read_on_black, shrink
-from dedup.matching.changes import lost_light, sharpness_ratio, soft_difference, worst_colour, worst_place
 from dedup.matching.classification import (
     CHANGED,
     DRAWN,
@@ -29,9 +28,10 @@ from dedup.matching.classification import (
     is_framed_alike,
     is_upright,
 )
+from dedup.matching.differences import lost_light, sharpness_ratio, soft_difference, worst_colour, worst_place
 from dedup.matching.kinds import MatchKind
 from dedup.matching.pictures import Picture
-from dedup.matching.warping import Frame, lay, refine
+from dedup.matching.registration import Frame, lay, refine
 from dedup.workers import Lost, job, run_jobs
 
 if TYPE_CHECKING:
@@ -124,8 +124,8 @@ def is_another_drawing(member: Path, keeper: Path, transform: np.ndarray) -> boo
 
 def is_another_exposure(member: Path, keeper: Path, transform: np.ndarray) -> bool:
     """Tell whether one file shows something where the other is burnt out or lost in black; as `shows_another`."""
-    laid = _lay(member, keeper, transform, LOOK_SIDE)
-    return laid.is_toned and lost_light(laid.as_matched) > LOST_LIGHT
+    frame = _lay(member, keeper, transform, LOOK_SIDE).as_matched
+    return soft_difference(frame)[1] > SAME_TONE and lost_light(frame) > LOST_LIGHT
 
 
 def shows_another(member: Path, keeper: Path, transform: np.ndarray) -> bool:

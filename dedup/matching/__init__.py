@@ -8,20 +8,12 @@ Candidates:
     neighbors.py     radius_neighbors_graph: pairs within epsilon, block by block
     scheduling.py    which of them are worth comparing
     confirmation.py  Verifier: compares them, in worker processes; explain: one pair, step by step
-    spill.py         pictures that wait in a file until they are compared
 One pair:
     pictures.py      what is needed of one picture: a small copy, keypoints, the box without margins
-    registration.py  transforms to try: whole on whole, turned, mirrored, by keypoints
-    warping.py       one picture laid on the other
-    similarity.py    where the two agree
-    colours.py       whether tone and colours are the same, place by place
-    changes.py       whether something was changed at one place
+    registration.py  transforms to try: whole on whole, turned, mirrored, by keypoints; one picture laid on the other
+    similarity.py    where the two agree, and what moved between them
+    differences.py   what was changed at one place, other tones, other colours
     classification.py  the kind of match; kinds.py: MatchKind
-Special pictures:
-    coarse.py        blurred or tiny ones
-    truncated.py     files that were cut off half way
-    motion.py        two shots of one thing
-    compression_residual.py  fine grain that compression took away
 """
 
 import lazy_loader

@@ -1,21 +1,29 @@
-"""What two pictures are to each other, once one has been laid on the other: Overlay and Frame in, Match out."""
+"""What two pictures are to each other, once one has been laid on the other: Overlay and Frame in, Match out.
+
+A coarse picture, a thumbnail of a few px, a placeholder, a copy blurred to nothing, has no fine detail to confirm. What
+is left of it, some hundred px, must agree nearly px by px, in brightness and colour, everywhere, and whole on whole.
+"""
 
 from __future__ import annotations
 
 import json
-from dataclasses import astuple, dataclass
+from dataclasses import astuple, dataclass, replace
 
 import cv2
 import numpy as np
 
-from dedup.matching.changes import sharpness_ratio, soft_difference, worst_place
-from dedup.matching.colours import other_colours, places_of
-from dedup.matching.compression_residual import lost_grain
+from dedup.matching.differences import (
+    other_colours,
+    places_of,
+    sharpness_ratio,
+    soft_difference,
+    textured_share,
+    worst_place,
+)
 from dedup.matching.kinds import MatchKind
-from dedup.matching.motion import explained_by_motion
-from dedup.matching.pictures import Picture
-from dedup.matching.similarity import Overlay, detail_by_block
-from dedup.matching.warping import SIDE, Frame, lay, outline, refine, stretch
+from dedup.matching.pictures import COARSE, Picture
+from dedup.matching.registration import SIDE, Frame, lay, outline, refine, stretch, whole_transforms
+from dedup.matching.similarity import Overlay, explained_by_motion
 
 LEAST_DETAIL = 0.8  # correlation of fine detail, on the whole or usually, without which nothing is confirmed
 LEAST_BLOCKS = 12  # textured blocks of 225; with fewer a picture is blank to us
@@ -24,10 +32,8 @@ LITTLE_TEXTURE, TURNED_TEXTURE = 0.42, 0.6  # share of textured blocks; of a par
 FEW_COLOURS = 0.95  # share of the commonest grey levels from which it is one as well
 DRAWN = 0.8  # share of the commonest grey levels from which one word or digit may make another picture
 CLOSER = 384  # side of the frame in px in which drawings and pages are told apart
-SAME_WORDS, UNEVEN = 0.65, 25  # correlation of details there; how far it may drop, as a multiple of the usual loss
+OTHER_WORDS = 3.0  # how far a place stands out there that shows another word or digit
 TINY = 48  # px, long side below which a picture shows too little to be let off anything
-OUTLIERS = 3  # blocks that compression may spoil
-UNTOUCHED, SAME_DIGIT = 0.98, 0.8  # usual correlation where nothing was compressed, and the lowest then of any block
 DIFFERENT, MOVED = 0.95, 0.38  # correlation of fine detail below which motion is looked for; share that it explains
 COVERS = 0.945  # share of a picture with which the other shows all of it, but for an edge cut or a frame added
 SAME_FRAMING = 0.008  # share of a side by which a corner of one may lie beside the other's
@@ -35,6 +41,8 @@ ROUNDED = 1.5  # px that rounding may add to a side or take from it
 PLACES, FEW_PLACES = 16, 6  # across and down, at which colours are compared; of coarse pictures
 SAME_COLOURS = (4.5, 9.0, 20.0)  # CIELAB units apart, on the mean, at 95 of 100 places, and at the worst
 PALER = 0.2  # share of their strength by which colours may be weaker
+WHOLE_ALIKE = 0.97  # correlation of the squeezed squares of two pictures that may be one saved again
+LEAST_TEXTURE = 0.03  # share of a picture where there is something to be seen
 SHARP_ALIKE = 2.4  # times the fine detail that compression and another size may make of it
 SAME_TONE = 4.2  # grey levels apart, root mean square, of pictures whose every tone is the same
 CHANGED = 1.5  # how far a place stands out that was changed
@@ -166,10 +174,43 @@ def is_resaved(first: Picture, second: Picture, transform: np.ndarray) -> bool:
     """
     if not is_framed_alike(first, second, transform) or not _has_same_colours(first, second):
         return False
-    frame = lay(first, second, np.eye(3), min(max(first.grey.shape), max(second.grey.shape), CLOSER))
+    frame = _closer(first, second)
     if soft_difference(frame)[0] > SAME_TONE or sharpness_ratio(frame) > SHARP_ALIKE:
         return False
     return worst_place(frame) <= CHANGED
+
+
+def _closer(first: Picture, second: Picture) -> Frame:
+    """Two pictures on each other as they are."""
+    return lay(first, second, np.eye(3), min(max(first.grey.shape), max(second.grey.shape), CLOSER))
+
+
+def match_whole(first: Picture, second: Picture, distance: float = 0.0) -> Match | None:
+    """The match of two pictures that are one, saved again in another format, quality or size; None if they are not.
+
+    No keypoints are found for it, and nothing is said of pictures that show next to nothing.
+    """
+    likeness = float(np.dot(first.squares[0].astype(np.float32), second.squares[0].astype(np.float32)))
+    if likeness < WHOLE_ALIKE or not is_resaved(first, second, np.eye(3)):
+        return None
+    if textured_share(_closer(first, second)) < LEAST_TEXTURE:
+        return None
+    resolution = resolution_ratios(first, second, np.eye(3))
+    strengths = [float(np.hypot(*_chroma_planes(each)).mean()) for each in (first, second)]
+    return Match(
+        MatchKind.RESAVED,
+        distance,
+        transform=WHOLE,
+        first_resolution=resolution[0],
+        second_resolution=resolution[1],
+        first_chroma=strengths[0],
+        second_chroma=strengths[1],
+    )
+
+
+def _chroma_planes(picture: Picture) -> np.ndarray:
+    """(2, h, w) a and b (CIELAB)."""
+    return np.moveaxis(cv2.cvtColor(np.float32(picture.colours) / 255, cv2.COLOR_RGB2LAB)[..., 1:], -1, 0)
 
 
 def is_framed_alike(first: Picture, second: Picture, transform: np.ndarray) -> bool:
@@ -214,23 +255,10 @@ def _turn(base: Picture, other: Picture, transform: np.ndarray) -> float:
 
 
 def _same_words(first: Picture, second: Picture, frame: Frame) -> bool:
-    """Whether drawings or pages agree everywhere when looked at more closely: one word or digit tells them apart.
-
-    Compression and lost resolution weaken details all over; another word does so where it stands.
-    """
+    """Whether drawings or pages agree everywhere when looked at more closely: one word or digit tells them apart."""
     there = min(max(first.grey.shape), max(second.grey.shape))  # px; more would show nothing more
     closer = lay(first, second, frame.first_to_second, min(max(there, SIDE), CLOSER))
-    return _agrees_everywhere(closer) or _agrees_everywhere(refine(closer))
-
-
-def _agrees_everywhere(closer: Frame) -> bool:
-    likeness = detail_by_block(closer)
-    if not len(likeness):
-        return False
-    usual, worst = float(np.median(likeness)), likeness[min(OUTLIERS, len(likeness) - 1)]
-    if usual >= UNTOUCHED and likeness[0] < SAME_DIGIT:
-        return False
-    return bool(worst >= SAME_WORDS or (usual >= 0.8 and 1 - worst <= UNEVEN * (1 - usual)))
+    return worst_place(closer) <= OTHER_WORDS or worst_place(refine(closer)) <= OTHER_WORDS
 
 
 def judge(first: Picture, second: Picture, frame: Frame, overlay: Overlay, distance: float) -> Match | None:
@@ -243,7 +271,7 @@ def judge(first: Picture, second: Picture, frame: Frame, overlay: Overlay, dista
     is_drawn = min(first.drawn, second.drawn) >= DRAWN
     graphic = min(first.plain, second.plain) >= GRAPHIC or min(first.drawn, second.drawn) >= FEW_COLOURS
     graphic |= min(max(first.grey.shape), max(second.grey.shape)) < TINY
-    if not confirmed(overlay, graphic, edge, breaks, turn) and (graphic or not lost_grain(overlay, frame)):
+    if not confirmed(overlay, graphic, edge, breaks, turn):
         return None
     places = places_of(first, second, frame, overlay.apart)
     shares = overlay.first_share, overlay.second_share
@@ -278,3 +306,63 @@ def judge(first: Picture, second: Picture, frame: Frame, overlay: Overlay, dista
         first_chroma=places.strengths[0],
         second_chroma=places.strengths[1],
     )
+
+
+COARSE_PART = 8  # px, side of the parts that must agree each
+BLURS = (0.0, 0.5, 0.8, 1.2, 1.6, 2.2, 3.0)  # px, sigma, to make the sharp one as coarse
+COARSE_TEXTURE = 3.0  # CIELAB L, standard deviation around the mean nearby
+COARSE_AGREES, COLOURS_AGREE = 0.8, 0.85  # correlation of each part, and of all colours
+
+
+def match_coarse(first: Picture, second: Picture, distance: float) -> Match | None:
+    """The match of two pictures of which one alone is coarse; None where they are not one picture."""
+    if first.coarse == second.coarse:
+        return None
+    for transform in whole_transforms(first, second):
+        if np.allclose(np.sort(outline(transform), axis=0), [[0, 0], [0, 0], [1, 1], [1, 1]], atol=0.02):
+            own, other = _laid(first, transform), _laid(second, np.eye(3))
+            if _agree(own, other) if first.coarse else _agree(other, own):
+                sizes = resolution_ratios(_as_seen(first), _as_seen(second), transform)
+                place = tuple(map(float, transform.ravel()))
+                kind = MatchKind.RESAVED if is_resaved(first, second, transform) else MatchKind.EDITED
+                return Match(kind, distance, transform=place, first_resolution=sizes[0], second_resolution=sizes[1])
+    return None
+
+
+def _laid(picture: Picture, turn: np.ndarray) -> np.ndarray:
+    """(COARSE, COARSE, 3) float32 CIELAB: the whole picture, squeezed, turned."""
+    colours = picture.colours
+    is_larger = min(colours.shape[:2]) >= COARSE
+    how = cv2.INTER_AREA if is_larger else cv2.INTER_LINEAR
+    square = np.float32(cv2.resize(colours, (COARSE, COARSE), interpolation=how)) / 255
+    to_unit = np.array([[1 / COARSE, 0, 0.5 / COARSE], [0, 1 / COARSE, 0.5 / COARSE], [0, 0, 1]])
+    pixels = np.linalg.inv(to_unit) @ turn @ to_unit
+    turned = cv2.warpPerspective(square, pixels, (COARSE, COARSE), borderMode=cv2.BORDER_REPLICATE)
+    return cv2.cvtColor(turned, cv2.COLOR_RGB2LAB)
+
+
+def _as_seen(picture: Picture) -> Picture:
+    """The picture with no more px than it shows."""
+    scale = min(1.0, COARSE / max(picture.width, picture.height)) if picture.coarse else 1.0
+    return replace(picture, width=picture.width * scale, height=picture.height * scale)
+
+
+def _agree(coarse: np.ndarray, sharp: np.ndarray) -> bool:
+    """Whether two squares (COARSE, COARSE, 3) CIELAB show one picture, once the sharp one is as coarse."""
+    blurred = (cv2.GaussianBlur(sharp, (0, 0), sigma) if sigma else sharp for sigma in BLURS)
+    sharp = max(blurred, key=lambda image: _likeness(coarse[..., 0], image[..., 0]))
+    details = [image[..., 0] - cv2.GaussianBlur(image[..., 0], (0, 0), 2.5) for image in (coarse, sharp)]
+    if (
+        min(each.std() for each in details) < COARSE_TEXTURE
+        or _likeness(coarse[..., 1:], sharp[..., 1:]) < COLOURS_AGREE
+    ):
+        return False
+    steps = range(0, COARSE, COARSE_PART)
+    parts = ((slice(top, top + COARSE_PART), slice(left, left + COARSE_PART)) for top in steps for left in steps)
+    return all(_likeness(*(each[part] for each in details), noise=0.35) >= COARSE_AGREES for part in parts)
+
+
+def _likeness(a: np.ndarray, b: np.ndarray, noise: float = 0.0) -> float:
+    """Correlation, over all but the last of three axes together; deviations up to `noise` count little."""
+    a, b = a - a.mean(axis=(0, 1)), b - b.mean(axis=(0, 1))
+    return float((a * b).mean() / np.sqrt(((a * a).mean() + noise**2) * ((b * b).mean() + noise**2) + 1e-9))

@@ -10,10 +10,11 @@ from __future__ import annotations
 
 import filecmp
 import pickle
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -22,17 +23,14 @@ from threadpoolctl import threadpool_limits
 
 from dedup.dataset.decoding import read_values
 from dedup.dataset.thumbnails import read_with_thumbnail
-from dedup.matching.classification import WHOLE, Match, judge
-from dedup.matching.coarse import match_coarse
+from dedup.matching.classification import WHOLE, Match, judge, match_coarse, match_whole
 from dedup.matching.kinds import MatchKind
 from dedup.matching.pictures import Picture, picture_of
-from dedup.matching.registration import correspondences, keypoint_transforms, whole_transforms
+from dedup.matching.registration import Frame, correspondences, keypoint_transforms, lay, refine, whole_transforms
 from dedup.matching.scheduling import edges_graph, join
 from dedup.matching.similarity import Overlay, compare, likeness
-from dedup.matching.spill import Spool
-from dedup.matching.truncated import match_truncated
-from dedup.matching.warping import Frame, lay, refine
 from dedup.progress import Phases, progress_bar
+from dedup.spill import Spool
 from dedup.store import NOTHING, Store
 from dedup.workers import Losses, Lost, job, run_jobs
 
@@ -78,6 +76,7 @@ class Verifier:
         self.matches: dict[tuple[int, int], Match] = {}
         self.compared: set[tuple[int, int]] = set()
         self._unreadable: set[int] = set()
+        self._with_keypoints: set[int] = set()
         self._thumbnails, self.losses = thumbnails, Losses() if losses is None else losses
         self._pictures = Spool(folder)
         cv2.setNumThreads(1)  # OpenCV's own threads do not survive a fork
@@ -95,19 +94,43 @@ class Verifier:
             self._note(pair, match)
         pairs = [pair for pair in pairs if pair[:2] not in self.compared]
         self._read(sorted({k for i, j, _ in pairs for k in (i, j)}))
-        compare, new = partial(_compare, self._pictures, self._unreadable), []
-        jobs = [(*pair, self.paths[pair[0]], self.paths[pair[1]]) for pair in pairs]
+        for pair in pairs:
+            if set(pair[:2]) & self._unreadable:
+                self._note(pair[:2], None)
+        pairs = [pair for pair in pairs if not set(pair[:2]) & self._unreadable]
         with threadpool_limits(1), self._bar(len(pairs), "Comparing", "pairs") as bar:
-            found = run_jobs(compare, jobs, self.num_workers, few=WORTH_FORKING, inherits=True)
-            for (i, j, _), match in zip(pairs, found, strict=True):
-                self._note((i, j), self.losses.note(match, self.paths[i], self.paths[j]))
-                bar.update()
-                if not isinstance(match, Lost) and not {i, j} & self._unreadable:
-                    new.append((i, j, match))
-                if len(new) >= KEPT_AT_ONCE:
-                    self._remember(new)
-                    new = []
+            unsettled = self._compare(_compare_whole, pairs, bar, is_last=False)
+            self._find_keypoints(sorted({k for i, j, _ in unsettled for k in (i, j)}))
+            self._compare(_compare_laid, unsettled, bar, is_last=True)
+
+    def _compare(self, compare: Callable, pairs: list[tuple[int, int, float]], bar: Any, is_last: bool) -> list:
+        """Compare pairs in one way; those that have no match by it, unless it is the last."""
+        jobs = [(*pair, self.paths[pair[0]], self.paths[pair[1]]) for pair in pairs]
+        found = run_jobs(partial(compare, self._pictures), jobs, self.num_workers, few=WORTH_FORKING, inherits=True)
+        unsettled, new = [], []
+        for (i, j, distance), match in zip(pairs, found, strict=True):
+            if match is None and not is_last:
+                unsettled.append((i, j, distance))
+                continue
+            self._note((i, j), self.losses.note(match, self.paths[i], self.paths[j]))
+            bar.update()
+            if not isinstance(match, Lost):
+                new.append((i, j, match))
+            if len(new) >= KEPT_AT_ONCE:
+                self._remember(new)
+                new = []
         self._remember(new)
+        return unsettled
+
+    def _find_keypoints(self, indices: Sequence[int]) -> None:
+        """Find the keypoints of pictures that have none yet, once a file."""
+        missing = [k for k in indices if k not in self._with_keypoints]
+        find = partial(_find_keypoints, self._pictures)
+        found = run_jobs(find, missing, self.num_workers, few=FEW_PICTURES, inherits=True)
+        for k, pickled in zip(missing, found, strict=True):
+            if self.losses.note(pickled, self.paths[k]):
+                self._pictures.put(k, pickled)
+        self._with_keypoints.update(missing)
 
     def _remembered(self, pairs: Sequence[tuple[int, int, float]]) -> dict[tuple[int, int], Match | None]:
         """How pairs compare, of those of equal contents and of those that were compared in an earlier run."""
@@ -143,6 +166,7 @@ class Verifier:
         """Free the memory that pictures take; matches stay, and what is compared later is read again."""
         self._pictures.clear()
         self._unreadable.clear()
+        self._with_keypoints.clear()
 
     def verify(self, graph: csr_matrix, vectors: np.ndarray | None = None) -> csr_matrix:
         """Keep the edges of a neighbour graph that join files showing one picture, up to `crop`.
@@ -186,18 +210,32 @@ class Verifier:
 def _read(thumbnails: Path | None, path: Path) -> bytes:
     """A pickled Picture."""
     picture = picture_of(*read_with_thumbnail(path, thumbnails))
-    for found in ("squares", "keypoints", "plain", "drawn", "coarse", "striped"):
+    for found in ("squares", "plain", "drawn", "coarse", "striped"):
         getattr(picture, found)  # found now, in this process, and kept
     return pickle.dumps(picture, pickle.HIGHEST_PROTOCOL)
 
 
 @job
-def _compare(pictures: Spool, unreadable: set[int], given: tuple[int, int, float, Path, Path]) -> Match | None:
+def _find_keypoints(pictures: Spool, k: int) -> bytes:
+    """A pickled Picture with its keypoints."""
+    picture = pictures.get(k)
+    picture.keypoints  # noqa: B018 - found now, in this process, and kept
+    return pickle.dumps(picture, pickle.HIGHEST_PROTOCOL)
+
+
+@job
+def _compare_whole(pictures: Spool, given: tuple[int, int, float, Path, Path]) -> Match | None:
+    """The match of two files that hold the same, or show it at first sight."""
     i, j, distance, *paths = given
-    if {i, j} & unreadable:
-        return None
     first, second = pictures.get(i), pictures.get(j)
-    return _same_data(first, second, *paths, distance) or match_pictures(first, second, distance)
+    return _same_data(first, second, *paths, distance) or match_whole(first, second, distance)
+
+
+@job
+def _compare_laid(pictures: Spool, given: tuple[int, int, float, Path, Path]) -> Match | None:
+    """The match of two files that lie in each other in some other way."""
+    i, j, distance, *_ = given
+    return match_laid(pictures.get(i), pictures.get(j), distance)
 
 
 def _same_data(first: Picture, second: Picture, path: Path, other: Path, distance: float) -> Match | None:
@@ -216,6 +254,11 @@ def _same_data(first: Picture, second: Picture, path: Path, other: Path, distanc
 
 
 def match_pictures(first: Picture, second: Picture, distance: float = 0.0) -> Match | None:
+    """The match of two pictures, or None where they are not one picture."""
+    return match_whole(first, second, distance) or match_laid(first, second, distance)
+
+
+def match_laid(first: Picture, second: Picture, distance: float = 0.0) -> Match | None:
     """Compare two pictures by every likely transform; the best match, or None where they are not one picture."""
     if first.striped or second.striped:
         return None
@@ -234,7 +277,7 @@ def match_pictures(first: Picture, second: Picture, distance: float = 0.0) -> Ma
             best, best_score = match, score
         if best and (best.kind in SETTLED or best_score > 1.9):  # nothing better can follow
             break
-    return best or match_coarse(first, second, distance) or match_truncated(first, second, distance)
+    return best or match_coarse(first, second, distance)
 
 
 @dataclass(frozen=True, eq=False)

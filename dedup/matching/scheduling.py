@@ -19,7 +19,7 @@ from scipy.sparse import csr_matrix
 from scipy.sparse.csgraph import connected_components
 
 from dedup.matching.kinds import MatchKind
-from dedup.matching.warping import outline
+from dedup.matching.registration import outline
 from dedup.workers import attempt, step
 
 if TYPE_CHECKING:

@@ -13,12 +13,12 @@ from dedup.clustering.full_resolution import (
     shows_another,
     why_they_stay,
 )
-from dedup.matching.changes import worst_place
 from dedup.matching.classification import Match
 from dedup.matching.confirmation import match_pictures
+from dedup.matching.differences import worst_place
 from dedup.matching.kinds import MatchKind
 from dedup.matching.pictures import picture_of
-from dedup.matching.warping import lay
+from dedup.matching.registration import lay
 from dedup.workers import Lost
 from tests.confirmation_pictures import COPIES, cut, photo, read_picture
 

@@ -7,7 +7,7 @@ import pytest
 from PIL import Image, ImageFilter, ImageOps
 
 from dedup.clustering.members import seen_by, what_is_missing
-from dedup.matching.coarse import match_coarse
+from dedup.matching.classification import match_coarse
 from dedup.matching.pictures import COARSE
 from tests.confirmation_pictures import PHOTOS, cut, joined, jpeg, match, photo, read_picture
 

@@ -6,9 +6,6 @@ import pytest
 from PIL import Image, ImageDraw, ImageOps
 
 from dedup.dataset import samples
-from dedup.matching.compression_residual import lost_grain
-from dedup.matching.similarity import Overlay
-from dedup.matching.warping import Frame
 from tests.confirmation_pictures import (
     COPIES,
     PHOTOS,
@@ -64,20 +61,6 @@ def test_a_copy_without_the_grain_of_its_original_is_a_copy(edit):
 def test_a_thing_that_has_moved_on_a_table_is_no_copy(place):
     found = match(on_a_table(), on_a_table(place, seed=1))
     assert not joined(found)
-
-
-@pytest.mark.parametrize("size, is_lost", [(0, True), (4, False), (6, False)])
-def test_what_stands_out_is_no_lost_grain(size, is_lost):
-    """size : px of the frame, of a soft spot that one of two noisy pictures has."""
-    rng = np.random.default_rng(0)
-    cup = np.asarray(photo("coffee.png").convert("L").resize((128, 128)), float)
-    first, second = (np.clip(cup + rng.normal(0, 2, cup.shape), 0, 255) for _ in range(2))
-    spot = np.zeros_like(cup)
-    spot[30 : 30 + size, 90 : 90 + size] = 40
-    second = np.clip(second + cv2.GaussianBlur(spot, (0, 0), 2), 0, 255)
-    frame = Frame(first.astype(np.uint8), second.astype(np.uint8), np.ones((128, 128), bool), True, np.eye(3))
-    overlay = Overlay(1, 1, 100, 0.5, 1.0, 0.9, 0.7, 0.7, 0, 0, np.zeros((15, 15), bool))
-    assert lost_grain(overlay, frame) == is_lost
 
 
 TURNS = {  # where (0, 0) and (1, 0) go

@@ -6,13 +6,12 @@ import pytest
 from PIL import Image, ImageOps
 
 from dedup.dataset import samples
-from dedup.matching import registration, warping
+from dedup.matching import registration
 from dedup.matching.confirmation import explain
 from dedup.matching.kinds import MatchKind
 from dedup.matching.pictures import GRID, content_box
-from dedup.matching.registration import TURNS, keypoint_transforms, whole_transforms
+from dedup.matching.registration import TURNS, keypoint_transforms, lay, outline, refine, shares, whole_transforms
 from dedup.matching.similarity import compare
-from dedup.matching.warping import lay, outline, refine, shares
 from tests.confirmation_pictures import read_picture
 
 
@@ -183,8 +182,8 @@ def test_refining_takes_back_a_small_shift(picture, shift):
 
 
 def test_no_fine_fit_is_looked_for_where_two_pictures_share_but_their_light_and_dark(picture, monkeypatch):
-    tried, best = [], warping._best_move
-    monkeypatch.setattr(warping, "_best_move", lambda base, *rest: tried.append(len(base)) or best(base, *rest))
+    tried, best = [], registration._best_move
+    monkeypatch.setattr(registration, "_best_move", lambda base, *rest: tried.append(len(base)) or best(base, *rest))
     rng, light = np.random.default_rng(0), np.linspace(40, 200, 240)[:, None, None]
     scenes = [picture((light + rng.normal(0, 20, (240, 240, 3))).clip(0, 255).astype(np.uint8)) for _ in range(2)]
     laid = lay(*scenes, np.eye(3))
@@ -192,7 +191,7 @@ def test_no_fine_fit_is_looked_for_where_two_pictures_share_but_their_light_and_
     tried.clear()
     off = np.array([[1, 0, 0.02], [0, 1, -0.02], [0, 0, 1]])
     laid = lay(*[picture(photo())] * 2, off)
-    assert warping.detail(laid) < warping.HOPELESS and refine(laid) is not laid  # the rough fit finds detail
+    assert registration.detail(laid) < registration.HOPELESS and refine(laid) is not laid  # the rough fit finds detail
     assert tried == [len(laid.base) // 2, len(laid.base)]
 
 

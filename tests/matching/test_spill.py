@@ -6,7 +6,7 @@ import pickle
 import numpy as np
 import pytest
 
-from dedup.matching.spill import RECENT, Spool
+from dedup.spill import RECENT, Spool
 from dedup.workers import START_METHOD, job, run_jobs
 
 

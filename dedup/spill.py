@@ -41,6 +41,8 @@ class Spool:
 
     def put(self, number: int, pickled: bytes) -> None:
         """Keep a pickled object. Raises OSError where the disk is full."""
+        self._recent.pop(number, None)
+        self._taken -= len(self._in_memory.pop(number, b""))
         if self._taken + len(pickled) <= self._room:
             self._in_memory[number] = pickled
             self._taken += len(pickled)
