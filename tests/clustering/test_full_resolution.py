@@ -53,16 +53,13 @@ WORDS = [word for word in "night holds seven quiet ships under pale moon while h
 PAGES = {"comma": WORDS[:205] + [WORDS[205] + ","] + WORDS[206:], "word": WORDS[:205] + ["amber"] + WORDS[206:]}
 
 
-def look(tmp_path, member, keeper, say=shows_another):
+def look(tmp_path, member, keeper, say=shows_another, may_be=()):
     """What a closer look says of two images that are confirmed to be one picture."""
     paths = tmp_path / "member.png", tmp_path / "keeper.png"
     for path, image in zip(paths, (member, keeper), strict=True):
         image.save(path, compress_level=1)
     match = match_pictures(*map(read_picture, paths))
-    assert match is not None
-    if match.kind == MatchKind.SIMILAR:  # seen at first sight: nothing goes for it
-        return True
-    assert match.kind in full_resolution.LOOKED_AT
+    assert match is not None and match.kind in (*may_be, "resaved", "edited", "crop")
     return say(*paths, np.reshape(match.transform, (3, 3)))
 
 
@@ -133,7 +130,8 @@ def test_what_is_burnt_out_or_lost_in_black_is_another_shot(tmp_path):
 
 @pytest.mark.parametrize("change", PAGES)
 def test_one_word_or_comma_on_a_page_is_seen(tmp_path, change):
-    assert look(tmp_path, page(PAGES[change]), page(WORDS)) and look(tmp_path, page(WORDS), page(PAGES[change]))
+    pages = page(PAGES[change]), page(WORDS)
+    assert all(look(tmp_path, *pair, may_be=["similar"]) for pair in (pages, pages[::-1]))
 
 
 def test_the_same_page_may_go(tmp_path):
