@@ -206,8 +206,10 @@ def test_question_mark_lists_every_key(sample):
 
 
 def test_saved_decisions_are_applied(visit, run, tmp_path, capsys):
-    folder = shutil.copytree(run[0], tmp_path / "pictures")
-    output = run[1]
+    folder, output = shutil.copytree(run[0], tmp_path / "pictures"), tmp_path / "out"
+    options = ["--remove", "edits", "--output", str(output), "--quiet"]
+    assert main.main([str(folder), *options]) == 0
+    capsys.readouterr()
     opened = visit(output / "report.html")
     files = data_of(output)["clusters"][0]["files"]
     opened.press("ArrowRight", "ArrowRight", "x")  # 1 is kept too
@@ -217,7 +219,7 @@ def test_saved_decisions_are_applied(visit, run, tmp_path, capsys):
     record = json.loads(decisions.read_text(encoding="utf-8"))
     assert [each["drop"]["path"] for each in record["remove"]] == [file["path"] for file in files[3:]]
     assert len(record["different"]) == 1
-    assert main.main([str(folder), "--apply", str(decisions), "--output", str(tmp_path / "out"), "--quiet"]) == 0
+    assert main.main([str(folder), "--apply", str(decisions), *options]) == 0
     assert "1 pair remembered" in capsys.readouterr().out
     assert [(folder / file["path"]).exists() for file in files] == [True, True, True] + [False] * len(files[3:])
     assert main.main([str(folder), "--undo", "--quiet"]) == 0
