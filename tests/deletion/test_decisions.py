@@ -177,7 +177,7 @@ def test_all_pairs_are_traced_and_read_at_once(folder, apply, monkeypatch):
 
 
 def test_a_pair_whose_comparison_is_lost_stays_with_the_reason(folder, apply, monkeypatch):
-    monkeypatch.setattr(confirmation, "match_pictures", lambda *pair: 1 / 0)
+    monkeypatch.setattr(confirmation, "match_whole", lambda *pair: 1 / 0)
     moved, reasons, code = apply(decided(folder, ("a.png", "small.jpg")))
     assert (moved, code) == ([], 1)
     assert reasons == {"small.jpg": "can't be looked at in full: ZeroDivisionError: division by zero"}
