@@ -115,6 +115,8 @@ def _as_onnx(encoder: EncoderCNN, metadata: Mapping[str, str]) -> bytes:
     for key, value in metadata.items():
         model.metadata_props.add(key=key, value=value)
     onnx.checker.check_model(model)
+    for node in model.graph.node:  # traces of the code, with its paths on this machine
+        del node.metadata_props[:]
     return model.SerializeToString(deterministic=True)
 
 
