@@ -13,6 +13,7 @@ import pytest
 from PIL import Image
 
 from dedup import workers
+from dedup.contents import companions
 from dedup.contents import inventory as contents
 from dedup.contents.inventory import why_it_stays
 
@@ -205,7 +206,7 @@ def test_pages_that_repeat_the_first_may_go(keeper, tmp_path):
 
 def test_each_file_is_read_once_however_many_pairs_ask_and_again_once_it_changed(tmp_path, monkeypatch):
     files, read = [picture(tmp_path / f"{name}.png") for name in "abcd"], []
-    monkeypatch.setattr(contents, "digest_of", lambda file: read.append(file.name) or file.read())
+    monkeypatch.setattr(companions, "digest_of", lambda file: read.append(file.name) or file.read())
     for member, keeper in itertools.permutations(files, 2):
         assert why_it_stays(member, keeper, tmp_path) == ""
     assert sorted(map(str, read)) == sorted(map(str, files))
