@@ -254,6 +254,10 @@ class Evidence:
             return Reason(Why.NOT_ARCHIVED, text)
         return reason or is_out_of_reach(view.kind, remove) or self.closer.get((row, keeper))
 
+    def is_unseen(self, row: int, keeper: int) -> bool:
+        """Whether a row goes for a keeper only after a comparison at full resolution, and that was not made."""
+        return (row, keeper) not in self.closer and is_looked_at(self._match(row, keeper))
+
     def _lost_in_compression(self, row: int, keeper: int) -> Reason | None:
         own, kept = self.files[row].details, self.files[keeper].details
         return None if (row, keeper) in self.made_from else lost_in_compression(self.view(row, keeper), own, kept)

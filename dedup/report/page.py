@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 from dedup.clustering.full_resolution import is_looked_at
-from dedup.clustering.members import is_out_of_reach, seen_by, way_back, what_is_missing
+from dedup.clustering.members import LEVELS, Choice, Why, seen_by, way_back, what_is_missing
 from dedup.contents.inventory import why_it_stays
 from dedup.dataset.folder_rules import DIGEST, THUMBNAILS
 from dedup.dataset.thumbnails import thumbnail_path, write_thumbnails
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 NAME, DECISIONS = "report.html", "decisions.json"
 MOST_CLUSTERS, MOST_UNREADABLE = 20_000, 1_000  # shown on the page
 _TEMPLATES = Path(__file__).parent / "templates"
-_STYLE, _SCRIPTS = "report.css", ("state.js", "cards.js", "compare.js", "report.js")
+_STYLE, _SCRIPTS = "report.css", ("state.js", "words.js", "cards.js", "compare.js", "report.js")
 
 
 def write_small(
@@ -101,6 +101,7 @@ def page_data(
             for path, reason in list(failures.items())[:MOST_UNREADABLE]
         ],
         "settings": settings,
+        "levels": list(LEVELS.items()),
         "command": command,
         "clusters_found": len(result.clusters),
         "images": _url(_way(config.images_dir, config.output_dir)) + "/",
@@ -139,15 +140,26 @@ def _csp_digest(text: str) -> str:
 
 
 def _files(cluster: Cluster, config: Config, places: Places, digests: Mapping[Path, str]) -> list[dict]:
-    """The files of a cluster; `keeper` is the place of the one that a file would go for, unless that is the first."""
+    """The files of a cluster; `keepers` are those that a file would go for at each level, unless all are the first."""
     files = (cluster.keeper, *cluster.members)
     place_of = {member.path: place for place, member in enumerate(files)}
     return [
         _file(member, config, places, digests.get(member.path))
         | {"version": member.version}
-        | ({"keeper": place_of[member.keeper]} if place_of.get(member.keeper) else {})
+        | ({"changes": member.changes} if member.changes else {})
+        | ({"keepers": keepers} if any(keepers := _keepers(member, place_of)) else {})
         for member in files
     ]
+
+
+def _keepers(member: Member, place_of: Mapping[Path | None, int]) -> list[int]:
+    """Places of the files that a file would go for, one for each level; 0 where that is not in its cluster."""
+    return [place_of.get(choice.keeper, 0) for choice in _choices(member)]
+
+
+def _choices(member: Member) -> Sequence[Choice]:
+    """What becomes of a file at each level."""
+    return member.levels or [Choice(member.keeper, member.reason)] * len(LEVELS)
 
 
 def _file(member: Member, config: Config, places: Places, digest: str | None) -> dict:
@@ -181,7 +193,8 @@ def _pairs(clusters: Sequence[Cluster], result: Result, config: Config, facts: S
 
     A pair is [i, j, kind, distance, share of i that j shows, share of j that i shows, why i can't go for j, why j can't
     go for i, transform from i to j]: places in the cluster, the keeper's is 0; what isn't known is None, "" means it
-    may go, which of a copy or a part is known only for a file and its keeper: no other was looked at closely.
+    may go, at the level that its kind belongs to. Which of a copy or a part is known only for a file and its keeper at
+    the run's own level: no other was looked at closely.
     """
     rows = {path: row for row, path in enumerate(result.embeddings.paths)}
     places = {
@@ -201,13 +214,24 @@ def _pairs(clusters: Sequence[Cluster], result: Result, config: Config, facts: S
     for cluster, known in zip(clusters, found, strict=True):
         place_of = {member.path: place for place, member in enumerate((cluster.keeper, *cluster.members))}
         for place, member in enumerate(cluster.members, start=1):
-            keeper = place_of[member.keeper]
-            pair = known.pop((keeper, place), None)
-            turned = pair and facts.losses.note(attempt(_turned, pair), member.keeper, member.path)
-            pair = turned or known.pop((place, keeper), [place, keeper, *[None] * 7])
-            known[place, keeper] = [place, keeper, member.kind, _round(member.distance), _round(member.coverage),
-                                    pair[5], str(member.reason or ""), pair[7], pair[8]]  # fmt: skip
+            for path, whys in _whys(member).items():
+                keeper = place_of[path]
+                pair = known.pop((keeper, place), None)
+                turned = pair and facts.losses.note(attempt(_turned, pair), path, member.path)
+                pair = turned or known.pop((place, keeper), [place, keeper, *[None] * 7])
+                if path == member.keeper:
+                    pair[2:5] = member.kind, _round(member.distance), _round(member.coverage)
+                known[place, keeper] = [*pair[:6], next((why for why in whys if why is not None), None), *pair[7:]]
     return [sorted(known.values(), key=lambda pair: (pair[1] != 0, pair[:2])) for known in found]
+
+
+def _whys(member: Member) -> dict[Path, list[str | None]]:
+    """Why a file can't go for each of its keepers, level by level; None where only the level, or a check, tells."""
+    found: dict[Path, list[str | None]] = {}
+    for keeper, reason in _choices(member):
+        is_open = reason is not None and reason.code in (Why.LEVEL, Why.UNSEEN)
+        found.setdefault(keeper, []).append(None if is_open else str(reason or ""))
+    return found
 
 
 @step
@@ -219,7 +243,6 @@ def _known(
         places.protects(*files)
         or str(what_is_missing(view) or "")
         or why_it_stays(*files, config.images_dir, places.root_of(files[1]), facts)
-        or str(is_out_of_reach(view.kind, config.remove) or "")
         for files, view in zip(((first, second), (second, first)), seen, strict=True)
     )
     if is_looked_at(match):  # that was left for the members of a keeper
