@@ -179,9 +179,7 @@ def _matched(
                 yield each, *(found[pairs[each]] if each in pairs else ("identical", ""))
 
 
-def _compared(
-    verifier: Verifier, pairs: Mapping[tuple[int, int], str]
-) -> dict[tuple[int, int], tuple[str, str]]:
+def _compared(verifier: Verifier, pairs: Mapping[tuple[int, int], str]) -> dict[tuple[int, int], tuple[str, str]]:
     """By pair (row, keeper's row), its kind and why it stays: what its keeper lacks, its level, or a closer look.
 
     pairs : with the level of each

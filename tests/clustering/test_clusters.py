@@ -12,8 +12,8 @@ from PIL import Image, ImageFilter, ImageOps
 from scipy.sparse import csr_matrix
 
 from dedup.clustering import evidence
-from dedup.clustering.clusters import build_clusters, cluster_labels
-from dedup.clustering.members import LEVELS, Why
+from dedup.clustering.clusters import build_clusters, cluster_labels, staying
+from dedup.clustering.members import LEVELS, UNSEEN, View, Why, changes_of
 from dedup.config import REMOVE
 from dedup.dataset import samples
 from dedup.dataset.folder_rules import NOWHERE, Places
@@ -294,6 +294,55 @@ def test_what_a_comparison_at_full_resolution_finds_has_a_file_stay(tmp_path, re
     assert stays.code == (Why.LEVEL if remove == "copies" else Why.CLOSER)
     assert set(looked) == {("b", "a"), ("d", "c")} if remove == "copies" else {("b", "a"), ("c", "a"), ("d", "a")}
     assert len(looked) == len(set(looked))
+
+
+@pytest.mark.parametrize("remove", REMOVE)
+def test_a_member_tells_what_becomes_of_it_at_every_level(tmp_path, remove):
+    """As a run at that level does, but for what only a comparison at full resolution, of another level, can tell."""
+    folder, matches = two_versions(tmp_path)
+    runs = {level: folder.build(matches, remove=level)[0] for level in REMOVE}
+    for place, member in enumerate(runs[remove].members):
+        for level, choice in zip(LEVELS, member.levels, strict=True):
+            there = runs[level].members[place]
+            assert (choice.keeper, there.path) == (there.keeper, member.path)
+            if level == remove or there.reason:
+                assert choice.reason == there.reason
+            else:
+                is_compared = choice.keeper == member.keeper and member.removable
+                assert choice.reason == (None if is_compared else UNSEEN)
+
+
+def test_what_was_lost_has_a_file_stay_at_every_level(tmp_path):
+    folder, matches = two_versions(tmp_path)
+    clusters = folder.build(matches)
+    copy, edit = clusters[0].members[0], clusters[0].members[1]
+    kept = staying(clusters, Losses({(copy.path,): "gone", (edit.path,): "gone"}))[0].members
+    assert [choice.reason.code for choice in kept[0].levels] == [Why.LEVEL, Why.LOST, Why.LOST]
+    assert [choice.reason.code for choice in kept[1].levels] == [Why.LEVEL, Why.LEVEL, Why.LOST]
+    assert [choice.reason.code for choice in kept[2].levels] == [
+        Why.LEVEL,
+        Why.LOST,
+        Why.UNSEEN,
+    ]  # of an edit, its copy
+
+
+@pytest.mark.parametrize(
+    ("place", "more", "changes"),
+    [
+        ((1, 0, 0, 0, 1, 0, 0, 0, 1), {}, ()),
+        ((-1, 0, 1, 0, 1, 0, 0, 0, 1), {}, ("mirrored",)),
+        ((1, 0, 0, 0, -1, 1, 0, 0, 1), {}, ("mirrored",)),
+        ((0, -1, 1, 1, 0, 0, 0, 0, 1), {}, ("turned",)),
+        ((-1, 0, 1, 0, -1, 1, 0, 0, 1), {}, ("turned",)),
+        ((0, 1, 0, 1, 0, 0, 0, 0, 1), {"chroma": 0.5, "kept_chroma": 20.0}, ("turned", "mirrored", "grey")),
+        ((0.5, 0, 0.2, 0, 0.5, 0.1, 0, 0, 1), {"marks": 0.02}, ("marked",)),
+        ((), {"marks": 0.02}, ()),
+    ],
+)
+def test_what_was_done_to_a_version(place, more, changes):
+    view = View(MatchKind.EDITED, 1.0, 1.0, 1.0, 0.0, 0.0)._replace(**more)
+    assert changes_of(view, place) == changes
+    assert changes_of(view._replace(kind=MatchKind.RESAVED), place) == ()
 
 
 def test_the_keeper_of_the_cluster_is_of_the_version_that_covers_most(tmp_path):

@@ -191,7 +191,8 @@ const COMPARING_KEYS = {ArrowRight: "next", ArrowLeft: "previous", l: "next", h:
   k: "keep", x: "stay", n: "different"};
 
 function onKey(event) {
-  if (event.ctrlKey || event.metaKey || event.altKey || event.target.matches("input:not([type=checkbox]), select")) return;
+  if (event.ctrlKey || event.metaKey || event.altKey || event.target.matches("input:not([type=checkbox], [type=radio]), select")) return;
+  if (event.target.matches("[type=radio]") && event.key.startsWith("Arrow")) return; // the browser goes to the next level
   if (dialog.open) return onComparingKey(event);
   if (document.querySelector("dialog[open]")) return;
   const entry = KEYS.find(({keys}) => keys.includes(event.key));
