@@ -1,6 +1,7 @@
 """The command line: as a process where the whole matters, in this process with a made-up result where a case does."""
 
 import errno
+import json
 import os
 import re
 import shutil
@@ -279,6 +280,64 @@ def test_a_plan_is_not_applied_twice_or_elsewhere(find, pictures, tmp_path, caps
     assert len(list((pictures / ".dedup-trash").glob("*/journal.jsonl"))) == 1
 
 
+def told(capsys) -> dict:
+    """The one object that `--json` printed."""
+    return json.loads(capsys.readouterr().out)
+
+
+def test_json_tells_of_each_command(find, pictures, tmp_path, capsys):
+    out = ["--output", tmp_path / "out", "--json"]
+    find(failures={pictures / "broken.jpg": "broken"}, others={".dng": 2})
+    size = (pictures / "b.png").stat().st_size
+    assert call(pictures, *out, "--dry-run") == 0
+    facts = told(capsys)
+    assert [facts[name] for name in ("command", "read", "unreadable", "clusters", "exit_code")] == [
+        "dry_run",
+        2,
+        1,
+        1,
+        0,
+    ]
+    assert facts["kinds"] == {"identical": 1} and facts["not_read"] == {".dng": 2}
+    assert facts["levels"] == dict.fromkeys(("exact", "copies", "edits"), {"files": 1, "bytes": size})
+    assert facts["planned"] == {"files": 1, "pictures": 1, "bytes": size} and facts["would_go"] == ["b.png"]
+    assert {Path(path).name for path in facts["written"]} >= {"report.html", "clusters.csv", "plan.jsonl"}
+    assert all(Path(path).is_file() for path in facts["written"])
+    assert call(pictures, *out, "--delete") == 0
+    facts = told(capsys)
+    assert [facts[name] for name in ("command", "done", "refused", "exit_code")] == ["delete", ["b.png"], [], 0]
+    (pictures / "b.png").write_bytes(b"another")
+    assert call(pictures, *out, "--undo") == 1
+    facts, run_name = told(capsys), facts["run"]
+    assert facts["run"] == run_name and facts["done"] == [] and facts["exit_code"] == 1
+    assert facts["refused"][0]["path"] == "b.png" and facts["refused"][0]["reason"]
+    (pictures / "b.png").unlink()
+    assert call(pictures, *out, "--undo") == 0 and told(capsys)["done"] == ["b.png"]
+    assert call(pictures, *out, "--apply", tmp_path / "out" / "plan.jsonl") == 0 and told(capsys)["done"] == ["b.png"]
+    assert call(pictures, *out, "--purge", "--older-than", "0d") == 0
+    facts = told(capsys)
+    assert [facts[name] for name in ("command", "done", "exit_code")] == ["purge", ["b.png"], 0]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "says"),
+    [
+        (["--undo", "--dry-run"], 2, "not allowed with"),
+        (["--eps", "1"], 2, "unrecognized arguments"),
+        (["--run", "x"], 2, "--run goes with"),
+        (["--epsilon", "3"], 2, "got 3.0"),
+        (["--apply", "missing.jsonl"], 2, "missing.jsonl"),
+        ([], 70, "please report this line"),
+    ],
+)
+def test_json_tells_of_errors(arguments, code, says, find, pictures, tmp_path, capsys):
+    find(ValueError("ours"))
+    assert call(pictures, "--output", tmp_path / "out", "--json", *arguments) == code
+    said = capsys.readouterr()
+    facts = json.loads(said.out)
+    assert facts["exit_code"] == code and says in facts["error"] and says in said.err
+
+
 @pytest.mark.skipif(os.name == "nt", reason="links need rights there")
 def test_what_cannot_be_looked_at_is_not_said_to_be_gone(find, pictures, tmp_path, capsys):
     find()
@@ -552,6 +611,19 @@ def test_samples_as_a_process(sample_run):
     assert "could go" in done.stdout
     assert (output / "clusters_001.png").is_file()
     assert (output / "clusters.csv").read_text(encoding="utf-8").startswith("path,cluster,keep,kind,distance,")
+
+
+def test_json_of_the_samples_is_all_that_is_on_stdout(sample_run, samples_dir):
+    text, output = sample_run
+    done = run(samples_dir, "--output", output, "--json")
+    facts = json.loads(done.stdout)
+    assert done.returncode == facts["exit_code"] == 0
+    assert f"\n{facts['clusters']} clusters of {facts['files_in_clusters']} files" in text.stdout
+    assert f"\n{facts['planned']['files']} files could go" in text.stdout and "could go" in done.stderr
+    assert f"up to {facts['levels']['edits']['files'] - facts['levels']['copies']['files']} more" in text.stdout
+    assert sum(facts["kinds"].values()) == facts["files_in_clusters"] - facts["clusters"]
+    wrong = run(samples_dir, "--json", "--epsilon", "far")
+    assert wrong.returncode == 2 and json.loads(wrong.stdout)["exit_code"] == 2
 
 
 def test_two_runs_write_the_same(sample_run, samples_dir, tmp_path):
