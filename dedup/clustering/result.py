@@ -1,24 +1,50 @@
-"""What a run found, from vectors to clusters."""
+"""What a run found, from vectors to clusters, and what can be told from that: similar pairs, series of shots."""
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
-from scipy.sparse import csr_matrix
+from scipy.sparse import coo_matrix, csr_matrix
+from scipy.sparse.csgraph import connected_components
 
+from dedup.clustering.quality import shot_quality
 from dedup.config import Config
+from dedup.contents.inventory import capture_time, read_all_contents
 from dedup.dataset.folder_rules import NOWHERE, Places
 from dedup.matching.kinds import MatchKind
-from dedup.workers import Losses
+from dedup.store import NOTHING, Store
+from dedup.workers import Losses, run_jobs
 
 if TYPE_CHECKING:
     from dedup.clustering.clusters import Cluster
     from dedup.encoder.embeddings import Embeddings
     from dedup.matching.classification import Match
+
+NEXT_SHOT = 60.0  # seconds from one shot of a series to the next, at most
+
+
+class Shot(NamedTuple):
+    """A picture of a series. captured : seconds since 1970 by the camera's clock; quality : see `shot_quality`"""
+
+    path: Path
+    captured: float
+    quality: float
+
+
+class Series(NamedTuple):
+    """Shots of one scene that are no copies: a burst, exposures, several tries. None of them goes for another.
+
+    shots : by capture time, then path
+    suggested : the sharpest, best exposed one
+    """
+
+    shots: tuple[Shot, ...]
+    suggested: Path
 
 
 @dataclass(frozen=True)
@@ -64,3 +90,42 @@ class Result:
             and not (is_archived[i] and is_archived[j])
         )
         return [(first, second, distance) for distance, first, second in pairs]
+
+
+def find_series(result: Result, facts: Store = NOTHING) -> list[Series]:
+    """The series among the similar pairs of a result; of pictures in clusters the keepers stand for the others.
+
+    facts : what is remembered of the files' contents, and notes what could not be found out
+    """
+    files = {each.path: cluster.keeper.path for cluster in result.clusters
+             for each in (cluster.keeper, *cluster.members)}  # fmt: skip
+    pairs = {tuple(sorted(files.get(path, path) for path in pair[:2])) for pair in result.similar}
+    paths, workers = sorted({path for pair in pairs for path in pair}), result.config.num_workers
+    told = read_all_contents(paths, workers, facts)
+    captured = {path: time for path in paths if (time := capture_time(told[path])) is not None}
+    pairs = {pair for pair in pairs if captured.keys() >= set(pair) and _are_near(*(captured[each] for each in pair))}
+    known = {path: facts.get("shot", path) for pair in pairs for path in pair}
+    left = [path for path, found in sorted(known.items()) if found is None]
+    for path, found in zip(left, run_jobs(shot_quality, left, workers), strict=True):
+        known[path] = facts.losses.note(found, path)
+        if known[path] is not None:
+            facts.keep("shot", found, path)
+    return in_series(pairs, {path: Shot(path, captured[path], found or 0.0) for path, found in known.items()})
+
+
+def in_series(pairs: Iterable[tuple[Path, Path]], shots: Mapping[Path, Shot]) -> list[Series]:
+    """Join pairs of shots that were taken shortly one after the other; what no pair joins is in no series."""
+    rows = {path: row for row, path in enumerate(sorted(shots))}
+    near = [[rows[path] for path in pair] for pair in pairs if _are_near(*(shots[path].captured for path in pair))]
+    first, second = np.array(near, int).reshape(-1, 2).T
+    graph = coo_matrix((np.ones(len(near)), (first, second)), shape=(len(rows), len(rows)))
+    groups = defaultdict(list)
+    for path, label in zip(rows, connected_components(graph, directed=False)[1].tolist(), strict=True):
+        groups[label].append(shots[path])
+    ordered = [tuple(sorted(group, key=lambda shot: (shot.captured, shot.path))) for group in groups.values()]
+    found = [Series(group, max(group, key=lambda shot: shot.quality).path) for group in ordered if len(group) > 1]
+    return sorted(found, key=lambda series: series.shots[0][1::-1])
+
+
+def _are_near(first: float, second: float) -> bool:
+    return abs(first - second) <= NEXT_SHOT
