@@ -34,6 +34,7 @@ examples:
   python main.py photos --dry-run                 the same, and list every file that would go
   python main.py photos --epsilon 0.7             compare less alike pictures as well
   python main.py photos --remove edits            let crops and edits of a kept picture go as well, not only copies
+  python main.py photos --prefer oldest,heic      of a picture's files keep the oldest, of equally old ones the HEIC
   python main.py photos --protect photos/archive  never move what lies in photos/archive
   python main.py new --against archive            say which files in new are in the archive already; it stays untouched
   python main.py photos --calibrate 0.99          say at which epsilon 99 of 100 candidates are right
@@ -80,7 +81,6 @@ def build_parser() -> Parser:
         if name not in ("delete_files", "remove"):
             add_setting(parser, name, setting)
     add = parser.add_argument
-    add("--keep-in", metavar="DIR", action="append", default=[], help="of files that show the same, keep one in here")
     add("--protect", metavar="DIR", action="append", default=[], help="compare what is in here, and never move it")
     add(
         "--against",
@@ -244,8 +244,7 @@ def run(options: argparse.Namespace) -> int:
         raise ConfigError(f"images_dir {config.images_dir} can't be read: permission denied")
     from dedup.dataset.folder_rules import Places
 
-    folders = options.keep_in, options.protect, options.against, config.output_dir
-    options.places = Places.find(config.images_dir, *folders)
+    options.places = Places.find(config.images_dir, options.protect, options.against, config.output_dir)
     if options.apply or options.undo or options.purge:
         return change(config, options)
     if options.calibrate is not None:

@@ -1,5 +1,6 @@
 """The command line: as a process where the whole matters, in this process with a made-up result where a case does."""
 
+import csv
 import errno
 import json
 import os
@@ -20,6 +21,7 @@ from dedup.deletion.outcome import Outcome
 from dedup.deletion.trash import waiting_runs
 from dedup.report import messages
 from dedup.workers import Losses
+from tests.clustering.test_detail import photo as sample_photo
 from tests.conftest import PROJECT
 
 HEAVY = ("torch", "torchvision", "sklearn", "scipy", "cv2", "matplotlib", "numpy", "PIL")
@@ -630,6 +632,30 @@ def test_two_runs_write_the_same(sample_run, samples_dir, tmp_path):
     _, output = sample_run
     assert run(samples_dir, "--output", tmp_path / "again", "--num-workers", "0").returncode == 0
     assert (tmp_path / "again" / "clusters.csv").read_bytes() == (output / "clusters.csv").read_bytes()
+
+
+def test_preferred_files_are_kept_by_a_process(tmp_path):
+    """What the preferred ones lack stays beside them."""
+    folder = tmp_path / "photos"
+    (folder / "Originals").mkdir(parents=True)
+    image, exif = sample_photo(), Image.Exif()
+    exif[0x0110] = "Box Brownie"
+    image.save(folder / "a.png")
+    image.save(folder / "b.jpg", quality=95, exif=exif)
+    image.save(folder / "Originals" / "c.webp", quality=90)
+    for words, keeper in (("png", "a.png"), ("folder:Originals", "Originals/c.webp"), ("smallest", "Originals/c.webp")):
+        done = run(folder, "--output", tmp_path / "out", "--quiet", "--prefer", f"tif,{words}")
+        assert done.returncode == 0, done.stderr
+        with open(tmp_path / "out" / "clusters.csv", encoding="utf-8") as file:
+            rows = {row["path"]: row for row in csv.DictReader(file)}
+        assert rows[keeper]["kind"] == "keeper" and rows[keeper]["why"] == f"preferred: {words}"
+        assert rows["b.jpg"]["keep"] == "1" and rows["b.jpg"]["reason"] == "has the camera that its keeper lacks"
+    for words, says in (
+        ("finest", "prefer knows oldest"),
+        ("folder:Missing", "--prefer folder: Missing does not exist"),
+    ):
+        done = run(folder, "--output", tmp_path / "out", "--prefer", words)
+        assert done.returncode == 2 and says in done.stderr and done.stderr.count("\n") == 1
 
 
 def test_an_empty_folder_as_a_process(tmp_path):

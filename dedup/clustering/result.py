@@ -58,7 +58,7 @@ class Result:
     clusters : what frees most bytes first
     epsilon : the one used, the encoder's own where config has none
     device : that the encoder ran on; empty if there was nothing to read
-    places : folders whose files were preferred as keepers, or never go
+    places : which files were preferred as keepers; folders whose files never go; archives
     passed_over : folders of other programs that were not searched
     others : how many files were passed over, by their endings; "" = none
     losses : files and pairs that could not be looked at in full, with the reason

@@ -46,7 +46,8 @@ MAX_PAGES = 20  # the page to look at in a browser has all clusters
 DRAWN_BY = ("dataset", "report")  # rooms whose source decides how a page looks
 PAGE_TIME = 120.0  # seconds of computing for a page of large pictures
 _PAGE_NAME = re.compile(r"clusters_\d{3,}\.png")
-CRITERIA = ("detail", "enlarged", "folder", "compression", "holds", "age", "name", "path")  # KeeperKey in words
+# KeeperKey in words
+CRITERIA = ("preference", "detail", "enlarged", "folder", "compression", "holds", "age", "name", "path")
 
 
 def write_report(
@@ -181,13 +182,16 @@ def keeper_table(keys: Mapping[Path, KeeperKey], images_dir: Path) -> str:
     keys : by path, best first. The criterion that puts a file behind the first one is bold
     """
     best = next(iter(keys.values()))
-    ages, rows = (sorted({getattr(key, name) for key in keys.values()}) for name in ("age", "row"))
-    lines = [("file", *CRITERIA), ["---"] * (1 + len(CRITERIA))]
+    ranked = (sorted({getattr(key, name) for key in keys.values()}) for name in ("preference", "age", "row"))
+    preferences, ages, rows = ranked
+    first = 0 if best.preference else 1  # without preferences, no column of them
+    lines = [("file", *CRITERIA[first:]), ["---"] * (1 + len(CRITERIA[first:]))]
     for path, key in keys.items():
         cells = [
+            f"{1 + preferences.index(key.preference)}. of {len(preferences)}",
             f"{key.detail:.0%} less" if key.detail else "all",
             "yes" if key.enlarged else "no",
-            "any" if key.folder else "preferred",
+            "any" if key.folder else "protected",
             f"{count_of(key.compression, 'step')} coarser" if key.compression else "finest",
             count_of(-key.contents, "thing"),
             f"{1 + ages.index(key.age)}. of {len(ages)}",
@@ -197,7 +201,7 @@ def keeper_table(keys: Mapping[Path, KeeperKey], images_dir: Path) -> str:
         decides = next((place for place, pair in enumerate(zip(key, best, strict=True)) if len(set(pair)) > 1), None)
         if decides is not None:
             cells[decides] = f"**{cells[decides]}**"
-        lines.append([escape(relative_path(path, images_dir).as_posix()).replace("|", "\\|"), *cells])
+        lines.append([escape(relative_path(path, images_dir).as_posix()).replace("|", "\\|"), *cells[first:]])
     return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
 
 
