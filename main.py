@@ -37,6 +37,7 @@ examples:
   python main.py photos --prefer oldest,heic      of a picture's files keep the oldest, of equally old ones the HEIC
   python main.py photos --protect photos/archive  never move what lies in photos/archive
   python main.py new --against archive            say which files in new are in the archive already; it stays untouched
+  python main.py train --against test             say which files to train on are among those to test on
   python main.py photos --calibrate 0.99          say at which epsilon 99 of 100 candidates are right
   python main.py photos --delete                  move what can go to a trash folder inside photos
   python main.py photos --apply plan.jsonl        do what a plan says, after you have looked at it or edited it
@@ -326,9 +327,12 @@ def search_in(config: Config, options: argparse.Namespace, phase: Phases) -> int
     apply = messages.command(folder, "--apply", page.DECISIONS, *again)
     similar = config.output_dir / "similar.csv"
     tables.write_similar(result.similar, folder, similar)
-    places, archived = options.places, None
+    places, archived, leaked = options.places, None, config.output_dir / "leaks.csv"
+    leaked.unlink(missing_ok=True)  # another run's
     if options.against:
-        archived = sum(places.archive_of(path) > 0 for path in paths)
+        archived, leaks = sum(places.archive_of(path) > 0 for path in paths), result.leaks
+        tables.write_leaks(leaks, folder, leaked)
+        options.facts["leaks"] = {"files": len(leaks), "differ": sum(leak.has_other_label for leak in leaks)}
     with open_store(config) as facts, phase("Writing"):
         digests = page.write_small(config, result, phase, facts)
         result.clusters[:] = staying(result.clusters, Losses(result.losses | facts.losses))  # as the page is to say
@@ -349,7 +353,8 @@ def search_in(config: Config, options: argparse.Namespace, phase: Phases) -> int
         say([f"encoder {messages.shown(config.encoder)} on {result.device}"])
     say([*messages.reading(len(paths), failures, folder, unreadable, archived), *passed_over])
     say([*messages.losing(lost, folder, options.verbose), *messages.undrawn(undrawn)])
-    files = [reviewed, *written, similar, unreadable, *([] if planned.message else [plan])]
+    files = [reviewed, *written, similar, unreadable, *([leaked] if options.against else [])]
+    files += [] if planned.message else [plan]
     options.facts |= {"read": len(paths), "unreadable": len(failures), "not_looked_at": len(lost)}
     options.facts |= {"not_read": dict(result.others), "epsilon": result.epsilon, "similar": len(result.similar)}
     options.facts |= messages.summary(found, planned, folder) | {"written": list(map(str, files))}
@@ -359,6 +364,7 @@ def search_in(config: Config, options: argparse.Namespace, phase: Phases) -> int
         return fail("none of the images could be read", BAD_USAGE, options.facts)
     say(messages.refusals(planned))
     say(messages.finding(found, result.epsilon, planned, folder, archived is not None, config.remove))
+    say(messages.leaking(leaks, len(paths) - archived, leaked) if options.against else ())
     say(messages.leaving(result.similar, similar))
     if found:
         say(messages.shown(line) for line in tables.describe_report(found, folder, written).splitlines())

@@ -1,4 +1,4 @@
-"""What a run found, from vectors to clusters, and what can be told from that: similar pairs, series of shots."""
+"""What a run found, from vectors to clusters, and what can be told from that: similar pairs, leaks, series of shots."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import numpy as np
 from scipy.sparse import coo_matrix, csr_matrix
 from scipy.sparse.csgraph import connected_components
 
+from dedup.clustering.members import NEAR
 from dedup.clustering.quality import shot_quality
 from dedup.config import Config
 from dedup.contents.inventory import capture_time, read_all_contents
@@ -26,6 +27,25 @@ if TYPE_CHECKING:
     from dedup.matching.classification import Match
 
 NEXT_SHOT = 60.0  # seconds from one shot of a series to the next, at most
+
+
+class Leak(NamedTuple):
+    """A file that shows what the archive has, as where pictures to train on are among those to test on.
+
+    twin : the file of the archive that it matches most surely
+    label, twin_label : their folders, directly below images_dir and the archive, as data sets name classes; empty if
+        they lie in none
+    """
+
+    path: Path
+    kind: str
+    twin: Path
+    label: str
+    twin_label: str
+
+    @property
+    def has_other_label(self) -> bool:
+        return self.label != self.twin_label and bool(self.label and self.twin_label)
 
 
 class Shot(NamedTuple):
@@ -90,6 +110,31 @@ class Result:
             and not (is_archived[i] and is_archived[j])
         )
         return [(first, second, distance) for distance, first, second in pairs]
+
+    @property
+    def leaks(self) -> list[Leak]:
+        """The incoming files that show what an archive has, or a part of it, by path."""
+        paths, kinds = self.embeddings.paths, [*MatchKind, NEAR]
+        roots = [self.places.root_of(path) for path in paths]
+        pairs = [(i, j, match.kind, match.distance) for (i, j), match in self.matches.items()]
+        if not self.config.verify:
+            edges = self.graph.tocoo()
+            pairs = [(i, j, NEAR, distance) for i, j, distance in zip(edges.row, edges.col, edges.data, strict=True)]
+        twins = defaultdict(list)
+        for i, j, kind, distance in pairs:
+            if kind != MatchKind.SIMILAR and bool(roots[i]) != bool(roots[j]):
+                own, twin = (j, i) if roots[i] else (i, j)
+                twins[own].append((kinds.index(kind), distance, twin))
+        surest = {own: min(found) for own, found in twins.items()}
+        return [
+            Leak(paths[own], kinds[kind], paths[twin], _label(paths[own], self.config.images_dir),
+                 _label(paths[twin], roots[twin]))
+            for own, (kind, _, twin) in sorted(surest.items())
+        ]  # fmt: skip
+
+
+def _label(path: Path, folder: Path) -> str:
+    return path.relative_to(folder).parts[0] if path.parent != folder else ""
 
 
 def find_series(result: Result, facts: Store = NOTHING) -> list[Series]:

@@ -23,6 +23,7 @@ from dedup.words import count_of, format_bytes, relative_path, write_table
 
 if TYPE_CHECKING:
     from dedup.clustering.clusters import Cluster, Member
+    from dedup.clustering.result import Leak
     from dedup.deletion.removal import Outcome
     from dedup.workers import Losses
 
@@ -185,6 +186,13 @@ def leaving(similar: Sequence[tuple], table: Path) -> Iterator[str]:
     """How many pairs are alike and no copies, and where they are listed."""
     if similar:
         yield f"{count_of(len(similar), 'pair')} alike but not confirmed, listed in {shown(near(table))}"
+
+
+def leaking(leaks: Sequence[Leak], incoming: int, table: Path) -> Iterator[str]:
+    """How many incoming files show what the archive has, and where they are listed."""
+    labels = f", {others:,} under another label" if (others := sum(leak.has_other_label for leak in leaks)) else ""
+    listed = f"; listed in {shown(near(table))}" if leaks else ""
+    yield f"{len(leaks):,} of {count_of(incoming, 'incoming file')} show what the archive has{labels}{listed}"
 
 
 def planning(clusters: Sequence[Cluster], planned: Outcome, images_dir: Path) -> Iterator[str]:

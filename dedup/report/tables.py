@@ -22,6 +22,7 @@ from dedup.workers import Losses, job, run_jobs
 
 if TYPE_CHECKING:
     from dedup.clustering.clusters import Cluster, Member
+    from dedup.clustering.result import Leak
     from dedup.clustering.versions import KeeperKey
 
 __all__ = [
@@ -33,6 +34,7 @@ __all__ = [
     "paginate",
     "plot_cluster_grid",
     "unescape",
+    "write_leaks",
     "write_report",
     "write_similar",
 ]
@@ -139,6 +141,20 @@ def write_similar(pairs: Iterable[tuple[Path, Path, float]], images_dir: Path, p
         for *pair, distance in pairs
     )
     write_table(path, ("path", "other", "distance"), rows)
+
+
+def write_leaks(leaks: Iterable[Leak], images_dir: Path, path: Path) -> None:
+    """Write the files that show what the archive has as CSV; `differ` is 1 if the two labels do."""
+
+    def name(file: Path) -> str:
+        return escape(relative_path(file, images_dir).as_posix())
+
+    rows = (
+        (name(leak.path), leak.kind, name(leak.twin), escape(leak.label), escape(leak.twin_label),
+         int(leak.has_other_label))
+        for leak in leaks
+    )  # fmt: skip
+    write_table(path, ("path", "kind", "twin", "label", "twin_label", "differ"), rows)
 
 
 def describe_report(clusters: Sequence[Cluster], images_dir: Path, written: Sequence[Path]) -> str:
