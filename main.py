@@ -312,6 +312,7 @@ def search_in(config: Config, options: argparse.Namespace, phase: Phases) -> int
     except EncoderError as error:
         raise ConfigError(str(error)) from error
     from dedup.clustering.clusters import staying
+    from dedup.clustering.result import find_series
     from dedup.deletion import removal  # not before reading has begun
     from dedup.report import messages, page, tables
     from dedup.workers import Losses
@@ -325,7 +326,7 @@ def search_in(config: Config, options: argparse.Namespace, phase: Phases) -> int
     contents = dict(zip(paths, result.embeddings.contents, strict=False))
     again = said_again(options)
     apply = messages.command(folder, "--apply", page.DECISIONS, *again)
-    similar = config.output_dir / "similar.csv"
+    similar, shots = config.output_dir / "similar.csv", config.output_dir / "series.csv"
     tables.write_similar(result.similar, folder, similar)
     places, archived, leaked = options.places, None, config.output_dir / "leaks.csv"
     leaked.unlink(missing_ok=True)  # another run's
@@ -334,6 +335,7 @@ def search_in(config: Config, options: argparse.Namespace, phase: Phases) -> int
         tables.write_leaks(leaks, folder, leaked)
         options.facts["leaks"] = {"files": len(leaks), "differ": sum(leak.has_other_label for leak in leaks)}
     with open_store(config) as facts, phase("Writing"):
+        tables.write_series(series := find_series(result, facts), folder, shots)
         digests = page.write_small(config, result, phase, facts)
         result.clusters[:] = staying(result.clusters, Losses(result.losses | facts.losses))  # as the page is to say
         reviewed = page.write_page(config, result, digests, apply, facts)
@@ -353,10 +355,11 @@ def search_in(config: Config, options: argparse.Namespace, phase: Phases) -> int
         say([f"encoder {messages.shown(config.encoder)} on {result.device}"])
     say([*messages.reading(len(paths), failures, folder, unreadable, archived), *passed_over])
     say([*messages.losing(lost, folder, options.verbose), *messages.undrawn(undrawn)])
-    files = [reviewed, *written, similar, unreadable, *([leaked] if options.against else [])]
+    files = [reviewed, *written, similar, shots, unreadable, *([leaked] if options.against else [])]
     files += [] if planned.message else [plan]
     options.facts |= {"read": len(paths), "unreadable": len(failures), "not_looked_at": len(lost)}
     options.facts |= {"not_read": dict(result.others), "epsilon": result.epsilon, "similar": len(result.similar)}
+    options.facts["series"] = {"series": len(series), "shots": sum(len(each.shots) for each in series)}
     options.facts |= messages.summary(found, planned, folder) | {"written": list(map(str, files))}
     if planned.message:  # the plan that lies there, if any, is another run's
         return fail(planned.message, planned.exit_code, options.facts)
@@ -365,7 +368,7 @@ def search_in(config: Config, options: argparse.Namespace, phase: Phases) -> int
     say(messages.refusals(planned))
     say(messages.finding(found, result.epsilon, planned, folder, archived is not None, config.remove))
     say(messages.leaking(leaks, len(paths) - archived, leaked) if options.against else ())
-    say(messages.leaving(result.similar, similar))
+    say([*messages.leaving(result.similar, similar), *messages.showing(series, shots)])
     if found:
         say(messages.shown(line) for line in tables.describe_report(found, folder, written).splitlines())
         say([f"to look at them and decide, open {messages.shown(messages.near(reviewed))}"])

@@ -13,7 +13,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-from PIL import Image
+from PIL import Image, ImageFilter
 
 import main
 from dedup.config import SETTINGS
@@ -21,8 +21,9 @@ from dedup.deletion.outcome import Outcome
 from dedup.deletion.trash import waiting_runs
 from dedup.report import messages
 from dedup.workers import Losses
-from tests.clustering.test_detail import photo as sample_photo
+from tests.confirmation_pictures import photo as sample_photo
 from tests.conftest import PROJECT
+from tests.matching.test_motion import waved
 
 HEAVY = ("torch", "torchvision", "sklearn", "scipy", "cv2", "matplotlib", "numpy", "PIL")
 
@@ -87,6 +88,7 @@ def find(monkeypatch, pictures):
             listed = [pictures / path for path in paths]
             embeddings = SimpleNamespace(paths=listed, contents=[], failures=failures or {})
             return SimpleNamespace(
+                config=config,
                 embeddings=embeddings,
                 clusters=list(clusters),
                 matches={},
@@ -206,6 +208,7 @@ def test_a_run_says_what_was_found_and_what_to_do(find, pictures, tmp_path, caps
         "clusters_001.png",
         "plan.jsonl",
         "report.html",
+        "series.csv",
         "similar.csv",
         "thumbnails",
         "unreadable.csv",
@@ -638,7 +641,7 @@ def test_preferred_files_are_kept_by_a_process(tmp_path):
     """What the preferred ones lack stays beside them."""
     folder = tmp_path / "photos"
     (folder / "Originals").mkdir(parents=True)
-    image, exif = sample_photo(), Image.Exif()
+    image, exif = sample_photo("chelsea.png"), Image.Exif()
     exif[0x0110] = "Box Brownie"
     image.save(folder / "a.png")
     image.save(folder / "b.jpg", quality=95, exif=exif)
@@ -656,6 +659,30 @@ def test_preferred_files_are_kept_by_a_process(tmp_path):
     ):
         done = run(folder, "--output", tmp_path / "out", "--prefer", words)
         assert done.returncode == 2 and says in done.stderr and done.stderr.count("\n") == 1
+
+
+def test_series_as_a_process(tmp_path):
+    """Three shots of one scene, one of them twice, one out of focus; and a like one from another day."""
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    for moved, second, name in ((0, 0, "a"), (0.006, 1, "b"), (-0.006, 3, "c"), (0.012, 100_000, "d")):
+        exif = Image.Exif()
+        exif.get_ifd(0x8769)[0x9003] = f"2020:01:{1 + second // 86_400:02} 10:00:{second % 60:02}"
+        image = waved(sample_photo("chelsea.png"), moved, waves=2)
+        image = image.filter(ImageFilter.GaussianBlur(2)) if name == "b" else image
+        image.save(folder / f"{name}.jpg", quality=90 if name == "a" else 95, exif=exif)
+    shutil.copy(folder / "c.jpg", folder / "c copy.jpg")
+    done = run(folder, "--output", tmp_path / "out", "--quiet", "--json", "--remove", "edits")
+    assert done.returncode == 0, done.stderr
+    with open(tmp_path / "out" / "series.csv", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["path"] for row in rows] == ["a.jpg", "b.jpg", "c.jpg"]
+    assert [row["captured"][-8:] for row in rows] == ["10:00:00", "10:00:01", "10:00:03"]
+    assert {row["series"] for row in rows} == {"1"} and [row["suggested"] for row in rows].count("1") == 1
+    assert rows[1]["suggested"] == "0" and float(rows[1]["quality"]) < min(float(rows[k]["quality"]) for k in (0, 2))
+    facts = json.loads(done.stdout)
+    assert facts["series"] == {"series": 1, "shots": 3} and facts["planned"]["files"] == 1  # the copy
+    assert "1 series of 3 shots, the best of each marked, listed in" in done.stderr
 
 
 def test_an_empty_folder_as_a_process(tmp_path):

@@ -23,7 +23,7 @@ from dedup.words import count_of, format_bytes, relative_path, write_table
 
 if TYPE_CHECKING:
     from dedup.clustering.clusters import Cluster, Member
-    from dedup.clustering.result import Leak
+    from dedup.clustering.result import Leak, Series
     from dedup.deletion.removal import Outcome
     from dedup.workers import Losses
 
@@ -186,6 +186,13 @@ def leaving(similar: Sequence[tuple], table: Path) -> Iterator[str]:
     """How many pairs are alike and no copies, and where they are listed."""
     if similar:
         yield f"{count_of(len(similar), 'pair')} alike but not confirmed, listed in {shown(near(table))}"
+
+
+def showing(series: Sequence[Series], table: Path) -> Iterator[str]:
+    """How many series of shots there are, and where they are listed; none of their shots goes for another."""
+    if series:
+        shots = count_of(sum(len(each.shots) for each in series), "shot")
+        yield f"{len(series):,} series of {shots}, the best of each marked, listed in {shown(near(table))}"
 
 
 def leaking(leaks: Sequence[Leak], incoming: int, table: Path) -> Iterator[str]:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING
@@ -22,7 +23,7 @@ from dedup.workers import Losses, job, run_jobs
 
 if TYPE_CHECKING:
     from dedup.clustering.clusters import Cluster, Member
-    from dedup.clustering.result import Leak
+    from dedup.clustering.result import Leak, Series
     from dedup.clustering.versions import KeeperKey
 
 __all__ = [
@@ -36,6 +37,7 @@ __all__ = [
     "unescape",
     "write_leaks",
     "write_report",
+    "write_series",
     "write_similar",
 ]
 
@@ -141,6 +143,22 @@ def write_similar(pairs: Iterable[tuple[Path, Path, float]], images_dir: Path, p
         for *pair, distance in pairs
     )
     write_table(path, ("path", "other", "distance"), rows)
+
+
+def write_series(series: Sequence[Series], images_dir: Path, path: Path) -> None:
+    """Write series of shots as CSV, a row a shot by capture time; `suggested` is 1 for the one that came out best."""
+    rows = (
+        (
+            escape(relative_path(shot.path, images_dir).as_posix()),
+            number,
+            datetime.fromtimestamp(shot.captured, UTC).strftime("%Y-%m-%d %H:%M:%S"),
+            f"{shot.quality:.4f}",
+            int(shot.path == each.suggested),
+        )
+        for number, each in enumerate(series, start=1)
+        for shot in each.shots
+    )
+    write_table(path, ("path", "series", "captured", "quality", "suggested"), rows)
 
 
 def write_leaks(leaks: Iterable[Leak], images_dir: Path, path: Path) -> None:
