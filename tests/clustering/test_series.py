@@ -8,7 +8,7 @@ from PIL import Image, ImageFilter
 
 from dedup.clustering.quality import shot_quality
 from dedup.clustering.result import NEXT_SHOT, Shot, in_series
-from tests.clustering.test_detail import photo
+from tests.confirmation_pictures import photo
 
 
 def shots(**times):
@@ -43,12 +43,13 @@ CHANGES = {
     "shaken": lambda image: image.filter(ImageFilter.Kernel((5, 5), [0] * 10 + [1] * 5 + [0] * 10)),
     "too dark": lambda image: image.point(lambda level: level * 0.3),
     "too bright": lambda image: image.point(lambda level: 255 - (255 - level) * 0.3),
+    "burnt out": lambda image: image.point(lambda level: level * 2),  # with more contrast
 }
 
 
 @pytest.mark.parametrize("change", CHANGES)
 def test_a_shot_that_came_out_worse_is_told(change, tmp_path):
-    image = photo()
+    image = photo("chelsea.png")
     image.save(tmp_path / "good.jpg", quality=90)
     CHANGES[change](image).save(tmp_path / "worse.jpg", quality=90)
     assert shot_quality(tmp_path / "worse.jpg") < 0.8 * shot_quality(tmp_path / "good.jpg")
