@@ -662,9 +662,15 @@ def test_preferred_files_are_kept_by_a_process(tmp_path):
 
 
 def test_series_as_a_process(tmp_path):
-    """Three shots of one scene, one of them twice, one out of focus; and a like one from another day."""
+    """Three shots of one scene, one of them twice, one out of focus; a like one from another day; three exposures."""
     folder = tmp_path / "photos"
     folder.mkdir()
+    for number, light in enumerate((0.4, 1.0, 2.5)):
+        exif = Image.Exif()
+        exif.get_ifd(0x8769)[0x9003], exif.get_ifd(0x8769)[0x9291] = "2019:01:01 10:00:00", f"{number}5"
+        shot = sample_photo("coffee.png").point(lambda level, light=light: level * light)
+        shot.save(folder / f"light {number}.jpg", quality=90, exif=exif)
+        shot.save(folder / f"light {number} copy.jpg", quality=80, exif=exif)
     for moved, second, name in ((0, 0, "a"), (0.006, 1, "b"), (-0.006, 3, "c"), (0.012, 100_000, "d")):
         exif = Image.Exif()
         exif.get_ifd(0x8769)[0x9003] = f"2020:01:{1 + second // 86_400:02} 10:00:{second % 60:02}"
@@ -676,13 +682,14 @@ def test_series_as_a_process(tmp_path):
     assert done.returncode == 0, done.stderr
     with open(tmp_path / "out" / "series.csv", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
-    assert [row["path"] for row in rows] == ["a.jpg", "b.jpg", "c.jpg"]
-    assert [row["captured"][-8:] for row in rows] == ["10:00:00", "10:00:01", "10:00:03"]
-    assert {row["series"] for row in rows} == {"1"} and [row["suggested"] for row in rows].count("1") == 1
-    assert rows[1]["suggested"] == "0" and float(rows[1]["quality"]) < min(float(rows[k]["quality"]) for k in (0, 2))
+    assert [row["path"] for row in rows] == [f"light {number}.jpg" for number in range(3)] + ["a.jpg", "b.jpg", "c.jpg"]
+    assert [row["captured"][-6:] for row in rows] == ["00.050", "00.150", "00.250", "00.000", "01.000", "03.000"]
+    assert [row["series"] for row in rows] == ["1"] * 3 + ["2"] * 3
+    assert [row["suggested"] for row in rows[:3]] == ["0", "1", "0"]
+    assert rows[4]["suggested"] == "0" and [row["suggested"] for row in rows[3:]].count("1") == 1
     facts = json.loads(done.stdout)
-    assert facts["series"] == {"series": 1, "shots": 3} and facts["planned"]["files"] == 1  # the copy
-    assert "1 series of 3 shots, the best of each marked, listed in" in done.stderr
+    assert facts["series"] == {"series": 2, "shots": 6} and facts["planned"]["files"] == 4  # the copies
+    assert "2 series of 6 shots, the best of each marked, listed in" in done.stderr
 
 
 def test_an_empty_folder_as_a_process(tmp_path):

@@ -12,10 +12,11 @@ import numpy as np
 from scipy.sparse import coo_matrix, csr_matrix
 from scipy.sparse.csgraph import connected_components
 
-from dedup.clustering.members import NEAR
+from dedup.clustering.members import LEVELS, NEAR
 from dedup.clustering.quality import shot_quality
 from dedup.config import Config
-from dedup.contents.inventory import capture_time, read_all_contents
+from dedup.contents.inventory import Contents, capture_time, read_all_contents
+from dedup.contents.metadata import FRACTION
 from dedup.dataset.folder_rules import NOWHERE, Places
 from dedup.matching.kinds import MatchKind
 from dedup.store import NOTHING, Store
@@ -138,16 +139,26 @@ def _label(path: Path, folder: Path) -> str:
 
 
 def find_series(result: Result, facts: Store = NOTHING) -> list[Series]:
-    """The series among the similar pairs of a result; of pictures in clusters the keepers stand for the others.
+    """The series among like pictures, and among files of a cluster that were captured one shortly after the other.
+
+    Of files of one version with one capture time the best stands for the others.
 
     facts : what is remembered of the files' contents, and notes what could not be found out
     """
-    files = {each.path: cluster.keeper.path for cluster in result.clusters
-             for each in (cluster.keeper, *cluster.members)}  # fmt: skip
-    pairs = {tuple(sorted(files.get(path, path) for path in pair[:2])) for pair in result.similar}
-    paths, workers = sorted({path for pair in pairs for path in pair}), result.config.num_workers
+    clusters = [(cluster.keeper, *cluster.members) for cluster in result.clusters]
+    alike = [pair[:2] for pair in result.similar]
+    joined = [(each.path, each.keeper) for files in clusters for each in files
+              if each.reason and each.kind in LEVELS["edits"]]  # fmt: skip
+    named = {path for pair in (*alike, *joined) for path in pair}
+    touched = [files for files in clusters if not named.isdisjoint(each.path for each in files)]
+    paths, workers = sorted(named.union(each.path for files in touched for each in files)), result.config.num_workers
     told = read_all_contents(paths, workers, facts)
-    captured = {path: time for path in paths if (time := capture_time(told[path])) is not None}
+    captured = {path: time for path in paths if (time := _captured(told[path])) is not None}
+    best: dict[tuple, Path] = {}
+    stands = {each.path: best.setdefault((number, each.version or each.path, captured.get(each.path)), each.path)
+              for number, files in enumerate(touched) for each in files}  # fmt: skip
+    others = [pair for pair in joined if len({captured.get(path) for path in pair}) == 2]
+    pairs = {tuple(sorted(stands.get(path, path) for path in pair)) for pair in (*alike, *others)}
     pairs = {pair for pair in pairs if captured.keys() >= set(pair) and _are_near(*(captured[each] for each in pair))}
     known = {path: facts.get("shot", path) for pair in pairs for path in pair}
     left = [path for path, found in sorted(known.items()) if found is None]
@@ -156,6 +167,12 @@ def find_series(result: Result, facts: Store = NOTHING) -> list[Series]:
         if known[path] is not None:
             facts.keep("shot", found, path)
     return in_series(pairs, {path: Shot(path, captured[path], found or 0.0) for path, found in known.items()})
+
+
+def _captured(contents: Contents) -> float | None:
+    """When a shot was taken, with the fraction of the second where it is told."""
+    time, fractions = capture_time(contents), contents.held.get(FRACTION, ())
+    return time if time is None or len(fractions) != 1 else time + float(f"0.{next(iter(fractions))}")
 
 
 def in_series(pairs: Iterable[tuple[Path, Path]], shots: Mapping[Path, Shot]) -> list[Series]:

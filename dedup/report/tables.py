@@ -151,7 +151,7 @@ def write_series(series: Sequence[Series], images_dir: Path, path: Path) -> None
         (
             escape(relative_path(shot.path, images_dir).as_posix()),
             number,
-            datetime.fromtimestamp(shot.captured, UTC).strftime("%Y-%m-%d %H:%M:%S"),
+            datetime.fromtimestamp(shot.captured, UTC).isoformat(" ", "milliseconds").removesuffix("+00:00"),
             f"{shot.quality:.4f}",
             int(shot.path == each.suggested),
         )
