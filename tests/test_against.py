@@ -122,6 +122,55 @@ def test_from_the_search_to_the_purge(folder, capsys):
     assert listing(folder / "archive") == before
 
 
+LEAKS = {
+    "cat/exact.png": ("identical", "cat/a.png", 0),
+    "dog/exact.png": ("identical", "cat/a.png", 1),
+    "cat/part.jpg": ("crop", "cat/a.png", 0),
+    "cup/small.jpg": ("resaved", "mug/b.png", 1),
+    "loose.jpg": ("resaved", "mug/b.png", 0),
+}
+
+
+def write_data_sets(folder):
+    """Pictures to test on, and to train on with copies of these among them, under the same label and under others."""
+    cat, cup, rocket = (photo(name, 480) for name in ("chelsea.png", "coffee.png", "rocket.jpg"))
+    for name in ("test/cat", "test/mug", "train/cat", "train/dog", "train/cup"):
+        (folder / name).mkdir(parents=True)
+    cat.save(folder / "test/cat/a.png")
+    cup.save(folder / "test/mug/b.png")
+    for label in ("cat", "dog"):
+        shutil.copy2(folder / "test/cat/a.png", folder / f"train/{label}/exact.png")
+    cat.crop((60, 30, 420, cat.height - 20)).save(folder / "train/cat/part.jpg", quality=90)
+    cup.resize((240, 240 * cup.height // cup.width), Image.Resampling.LANCZOS).save(folder / "train/cup/small.jpg")
+    cup.save(folder / "train/loose.jpg", quality=85)
+    rocket.save(folder / "train/dog/rocket.png")
+
+
+@pytest.mark.parametrize("option", [(), ("--no-verify", "--epsilon", "0.1")])
+def test_leaks_between_data_sets_as_a_process(tmp_path, option):
+    write_data_sets(tmp_path)
+    before = listing(tmp_path / "train"), listing(tmp_path / "test")
+    done = run("train", "--against", "test", "--output", "out", "--quiet", "--json", *option, cwd=tmp_path)
+    facts = json.loads(done.stdout)
+    assert done.returncode == 0, done.stderr
+    with open(tmp_path / "out/leaks.csv", encoding="utf-8") as file:
+        rows = {row["path"]: row for row in csv.DictReader(file)}
+    wanted = LEAKS if not option else {path: ("near", *rest) for path, (_, *rest) in LEAKS.items() if path in rows}
+    found = {path: (row["kind"], row["twin"], int(row["differ"])) for path, row in rows.items()}
+    assert found == {
+        path: (kind, str(tmp_path / "test" / twin), differ) for path, (kind, twin, differ) in wanted.items()
+    }
+    assert "cat/exact.png" in rows and "dog/rocket.png" not in rows
+    assert (rows["dog/exact.png"]["label"], rows["dog/exact.png"]["twin_label"]) == ("dog", "cat")
+    assert facts["leaks"] == {"files": len(rows), "differ": sum(int(row["differ"]) for row in rows.values())}
+    assert str(tmp_path / "out" / "leaks.csv") == str(tmp_path / facts["written"][-2])
+    if not option:
+        assert "5 of 6 incoming files show what the archive has, 2 under another label; listed in out" in done.stderr
+    assert (listing(tmp_path / "train"), listing(tmp_path / "test")) == before
+    run("train", "--output", "out", "--quiet", *option, cwd=tmp_path)
+    assert not (tmp_path / "out/leaks.csv").exists()
+
+
 def test_the_page_shows_archive_files_and_its_decisions_are_applied(folder, visit, capsys):
     before = listing(folder / "archive")
     assert main("--against", "archive") == 0

@@ -133,7 +133,7 @@ def build_clusters(
     labels : (n,) int, -1 = unique
     verifier : whose matches join the files of a cluster; None = members within `epsilon` of the keeper may go
     epsilon : cosine distance in [0, 2]; read only without a verifier
-    places : folders whose files are preferred as keepers, or never go; archives
+    places : which files are preferred as keepers; folders whose files never go; archives
     facts : what is remembered of the files' contents, and notes what could not be found out; None = nothing is
     remove : exact, copies or edits: how far removal goes
     num_workers : processes that read and compare; 0 = this one
@@ -216,6 +216,8 @@ def _keeper_candidates(evidence: Evidence, group: Group, covers: Counter[int]) -
     largest = sorted(central, key=lambda row: -evidence.files[row].pixels)
     preferred = [row for row in largest if evidence.files[row].preferred]
     tried = {central[0], largest[0], *preferred[:1], max(central, key=lambda row: covers[row])}
+    if evidence.places.prefer:
+        tried.add(keys_of(group.rows, evidence)[0].row)
     if evidence.verifier is None:
         return sorted(tried)
     homes = list(chains(group.rows, evidence))

@@ -55,7 +55,7 @@ class FileRecord:
     bytes, modified : size, and time of the last change in ns; zeros once the file is gone
     details : how well it holds its picture, as far as its header tells
     contents : what it holds besides
-    preferred : why it should stay rather than one that shows the same; empty if there is no such reason
+    preferred : why it stays anyway, so that one that shows the same should go for it; empty if it may go
     archived : whether it lies in an archive: it is compared, and never goes
     """
 
@@ -121,7 +121,7 @@ class Evidence:
                 size, modified = 0, 0
             found = self._facts.of("details", partial(read_details, path), path)
             details = Details() if isinstance(found, Lost) else Details(*found)
-            place = self.places.prefers(path), self.places.archive_of(path) > 0
+            place = self.places.protects(path), self.places.archive_of(path) > 0
             self.files[row] = FileRecord(path, width, height, size, modified, details, contents[path], *place)
 
     def match(self, pairs: Iterable[Pair]) -> None:

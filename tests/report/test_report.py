@@ -484,7 +484,7 @@ def test_a_page_is_drawn_from_thumbnails_and_from_the_files_where_they_can_not_b
 
 
 def test_the_keeper_table_marks_what_puts_a_file_behind_the_first():
-    best = KeeperKey(0.0, 0, 1, 0, -2, 10.0, 0, 1)
+    best = KeeperKey((), 0.0, 0, 1, 0, -2, 10.0, 0, 1)
     keys = {
         Path("pictures/a.png"): best,
         Path("pictures/older name|.png"): best._replace(row=2),
@@ -500,3 +500,7 @@ def test_the_keeper_table_marks_what_puts_a_file_behind_the_first():
         "| b.jpg | all | no | any | **3 steps coarser** | 0 things | 2. of 2 | any | 1. of 2 |",
         "| c.jpg | **40% less** | no | any | 1 step coarser | 2 things | 1. of 2 | any | 1. of 2 |",
     ]
+    keys = {path: key._replace(preference=(float(key.detail == 0), 0.0)) for path, key in reversed(keys.items())}
+    head, _, first, *others = keeper_table(keys, Path("pictures")).split("\n")
+    assert head.startswith("| file | preference | detail |") and first.startswith("| c.jpg | 1. of 2 | 40% less |")
+    assert all(line.split(" | ")[1] == "**2. of 2**" for line in others)
