@@ -336,9 +336,9 @@ def search_in(config: Config, options: argparse.Namespace, phase: Phases) -> int
         options.facts["leaks"] = {"files": len(leaks), "differ": sum(leak.has_other_label for leak in leaks)}
     with open_store(config) as facts, phase("Writing"):
         tables.write_series(series := find_series(result, facts), folder, shots)
-        digests = page.write_small(config, result, phase, facts)
+        digests = page.write_small(config, result, phase, facts, series)
         result.clusters[:] = staying(result.clusters, Losses(result.losses | facts.losses))  # as the page is to say
-        reviewed = page.write_page(config, result, digests, apply, facts)
+        reviewed = page.write_page(config, result, digests, apply, facts, series)
         lost, undrawn = Losses(result.losses | facts.losses), Losses()
         found = staying(result.clusters, lost)
         drawn = {"contents": contents if config.cache else {}, "thumbnails": page.small_files(config, digests)}

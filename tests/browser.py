@@ -90,6 +90,8 @@ def made_up(names: list[list[str]]) -> dict:
         "levels": list(LEVELS.items()),
         "command": "python main.py photos --apply decisions.json",
         "clusters_found": len(names),
+        "series_found": 0,
+        "series": [],
         "images": "pictures/",
         "thumbnails": "thumbnails/",
         "clusters": clusters,

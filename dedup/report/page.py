@@ -13,13 +13,13 @@ import os
 from base64 import b64encode
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 from dedup.clustering.full_resolution import is_looked_at
-from dedup.clustering.members import LEVELS, Choice, Why, seen_by, way_back, what_is_missing
+from dedup.clustering.members import KEEPER, LEVELS, Choice, Member, Why, seen_by, way_back, what_is_missing
 from dedup.contents.inventory import why_it_stays
 from dedup.dataset.folder_rules import DIGEST, THUMBNAILS
 from dedup.dataset.thumbnails import thumbnail_path, write_thumbnails
@@ -28,21 +28,25 @@ from dedup.words import relative_path, write_whole
 from dedup.workers import attempt, step
 
 if TYPE_CHECKING:
-    from dedup.clustering.clusters import Cluster, Member
-    from dedup.clustering.result import Result
+    from dedup.clustering.clusters import Cluster
+    from dedup.clustering.result import Result, Series
     from dedup.config import Config
     from dedup.dataset.folder_rules import Places
     from dedup.matching.confirmation import Match
     from dedup.progress import Phases
 
 NAME, DECISIONS = "report.html", "decisions.json"
-MOST_CLUSTERS, MOST_UNREADABLE = 20_000, 1_000  # shown on the page
+MOST_CLUSTERS, MOST_UNREADABLE, MOST_SERIES = 20_000, 1_000, 500  # shown on the page
 _TEMPLATES = Path(__file__).parent / "templates"
-_STYLE, _SCRIPTS = "report.css", ("state.js", "words.js", "cards.js", "compare.js", "report.js")
+_STYLE, _SCRIPTS = "report.css", ("state.js", "words.js", "cards.js", "compare.js", "series.js", "report.js")
 
 
 def write_small(
-    config: Config, result: Result, progress: bool | Phases = True, facts: Store = NOTHING
+    config: Config,
+    result: Result,
+    progress: bool | Phases = True,
+    facts: Store = NOTHING,
+    series: Sequence[Series] = (),
 ) -> dict[Path, str]:
     """Write the thumbnails of the review page into config.output_dir; see `write_thumbnails`.
 
@@ -50,6 +54,8 @@ def write_small(
     """
     shown = result.clusters[:MOST_CLUSTERS]
     paths = [member.path for cluster in shown for member in (cluster.keeper, *cluster.members)]
+    paths += [shot.path for each in series[:MOST_SERIES] for shot in each.shots]
+    paths = list(dict.fromkeys(paths))
     known = {path: content[:DIGEST].hex() for path in paths if (content := facts.content(path))}
     folder = config.output_dir / THUMBNAILS
     return write_thumbnails(paths, folder, config.num_workers, progress, known, facts.losses)
@@ -61,7 +67,12 @@ def small_files(config: Config, digests: Mapping[Path, str]) -> dict[Path, Path]
 
 
 def write_page(
-    config: Config, result: Result, digests: Mapping[Path, str], command: str = "", facts: Store = NOTHING
+    config: Config,
+    result: Result,
+    digests: Mapping[Path, str],
+    command: str = "",
+    facts: Store = NOTHING,
+    series: Sequence[Series] = (),
 ) -> Path:
     """Write the review page into config.output_dir, beside its thumbnails; the same result gives the same bytes.
 
@@ -70,18 +81,24 @@ def write_page(
     digests : what `write_small` returned
     command : what applies the saved decisions, as it is to be typed
     facts : what is remembered of the files' contents
+    series : what `find_series` returned
 
     Raises
     ------
     OSError : output_dir can't be written
     """
     page = config.output_dir / NAME
-    write_whole(page, render(page_data(config, result, digests, command, facts)).encode())
+    write_whole(page, render(page_data(config, result, digests, command, facts, series)).encode())
     return page
 
 
 def page_data(
-    config: Config, result: Result, digests: Mapping[Path, str], command: str = "", facts: Store = NOTHING
+    config: Config,
+    result: Result,
+    digests: Mapping[Path, str],
+    command: str = "",
+    facts: Store = NOTHING,
+    series: Sequence[Series] = (),
 ) -> dict:
     """What the page shows, as plain values.
 
@@ -104,6 +121,8 @@ def page_data(
         "levels": list(LEVELS.items()),
         "command": command,
         "clusters_found": len(result.clusters),
+        "series_found": len(series),
+        "series": _shots(series[:MOST_SERIES], config, result, digests),
         "images": _url(_way(config.images_dir, config.output_dir)) + "/",
         "thumbnails": THUMBNAILS + "/",
         "clusters": [
@@ -178,6 +197,26 @@ def _file(member: Member, config: Config, places: Places, digest: str | None) ->
         "bytes": member.bytes,
         "date": _date(member.path),
     }
+
+
+def _shots(series: Sequence[Series], config: Config, result: Result, digests: Mapping[Path, str]) -> list[list[dict]]:
+    """The shots of each series."""
+    sizes = dict(zip(result.embeddings.paths, result.embeddings.sizes, strict=True)) if series else {}
+
+    def shot(path: Path) -> dict:
+        width, height = map(int, sizes[path])
+        size = path.stat().st_size if path.exists() else 0
+        return _file(Member(path, width, height, size, 0.0, KEEPER, 1.0), config, result.places, digests.get(path))
+
+    return [
+        [shot(each.path) | {"date": _time(each.captured), "suggested": each.path == some.suggested} for each in some.shots]
+        for some in series
+    ]
+
+
+def _time(captured: float) -> str:
+    """By the camera's clock, in seconds since 1970."""
+    return datetime.fromtimestamp(captured, UTC).strftime("%Y-%m-%d %H:%M:%S")
 
 
 def _date(path: Path) -> str:

@@ -18,7 +18,9 @@ from dedup.dataset.folder_rules import NOWHERE
 from dedup.matching.classification import Match
 from dedup.report.page import page_data, render
 from tests.browser import Visit, made_up, write_made_up
+from tests.confirmation_pictures import photo
 from tests.conftest import PROJECT
+from tests.matching.test_motion import waved
 from tests.page_timing import measure_page, write_large_page
 
 
@@ -326,11 +328,11 @@ def test_keep_best_remove_the_rest_of_what_is_filtered(sample, tmp_path):
 
 def test_each_version_has_its_title_and_its_best_file_first(sample, run):
     cluster, _ = place_of(run[1], "astronaut_crop")
+    rows = sample.page.locator(f".cells:has([data-key^='{cluster},'])").all()
+    assert [row.locator(".cell").count() for row in rows] == [3, 2]
     titles = sample.page.locator(".titles h3").all_inner_texts()
     assert titles[:3] == ["Kept picture", "Crop, 85 % of it", "Edited: mirrored"]
     assert {"Edited: grey", "Edited: turned", "Beside other things"} <= set(titles + later_titles(sample))
-    rows = sample.page.locator(f".cells:has([data-key^='{cluster},'])").all()
-    assert [row.locator(".cell").count() for row in rows] == [3, 2]
 
 
 def later_titles(opened: Visit) -> list[str]:
@@ -352,6 +354,31 @@ def test_the_keeper_is_in_the_first_row_though_it_is_alone_of_its_version(visit,
         ["0,0", "0,3"],
         ["0,1", "0,2"],
     ]
+
+
+def test_series_of_shots_are_a_view_of_their_own(visit, tmp_path):
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    for name, moved, second in (("a", 0, 0), ("b", 0.006, 1)):
+        exif = Image.Exif()
+        exif.get_ifd(0x8769)[0x9003] = f"2020:01:01 10:00:0{second}"
+        waved(photo("chelsea.png"), moved, waves=2).save(folder / f"{name}.jpg", quality=95, exif=exif)
+    shutil.copy(folder / "a.jpg", folder / "copy.jpg")
+    assert main.main([str(folder), "--output", str(tmp_path / "out"), "--quiet"]) == 0
+    opened = visit(tmp_path / "out" / "report.html")
+    page = opened.page
+    assert page.locator("#tabs button").all_inner_texts() == ["1 cluster", "1 series of shots"]
+    page.click("#tabs [value=series]")
+    assert not page.locator("#list").is_visible() and not page.locator("#tools").is_visible()
+    shots = page.locator("#series .cell").all()
+    assert [shot.locator(".name").inner_text() for shot in shots] == ["a.jpg", "b.jpg"]
+    assert ["suggestion" in shot.inner_text() for shot in shots].count(True) == 1
+    assert page.evaluate("[...document.querySelectorAll('#series img')].every(image => image.naturalWidth)")
+    opened.press("ArrowRight", "n", "y")  # no key of the clusters acts here
+    assert "0 of 1 cluster decided" in page.locator("#progress").inner_text()
+    page.click("#tabs [value=clusters]")
+    assert opened.cell(0, 0).is_visible() and not page.locator("#series").is_visible()
+    assert opened.errors == []
 
 
 def test_a_worse_keeper_is_refused_when_applied(visit, run, tmp_path, capsys):

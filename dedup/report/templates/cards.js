@@ -32,8 +32,8 @@ function drawing(tag, attributes, ...children) {
 function layOut() {
   const width = list.clientWidth;
   const columns = Math.max(2, Math.min(8, Math.floor(width / (14.5 * rootSize()))));
-  list.style.setProperty("--columns", columns);
-  list.style.setProperty("--photo", `${Math.round((width / columns - 24) * 0.8)}px`);
+  document.body.style.setProperty("--columns", columns);
+  document.body.style.setProperty("--photo", `${Math.round((width / columns - 24) * 0.8)}px`);
   const heights = measure();
   rows = [];
   let top = 0;

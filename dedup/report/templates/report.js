@@ -193,6 +193,7 @@ const COMPARING_KEYS = {ArrowRight: "next", ArrowLeft: "previous", l: "next", h:
 function onKey(event) {
   if (event.ctrlKey || event.metaKey || event.altKey || event.target.matches("input:not([type=checkbox], [type=radio]), select")) return;
   if (event.target.matches("[type=radio]") && event.key.startsWith("Arrow")) return; // the browser goes to the next level
+  if (!by("series").hidden) return;
   if (dialog.open) return onComparingKey(event);
   if (document.querySelector("dialog[open]")) return;
   const entry = KEYS.find(({keys}) => keys.includes(event.key));
@@ -245,6 +246,7 @@ function save() {
 
 recall();
 writeOnce();
+writeTabs();
 tools.addEventListener("input", choose);
 tools.addEventListener("submit", (event) => event.preventDefault());
 by("show-all").addEventListener("click", () => { tools.reset(); choose(); });
@@ -280,9 +282,9 @@ document.addEventListener("scroll", () => requestAnimationFrame(draw), {passive:
 addEventListener("pagehide", keep);
 let width = 0;
 new ResizeObserver(() => {
-  if (list.clientWidth === width) return draw();
+  if (!list.clientWidth || list.clientWidth === width) return draw();
   width = list.clientWidth;
   refresh();
   if (dialog.open) lay();
 }).observe(document.body);
-choose();
+openView("clusters");
