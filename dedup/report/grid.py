@@ -133,7 +133,7 @@ def _draw_heading(page: Canvas, strip: Strip, top: int) -> None:
     if top:
         page.fill(MARGIN, top + 3, page.image.width - 2 * MARGIN, 1, LIGHT)
     page.write(MARGIN, top + HEADER - 11, title, 14, INK, bold=True)
-    page.write(MARGIN + 1.12 * text_width(title, 14) + 10, top + HEADER - 11, "  ·  ".join(parts), CAPTION, GREY)
+    page.write(MARGIN + 1.12 * text_width(title, 14) + 10, top + HEADER - 11, "   ".join(parts), CAPTION, GREY)
 
 
 def _caption(member: Member, images_dir: Path, with_folder: bool, why: str) -> list[tuple]:

@@ -209,7 +209,10 @@ def _shots(series: Sequence[Series], config: Config, result: Result, digests: Ma
         return _file(Member(path, width, height, size, 0.0, KEEPER, 1.0), config, result.places, digests.get(path))
 
     return [
-        [shot(each.path) | {"date": _time(each.captured), "suggested": each.path == some.suggested} for each in some.shots]
+        [
+            shot(each.path) | {"date": _time(each.captured), "suggested": each.path == some.suggested}
+            for each in some.shots
+        ]
         for some in series
     ]
 

@@ -42,6 +42,7 @@ class Member:
     keeper: Path | None = None
     reason: Reason | None = None
     place: tuple[float, ...] = ()
+    changes: tuple[str, ...] = ()
 
     @property
     def removable(self) -> bool:
@@ -215,6 +216,12 @@ def test_the_grid_says_what_a_person_needs(tmp_path):
     texts = words(plot_cluster_grid([cluster], tmp_path))
     assert {"2 files   all stay", "$x$.png", "b/", "stays", "same pixels", "distance 0.300   52 % shown"} <= set(texts)
     assert "not plain" in texts
+
+
+@pytest.mark.parametrize(("kind", "told"), [("edited", "turned, grey"), ("crop", "crop, turned, grey")])
+def test_the_grid_says_what_was_done_to_a_version(tmp_path, kind, told):
+    edit = cluster_of(["a.png", "b.png"], tmp_path, kind=kind, version=2, changes=("turned", "grey"))
+    assert told in words(plot_cluster_grid([edit], tmp_path))
 
 
 def test_the_keeper_is_framed_and_colors_tell_what_goes(tmp_path):
