@@ -50,8 +50,8 @@ def plot_cluster_grid(
     every other version is in a light blue one, and what would go for it follows it. A thin red frame on the keeper
     shows what a crop shows of it, and one on a picture that contains the keeper where that is. Under a picture stand
     its name and folder, its size in pixels and bytes, what becomes of it, the kind of its match with the file that it
-    would go for, or what was done to that, the cosine distance to it, the share of the picture that this shows where that is not all, and why it
-    stays; under the keeper, why it is kept.
+    would go for, or what was done to that, the cosine distance to it, the share of the picture that this shows where
+    that is not all, and why it stays; under the keeper, why it is kept.
 
     Parameters
     ----------
