@@ -10,15 +10,19 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image, ImageDraw
+from scipy.sparse import csr_matrix
 
 import configs
 from dedup.clustering.clusters import build_clusters
+from dedup.clustering.result import Result
 from dedup.config import Config, ConfigError
 from dedup.dataset.folder_rules import NOT_ARCHIVED, Places
 from dedup.deletion import removal
 from dedup.deletion.removal import make_plan, purge, undo
 from dedup.encoder.embeddings import Embeddings
+from dedup.matching.classification import Match
 from dedup.matching.confirmation import Verifier
+from dedup.matching.kinds import MatchKind
 from dedup.pipeline import find_duplicates, images_to_search
 from dedup.report.page import page_data
 from tests.confirmation_pictures import photo
@@ -169,6 +173,17 @@ def test_leaks_between_data_sets_as_a_process(tmp_path, option):
     assert (listing(tmp_path / "train"), listing(tmp_path / "test")) == before
     run("train", "--output", "out", "--quiet", *option, cwd=tmp_path)
     assert not (tmp_path / "out/leaks.csv").exists()
+
+
+def test_the_twin_of_a_leak_is_its_surest_match(folder):
+    config = Config.load(configs, images_dir=folder / "incoming", output_dir=folder / "out")
+    names = ("incoming/exact.png", "incoming/rocket.png", "archive/2019/cat.png", "archive/cat again.png")
+    embeddings = Embeddings([folder / name for name in names], np.eye(4, dtype=np.float32), np.ones((4, 2)), {})
+    kinds = {(0, 2): "crop", (0, 3): "resaved", (1, 3): "similar", (0, 1): "identical", (2, 3): "identical"}
+    matches = {pair: Match(MatchKind(kind), 0.1) for pair, kind in kinds.items()}
+    places = Places.find(config.images_dir, against=[folder / "archive"])
+    result = Result(config, embeddings, csr_matrix((4, 4)), np.full(4, -1), matches, [], 0.5, "cpu", places)
+    assert result.leaks == [(embeddings.paths[0], "resaved", embeddings.paths[3], "", "")]
 
 
 def test_the_page_shows_archive_files_and_its_decisions_are_applied(folder, visit, capsys):

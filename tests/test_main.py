@@ -286,8 +286,12 @@ def test_a_plan_is_not_applied_twice_or_elsewhere(find, pictures, tmp_path, caps
 
 
 def told(capsys) -> dict:
-    """The one object that `--json` printed."""
-    return json.loads(capsys.readouterr().out)
+    """The one object that `--json` printed; docs/files.md has all of its keys."""
+    facts = json.loads(capsys.readouterr().out)
+    documented = (PROJECT / "docs" / "files.md").read_text(encoding="utf-8").split("## `--json`")[1].split("\n## ")[0]
+    keys = re.findall(r"^\| (`.*?) \|", documented, re.MULTILINE)
+    assert set(facts) <= set(re.findall(r"\w+", " ".join(keys)))
+    return facts
 
 
 def test_json_tells_of_each_command(find, pictures, tmp_path, capsys):
@@ -333,14 +337,16 @@ def test_json_tells_of_each_command(find, pictures, tmp_path, capsys):
         (["--epsilon", "3"], 2, "got 3.0"),
         (["--apply", "missing.jsonl"], 2, "missing.jsonl"),
         ([], 70, "please report this line"),
+        (["--quiet"], 130, "interrupted"),
     ],
 )
 def test_json_tells_of_errors(arguments, code, says, find, pictures, tmp_path, capsys):
-    find(ValueError("ours"))
+    find(KeyboardInterrupt() if code == 130 else ValueError("ours"))
     assert call(pictures, "--output", tmp_path / "out", "--json", *arguments) == code
     said = capsys.readouterr()
     facts = json.loads(said.out)
     assert facts["exit_code"] == code and says in facts["error"] and says in said.err
+    assert set(facts) <= {"command", "error", "exit_code", "run", "done", "refused"}
 
 
 @pytest.mark.skipif(os.name == "nt", reason="links need rights there")
