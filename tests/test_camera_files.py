@@ -83,6 +83,7 @@ def test_raw_and_jpeg_of_one_shot_go_together_or_stay(tmp_path):
     folder = write(tmp_path / "photos", files)
     said, rows, going = search(folder)
     assert going == {"two/shot.jpg", "two/shot.dng", "lone/copy.dng", "two/x.jpg", "two/raw/x.dng", "four/y.jpg"}
+    assert not any("raw/x.dng" in row["path"] for row in rows)  # their pictures speak for them
     reasons = {row["path"]: row["reason"] for row in rows if row["keep"] == "1"}
     assert reasons["three/shot.jpg"] == "belongs together with shot.dng"
     before = {path: (path.read_bytes(), path.stat().st_mtime_ns) for path in folder.rglob("*.*") if path.is_file()}
