@@ -17,6 +17,9 @@ delete_files = False  # True moves removable duplicates to a trash folder inside
 
 encoder = "copydet"  # copydet (comes along), imagenet, resnet18, resnet50 (to be fetched), or a checkpoint's path
 output_dir = "results"  # folder for the grids, clusters.csv and plan.jsonl
+# which file of a version stays; the first word that tells two apart decides: oldest, newest, largest, smallest, an
+# ending such as heic, folder:Originals (inside images_dir); what shows or holds more than that file stays beside it
+prefer = []
 exclude = []  # patterns of what is passed over, relative to images_dir: ["*/previews", "old/*.png"]; * takes / too
 num_workers = 2  # processes that read images, 0 to 64; 0 = none of their own
 verify = True  # confirm by geometry what the encoder found; False is faster and less sure

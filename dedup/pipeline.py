@@ -46,17 +46,19 @@ def find_duplicates(
     config : what lies below its output_dir is left out where that lies inside images_dir
     progress : show on stderr how far it is; or what does, with the phases of FINDING at least
     ray : address of the Ray cluster that reads and embeds; None = this machine
-    places : folders in images_dir whose files are preferred as keepers, or never go; archives
+    places : folders in images_dir whose files never go; archives
 
     Raises
     ------
-    ConfigError : output_dir is images_dir, or what it remembers of earlier decisions can't be read
+    ConfigError : output_dir is images_dir, a folder of `prefer` does not lie in that, or what it remembers of earlier
+        decisions can't be read
     EncoderError : the encoder can't be loaded, or fails at work
     OSError : images_dir can't be read
     """
     phase = progress if isinstance(progress, Phases) else Phases(FINDING, is_shown=progress)
     others: Counter[str] = Counter()
     passed_over: list[Path] = []
+    places = places.preferring(config.images_dir, config.prefer)
     paths, different = images_to_search(config, places, others, passed_over), _different(config)
     with open_store(config) if paths else Store() as store, nullcontext() if phase is progress else phase:
         try:

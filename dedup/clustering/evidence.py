@@ -56,7 +56,7 @@ class FileRecord:
     bytes, modified : size, and time of the last change in ns; zeros once the file is gone
     details : how well it holds its picture, as far as its header tells
     contents : what it holds besides
-    preferred : why it should stay rather than one that shows the same; empty if there is no such reason
+    preferred : why it stays anyway, so that one that shows the same should go for it; empty if it may go
     archived : whether it lies in an archive: it is compared, and never goes
     """
 
@@ -123,7 +123,7 @@ class Evidence:
             found = self._facts.of("details", partial(read_details, path), path)
             details = Details() if isinstance(found, Lost) else Details(*found)
             beside = picture_beside(path, self.places.root_of(path) or self.images_dir)
-            preferred = self.places.prefers(path) or (f"belongs together with {beside.name}" if beside else "")
+            preferred = self.places.protects(path) or (f"belongs together with {beside.name}" if beside else "")
             place = preferred, self.places.archive_of(path) > 0
             self.files[row] = FileRecord(path, width, height, size, modified, details, contents[path], *place)
 
@@ -178,7 +178,7 @@ class Evidence:
         """Compare rows with their keepers at full resolution."""
         new = [pair for pair in dict.fromkeys(pairs) if pair not in self.closer]
         jobs = {
-            (row, keeper): (self.paths[row], self.paths[keeper], match.transform, row < keeper)
+            (row, keeper): (self.paths[row], self.paths[keeper], match.transform, row < keeper, match.kind)
             for row, keeper in new
             if is_looked_at(match := self._match(row, keeper))
         }
@@ -256,6 +256,10 @@ class Evidence:
         if reason is None and (text := self.places.protects(self.paths[row], self.paths[keeper])):
             return Reason(Why.NOT_ARCHIVED, text)
         return reason or is_out_of_reach(view.kind, remove) or self.closer.get((row, keeper))
+
+    def is_unseen(self, row: int, keeper: int) -> bool:
+        """Whether a row goes for a keeper only after a comparison at full resolution, and that was not made."""
+        return (row, keeper) not in self.closer and is_looked_at(self._match(row, keeper))
 
     def _lost_in_compression(self, row: int, keeper: int) -> Reason | None:
         own, kept = self.files[row].details, self.files[keeper].details
