@@ -13,10 +13,10 @@ import cv2
 import numpy as np
 
 from dedup.matching.differences import (
+    has_other_look,
     other_colours,
     places_of,
     sharpness_ratio,
-    soft_difference,
     textured_share,
     worst_place,
 )
@@ -38,12 +38,9 @@ DIFFERENT, MOVED = 0.95, 0.38  # correlation of fine detail below which motion i
 COVERS = 0.945  # share of a picture with which the other shows all of it, but for an edge cut or a frame added
 SAME_FRAMING = 0.008  # share of a side by which a corner of one may lie beside the other's
 ROUNDED = 1.5  # px that rounding may add to a side or take from it
-PLACES, FEW_PLACES = 16, 6  # across and down, at which colours are compared; of coarse pictures
-SAME_COLOURS = (4.5, 9.0, 20.0)  # CIELAB units apart, on the mean, at 95 of 100 places, and at the worst
-PALER = 0.2  # share of their strength by which colours may be weaker
 WHOLE_ALIKE = 0.97  # correlation of the squeezed squares of two pictures that may be one saved again
 LEAST_TEXTURE = 0.03  # share of a picture where there is something to be seen
-SHARP_ALIKE = 2.4  # times the fine detail that compression and another size may make of it
+SHARP_ALIKE, SHARP_SAME_SIZE = 2.4, 1.6  # times the fine detail that another size may make of it; compression alone
 SAME_TONE = 4.2  # grey levels apart, root mean square, of pictures whose every tone is the same
 CHANGED = 1.5  # how far a place stands out that was changed
 DRAWING = 0.95  # share of the commonest grey levels from which a picture is a drawing, sign or letter
@@ -172,12 +169,10 @@ def is_resaved(first: Picture, second: Picture, transform: np.ndarray) -> bool:
 
     transform : unit coordinates of the first -> unit coordinates of the second
     """
-    if not is_framed_alike(first, second, transform) or not _has_same_colours(first, second):
+    if not is_framed_alike(first, second, transform) or has_other_look(first, second):
         return False
-    frame = _closer(first, second)
-    if soft_difference(frame)[0] > SAME_TONE or sharpness_ratio(frame) > SHARP_ALIKE:
-        return False
-    return worst_place(frame) <= CHANGED
+    frame, is_resized = _closer(first, second), (first.width, first.height) != (second.width, second.height)
+    return sharpness_ratio(frame) <= (SHARP_ALIKE if is_resized else SHARP_SAME_SIZE) and worst_place(frame) <= CHANGED
 
 
 def _closer(first: Picture, second: Picture) -> Frame:
@@ -220,18 +215,6 @@ def is_framed_alike(first: Picture, second: Picture, transform: np.ndarray) -> b
     (width, height), (other_width, other_height) = (first.width, first.height), (second.width, second.height)
     least, most = ((other_width - off) / max(other_height + off, 1) for off in (ROUNDED, -ROUNDED))
     return least * height <= width <= most * height
-
-
-def _has_same_colours(first: Picture, second: Picture) -> bool:
-    """Whether two pictures that lie on each other as they are have the same colours, but for what compression takes."""
-    side = FEW_PLACES if first.coarse or second.coarse else PLACES
-    squares = (cv2.resize(each.colours, (side, side), interpolation=cv2.INTER_AREA) for each in (first, second))
-    labs = [cv2.cvtColor(np.float32(square) / 255, cv2.COLOR_RGB2LAB).reshape(-1, 3) for square in squares]
-    colours = [lab[:, 1] + 1j * lab[:, 2] for lab in labs]
-    strengths, apart = [float(np.abs(each).mean()) for each in colours], np.abs(colours[0] - colours[1])
-    if max(strengths) - min(strengths) > max(PALER * max(strengths), 1):
-        return False
-    return bool((np.r_[apart.mean(), np.percentile(apart, [95, 100])] <= SAME_COLOURS).all())
 
 
 def is_drawing(first: Picture, second: Picture) -> bool:

@@ -25,7 +25,7 @@ from dedup.dataset.decoding import read_values
 from dedup.dataset.thumbnails import read_with_thumbnail
 from dedup.matching.classification import WHOLE, Match, judge, match_coarse, match_whole
 from dedup.matching.kinds import MatchKind
-from dedup.matching.pictures import Picture, picture_of
+from dedup.matching.pictures import Picture, picture_of, rounding_steps
 from dedup.matching.registration import Frame, correspondences, keypoint_transforms, lay, refine, whole_transforms
 from dedup.matching.scheduling import edges_graph, join
 from dedup.matching.similarity import Overlay, compare, likeness
@@ -209,7 +209,7 @@ class Verifier:
 @job
 def _read(thumbnails: Path | None, path: Path) -> bytes:
     """A pickled Picture."""
-    picture = picture_of(*read_with_thumbnail(path, thumbnails))
+    picture = picture_of(*read_with_thumbnail(path, thumbnails), rounding_steps(path))
     for found in ("squares", "plain", "drawn", "coarse", "striped"):
         getattr(picture, found)  # found now, in this process, and kept
     return pickle.dumps(picture, pickle.HIGHEST_PROTOCOL)
@@ -305,7 +305,7 @@ class Comparison:
 
 def explain(path: Path, other: Path) -> Comparison:
     """Compare two files, and show by which steps; what can't be read raises UnreadableImage."""
-    first, second = (picture_of(*read_with_thumbnail(each, None)) for each in (path, other))
+    first, second = (picture_of(*read_with_thumbnail(each, None), rounding_steps(each)) for each in (path, other))
     transforms = list(_transforms(first, second)) or [np.eye(3)]
     frames = [refine(lay(first, second, transform)) for transform in transforms]
     overlays = [compare(first, second, frame) for frame in frames]

@@ -39,6 +39,10 @@ GREY, COLOURED = 3.0, 99.9  # CIELAB units, chroma of nearly all places of a pic
 COLOUR_NOISE, USUAL_COLOUR = 14.0, 3.0  # CIELAB units, and times the difference of the 90th of 100 places
 MOST_USUAL = 14.0  # CIELAB units that compression may add to that one
 BLACK, WHITE = 2, 253  # grey levels from which there is nothing to be seen
+LOOK_SIDE, LOOK_SOFT = 192, 2.0  # px, side of the squares in which greys are compared, colours in a quarter; sigma
+SAME_LOOK = 3.0  # grey levels or CIELAB units that 99 of 100 places may lie apart unexplained
+PALER, GREYED = 0.2, 0.5  # share of their strength by which colours may be weaker, or CIELAB units
+SHIFTED = 0.2  # share of the standard deviation nearby by which another size may change a place
 SOFTENED = 192  # times the sigma of the blur that tones are compared under
 TEXTURED = 16.0  # squared grey levels, variance of a place where there is something to be seen
 
@@ -80,6 +84,37 @@ def worst_colour(first: Picture, second: Picture, frame: Frame) -> float:
     usual = float(np.percentile(apart[seen], 90))
     worst = float(cv2.erode(apart, _square(3))[seen].max())
     return max(worst / (COLOUR_NOISE + USUAL_COLOUR * usual), usual / MOST_USUAL)
+
+
+def has_other_look(first: Picture, second: Picture) -> bool:
+    """Whether brightness or colours of two pictures differ that lie on each other as they are.
+
+    What a JPEG rounds away is no difference, nor is a share of what changes nearby, which another size may shift.
+    """
+    side = min(*(max(picture.grey.shape) for picture in (first, second)), LOOK_SIDE)
+    greys = [_squeezed(picture.grey, side)[..., None] for picture in (first, second)]
+    colours = [_squeezed(picture.colours, side // 4) / 255 for picture in (first, second)]
+    hues = [cv2.cvtColor(image, cv2.COLOR_RGB2LAB)[..., 1:] for image in colours]
+    rounded, rounded_hue = np.maximum(first.steps, second.steps) / 2
+    if _unexplained(*greys) > SAME_LOOK + rounded or _unexplained(*hues) > SAME_LOOK + rounded_hue:
+        return True
+    weak, strong = sorted(float(np.sqrt(np.square(each).sum(axis=-1).mean())) for each in hues)
+    return strong - weak > PALER * strong + max(rounded_hue, GREYED)
+
+
+def _squeezed(image: np.ndarray, side: int) -> np.ndarray:
+    return np.float32(cv2.resize(image, (side, side), interpolation=cv2.INTER_AREA))
+
+
+def _unexplained(own: np.ndarray, other: np.ndarray) -> float:
+    """How far two images (side, side, channels) lie apart once softened, beyond a share of what both change nearby."""
+    soft = [cv2.GaussianBlur(image, (0, 0), LOOK_SOFT).reshape(image.shape) for image in (own, other)]
+    spreads = [
+        cv2.GaussianBlur(np.square(image).sum(axis=-1), (0, 0), LOOK_SOFT) - np.square(mean).sum(axis=-1)
+        for image, mean in zip((own, other), soft, strict=True)
+    ]
+    shifted = SHIFTED * np.sqrt(np.maximum(np.minimum(*spreads), 0))
+    return float(np.percentile(np.linalg.norm(soft[0] - soft[1], axis=-1) - shifted, 99))
 
 
 def soft_difference(frame: Frame) -> tuple[float, float]:
