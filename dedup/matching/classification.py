@@ -171,13 +171,9 @@ def is_resaved(first: Picture, second: Picture, transform: np.ndarray) -> bool:
     """
     if not is_framed_alike(first, second, transform) or has_other_look(first, second):
         return False
-    frame, is_resized = _closer(first, second), (first.width, first.height) != (second.width, second.height)
+    is_resized = (first.width, first.height) != (second.width, second.height)
+    frame = lay(first, second, np.eye(3), min(max(first.grey.shape), max(second.grey.shape), CLOSER))
     return sharpness_ratio(frame) <= (SHARP_ALIKE if is_resized else SHARP_SAME_SIZE) and worst_place(frame) <= CHANGED
-
-
-def _closer(first: Picture, second: Picture) -> Frame:
-    """Two pictures on each other as they are."""
-    return lay(first, second, np.eye(3), min(max(first.grey.shape), max(second.grey.shape), CLOSER))
 
 
 def match_whole(first: Picture, second: Picture, distance: float = 0.0) -> Match | None:
@@ -186,9 +182,9 @@ def match_whole(first: Picture, second: Picture, distance: float = 0.0) -> Match
     No keypoints are found for it, and nothing is said of pictures that show next to nothing.
     """
     likeness = float(np.dot(first.squares[0].astype(np.float32), second.squares[0].astype(np.float32)))
-    if likeness < WHOLE_ALIKE or not is_resaved(first, second, np.eye(3)):
+    if likeness < WHOLE_ALIKE or not is_framed_alike(first, second, np.eye(3)):
         return None
-    if textured_share(_closer(first, second)) < LEAST_TEXTURE:
+    if textured_share(lay(first, second, np.eye(3))) < LEAST_TEXTURE or not is_resaved(first, second, np.eye(3)):
         return None
     resolution = resolution_ratios(first, second, np.eye(3))
     strengths = [float(np.hypot(*_chroma_planes(each)).mean()) for each in (first, second)]
