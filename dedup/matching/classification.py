@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import astuple, dataclass, replace
+from functools import lru_cache
 
 import cv2
 import numpy as np
@@ -169,14 +170,19 @@ def is_resaved(first: Picture, second: Picture, transform: np.ndarray) -> bool:
 
     transform : unit coordinates of the first -> unit coordinates of the second
     """
-    if not is_framed_alike(first, second, transform) or has_other_look(first, second):
+    return is_framed_alike(first, second, transform) and _is_alike_everywhere(first, second)
+
+
+@lru_cache(maxsize=2)  # asked again where they are compared in more ways
+def _is_alike_everywhere(first: Picture, second: Picture) -> bool:
+    if has_other_look(first, second):
         return False
     is_resized = (first.width, first.height) != (second.width, second.height)
     frame = lay(first, second, np.eye(3), min(max(first.grey.shape), max(second.grey.shape), CLOSER))
     return sharpness_ratio(frame) <= (SHARP_ALIKE if is_resized else SHARP_SAME_SIZE) and worst_place(frame) <= CHANGED
 
 
-def match_whole(first: Picture, second: Picture, distance: float = 0.0) -> Match | None:
+def match_resaved(first: Picture, second: Picture, distance: float = 0.0) -> Match | None:
     """The match of two pictures that are one, saved again in another format, quality or size; None if they are not.
 
     No keypoints are found for it, and nothing is said of pictures that show next to nothing.

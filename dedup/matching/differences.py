@@ -39,7 +39,7 @@ COLOUR_NOISE, USUAL_COLOUR = 14.0, 3.0  # CIELAB units, and times the difference
 MOST_USUAL = 14.0  # CIELAB units that compression may add to that one
 BLACK, WHITE = 2, 253  # grey levels from which there is nothing to be seen
 LOOK_SIDE, LOOK_SOFT = 192, 2.0  # px, side of the squares in which greys are compared, colours in a quarter; sigma
-SAME_LOOK = 3.0  # grey levels or CIELAB units that 99 of 100 places may lie apart unexplained
+SAME_LOOK, FEW_PLACES = 3.0, 0.01  # grey levels or CIELAB units that places may lie apart, all but this share of them
 PALER, GREYED = 0.2, 0.5  # share of their strength by which colours may be weaker, or CIELAB units
 SHIFTED = 0.2  # share of the standard deviation nearby by which another size may change a place
 SOFTENED = 192  # times the sigma of the blur that tones are compared under
@@ -94,25 +94,28 @@ def has_other_look(first: Picture, second: Picture) -> bool:
     colours = [_squeezed(picture.colours, side // 4) / 255 for picture in (first, second)]
     hues = [cv2.cvtColor(image, cv2.COLOR_RGB2LAB)[..., 1:] for image in colours]
     rounded, rounded_hue = np.maximum(first.steps, second.steps) / 2
-    if _unexplained(*greys) > SAME_LOOK + rounded or _unexplained(*hues) > SAME_LOOK + rounded_hue:
-        return True
     weak, strong = sorted(float(np.sqrt(np.square(each).sum(axis=-1).mean())) for each in hues)
-    return strong - weak > PALER * strong + max(rounded_hue, GREYED)
+    if strong - weak > PALER * strong + max(rounded_hue, GREYED):
+        return True
+    return _lie_apart(*hues, SAME_LOOK + rounded_hue) or _lie_apart(*greys, SAME_LOOK + rounded)
 
 
 def _squeezed(image: np.ndarray, side: int) -> np.ndarray:
     return np.float32(cv2.resize(image, (side, side), interpolation=cv2.INTER_AREA))
 
 
-def _unexplained(own: np.ndarray, other: np.ndarray) -> float:
-    """How far two images (side, side, channels) lie apart once softened, beyond a share of what both change nearby."""
+def _lie_apart(own: np.ndarray, other: np.ndarray, most: float) -> bool:
+    """Whether two images (side, side, channels), once softened, lie apart at one place of a hundred."""
     soft = [cv2.GaussianBlur(image, (0, 0), LOOK_SOFT).reshape(image.shape) for image in (own, other)]
+    apart = np.sqrt(np.square(soft[0] - soft[1]).sum(axis=-1))
+    if (apart > most).mean() <= FEW_PLACES:
+        return False
     spreads = [
         cv2.GaussianBlur(np.square(image).sum(axis=-1), (0, 0), LOOK_SOFT) - np.square(mean).sum(axis=-1)
         for image, mean in zip((own, other), soft, strict=True)
     ]
     shifted = SHIFTED * np.sqrt(np.maximum(np.minimum(*spreads), 0))
-    return float(np.percentile(np.linalg.norm(soft[0] - soft[1], axis=-1) - shifted, 99))
+    return bool((apart - shifted > most).mean() > FEW_PLACES)
 
 
 def soft_difference(frame: Frame) -> tuple[float, float]:
@@ -290,7 +293,7 @@ def places_of(first: Picture, second: Picture, frame: Frame, apart: np.ndarray) 
 def other_colours(places: Places) -> bool:
     """Whether an area has a colour in one picture that no change of all colours makes of the other's."""
     colours = [each[places.mask] for each in places.chromas]
-    if max(places.strengths) < GREY or len(colours[0]) < AREA:
+    if max(places.strengths) < GREY or _largest_area(np.abs(colours[0] - colours[1]) > UNEXPLAINED, places) < AREA:
         return False
     lumas = [each[places.mask] for each in places.lumas]
     has_own = [_own_colours(*each) for each in zip(lumas, colours, strict=True)]
@@ -331,8 +334,13 @@ def _area_unexplained(own: np.ndarray, other: np.ndarray, places: Places) -> int
     off = (other - expected) * direction.conj()
     along, across = (np.where(places.clipped[places.mask], *shares[::-1]) * strength for shares in (ALONG, ACROSS))
     beyond = np.hypot(np.maximum(np.abs(off.real) - along, 0), np.maximum(np.abs(off.imag) - across, 0))
+    return _largest_area(beyond > UNEXPLAINED, places)
+
+
+def _largest_area(is_other: np.ndarray, places: Places) -> int:
+    """Places that lie side by side, of those of the mask (k,) that are other."""
     flagged = np.zeros(places.mask.shape, np.uint8)
-    flagged[places.mask] = beyond > UNEXPLAINED
+    flagged[places.mask] = is_other
     sizes = cv2.connectedComponentsWithStats(flagged)[2][1:, cv2.CC_STAT_AREA]
     return int(sizes.max(initial=0))
 

@@ -21,6 +21,7 @@ COARSE, LOST = 24, 0.075  # long side in px that shows all of a coarse picture, 
 KEYPOINTS, KEYPOINT_SIDE = 400, 192  # how many, and the long side in px of the copy that they are found on
 STRIPED = 24  # grey levels, range along a line, up to which it is of one level
 BLOCK = 8  # px, side of a JPEG's blocks, by which its tables are scaled
+PLAIN_LINE, FEW_LINES = 0.98, 8  # share of a line that has the margin's colour; lines that most pictures have not
 GRID = 32  # side of the squeezed squares that are compared first
 
 Box = tuple[float, float, float, float]
@@ -179,8 +180,10 @@ def _margins(lines: np.ndarray, tolerance: int) -> tuple[int, int]:
 
 def _margin(lines: np.ndarray, tolerance: int) -> int:
     """How many of the first lines (n, length, 3) have the colour of the first."""
-    colour = np.median(lines[0], axis=0).astype(np.int16)
-    for number, line in enumerate(lines):
-        if np.mean(np.abs(line - colour).max(axis=1) <= tolerance) < 0.98:
-            return number
+    colour = np.median(lines[0], axis=0).astype(int)
+    for some in (lines[:FEW_LINES], lines):
+        near = cv2.inRange(np.ascontiguousarray(some), colour - tolerance, colour + tolerance)
+        is_plain = near.mean(axis=1) >= PLAIN_LINE * 255
+        if not is_plain.all():
+            return int(is_plain.argmin())
     return len(lines)

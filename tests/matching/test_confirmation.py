@@ -247,7 +247,7 @@ def test_a_match_is_asked_for_in_any_order_and_compared_once(twins, monkeypatch)
     verifier = Verifier(twins, num_workers=0, progress=False)
     found = verifier.match(3, 2, 0.25)
     assert (found.kind, found.distance) == ("resaved", 0.25) and list(verifier.matches) == [(2, 3)]
-    monkeypatch.setattr(confirmation, "match_laid", lambda *_: pytest.fail("compared again"))
+    monkeypatch.setattr(confirmation, "match_whole", lambda *_: pytest.fail("compared again"))
     assert verifier.match(2, 3, 0.3) is found
     assert verifier.match(2, 2, 0.0) is None
 
@@ -267,7 +267,7 @@ def test_two_groups_that_do_not_join_are_left_after_some_tries(tmp_path, monkeyp
         return confirmation.Match(MatchKind.RESAVED, distance) if path.name[0] == other.name[0] else None
 
     monkeypatch.setattr(confirmation, "_same_data", same_letter)
-    monkeypatch.setattr(confirmation, "match_laid", lambda *_: None)
+    monkeypatch.setattr(confirmation, "match_whole", lambda *_: confirmation.Best(None, confirmation.ALL))
     paths = [tmp_path / f"{letter}{number}" for letter in "ab" for number in range(6)]
     for path in paths:
         Image.new("RGB", (8, 8)).save(path, "PNG")
@@ -280,7 +280,7 @@ def test_two_groups_that_do_not_join_are_left_after_some_tries(tmp_path, monkeyp
 
 def test_pictures_that_join_nothing_are_compared_with_few_others(tmp_path, monkeypatch):
     monkeypatch.setattr(scheduling, "OTHERS", 3)
-    monkeypatch.setattr(confirmation, "match_laid", lambda *_: None)
+    monkeypatch.setattr(confirmation, "match_whole", lambda *_: confirmation.Best(None, confirmation.ALL))
     paths = [tmp_path / f"{number}.png" for number in range(30)]
     for number, path in enumerate(paths):
         Image.new("RGB", (8, 8), (number, 0, 0)).save(path)
