@@ -30,7 +30,9 @@ def cut(image, left, top, right, bottom):
 def jpeg(image, quality):
     data = io.BytesIO()
     image.save(data, "JPEG", quality=quality)
-    return Image.open(data)
+    found = Image.open(data).convert("RGB")
+    found.file = data.getvalue()  # what `match` writes, tables and all
+    return found
 
 
 def write(image, text, place, size, fill="black"):
@@ -42,11 +44,12 @@ def write(image, text, place, size, fill="black"):
 def match(first, second):
     """Compare two images as two files: their Match, or None."""
     with TemporaryDirectory() as folder:
-        paths = []
-        for name, image in (("first", first), ("second", second)):
-            is_jpeg = image.format == "JPEG"
-            paths.append(Path(folder) / (name + (".jpg" if is_jpeg else ".png")))
-            image.save(paths[-1], **({"quality": "keep"} if is_jpeg else {"compress_level": 1}))
+        paths = [Path(folder) / "first", Path(folder) / "second"]
+        for path, image in zip(paths, (first, second), strict=True):
+            if hasattr(image, "file"):
+                path.write_bytes(image.file)
+            else:
+                image.save(path, "PNG", compress_level=1)
         return match_pictures(*map(read_picture, paths))
 
 
