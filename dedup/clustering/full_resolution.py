@@ -28,7 +28,14 @@ from dedup.matching.classification import (
     is_framed_alike,
     is_upright,
 )
-from dedup.matching.differences import lost_light, sharpness_ratio, soft_difference, worst_colour, worst_place
+from dedup.matching.differences import (
+    has_other_look,
+    lost_light,
+    sharpness_ratio,
+    soft_difference,
+    worst_colour,
+    worst_place,
+)
 from dedup.matching.kinds import MatchKind
 from dedup.matching.pictures import Picture
 from dedup.matching.registration import Frame, lay, refine
@@ -124,8 +131,10 @@ def is_another_drawing(member: Path, keeper: Path, transform: np.ndarray) -> boo
 
 def is_another_exposure(member: Path, keeper: Path, transform: np.ndarray) -> bool:
     """Tell whether one file shows something where the other is burnt out or lost in black; as `shows_another`."""
-    frame = _lay(member, keeper, transform, LOOK_SIDE).as_matched
-    return soft_difference(frame)[1] > SAME_TONE and lost_light(frame) > LOST_LIGHT
+    laid = _lay(member, keeper, transform, LOOK_SIDE)
+    if is_framed_alike(*laid.pictures, transform) and not has_other_look(*laid.pictures):
+        return False
+    return soft_difference(laid.as_matched)[1] > SAME_TONE and lost_light(laid.as_matched) > LOST_LIGHT
 
 
 def shows_another(member: Path, keeper: Path, transform: np.ndarray) -> bool:

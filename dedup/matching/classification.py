@@ -38,7 +38,7 @@ TINY = 48  # px, long side below which a picture shows too little to be let off 
 DIFFERENT, MOVED = 0.95, 0.38  # correlation of fine detail below which motion is looked for; share that it explains
 COVERS = 0.945  # share of a picture with which the other shows all of it, but for an edge cut or a frame added
 SAME_FRAMING = 0.008  # share of a side by which a corner of one may lie beside the other's
-ROUNDED = 1.5  # px that rounding may add to a side or take from it
+ROUNDED = 1.5  # px that rounding may add to a side of the smaller one or take from it
 WHOLE_ALIKE = 0.97  # correlation of the squeezed squares of two pictures that may be one saved again
 LEAST_TEXTURE = 0.03  # share of a picture where there is something to be seen
 SHARP_ALIKE, SHARP_SAME_SIZE = 2.4, 1.6  # times the fine detail that another size may make of it; compression alone
@@ -214,9 +214,8 @@ def is_framed_alike(first: Picture, second: Picture, transform: np.ndarray) -> b
     """Whether all of one picture lies on all of the other, the same way up and unstretched."""
     if np.abs(outline(transform) - outline(np.eye(3))).max() > SAME_FRAMING:
         return False
-    (width, height), (other_width, other_height) = (first.width, first.height), (second.width, second.height)
-    least, most = ((other_width - off) / max(other_height + off, 1) for off in (ROUNDED, -ROUNDED))
-    return least * height <= width <= most * height
+    (width, height), (wide, high) = sorted(((each.width, each.height) for each in (first, second)), key=sum)
+    return (width - ROUNDED) * high <= (height + ROUNDED) * wide and (height - ROUNDED) * wide <= (width + ROUNDED) * high
 
 
 def is_drawing(first: Picture, second: Picture) -> bool:
