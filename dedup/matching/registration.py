@@ -41,7 +41,7 @@ def _box_transform(box: tuple[float, float, float, float]) -> np.ndarray:
     return np.array([[right - left, 0, left], [0, bottom - top, top], [0, 0, 1]], float)
 
 
-def whole_transforms(first: Picture, second: Picture, least: float = 0.5, most: int = 3) -> list[np.ndarray]:
+def whole_transforms(first: Picture, second: Picture, least: float = 0.5, most: int = 2) -> list[np.ndarray]:
     """Transforms that lay all of one picture, its content or a panel on those of the other, turned and mirrored.
 
     Only those whose squeezed squares correlate by `least` or more, the best `most`.
