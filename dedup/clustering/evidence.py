@@ -175,7 +175,7 @@ class Evidence:
         """Compare rows with their keepers at full resolution."""
         new = [pair for pair in dict.fromkeys(pairs) if pair not in self.closer]
         jobs = {
-            (row, keeper): (self.paths[row], self.paths[keeper], match.transform, row < keeper)
+            (row, keeper): (self.paths[row], self.paths[keeper], match.transform, row < keeper, match.kind)
             for row, keeper in new
             if is_looked_at(match := self._match(row, keeper))
         }

@@ -18,7 +18,8 @@ import numpy as np
 from PIL import Image
 from threadpoolctl import threadpool_limits
 
-from dedup.dataset.decoding import load_with_size, open_header, read_on_black, shrink
+from dedup.clustering.quality import is_lossless
+from dedup.dataset.decoding import load_image, load_with_size, open_header, read_on_black, shrink
 from dedup.matching.classification import (
     CHANGED,
     DRAWN,
@@ -29,6 +30,8 @@ from dedup.matching.classification import (
     is_upright,
 )
 from dedup.matching.differences import (
+    TEXTURED,
+    WINDOW,
     has_other_look,
     lost_light,
     sharpness_ratio,
@@ -44,14 +47,17 @@ from dedup.workers import Lost, job, run_jobs
 if TYPE_CHECKING:
     from dedup.matching.classification import Match
 
-# member, keeper, the match's transform, whether the member is its first; what has no transform can't be looked at
-Job = tuple[Path, Path, tuple[float, ...] | None, bool]
+# member, keeper, the match's transform, whether the member is its first, and the match's kind
+Job = tuple[Path, Path, tuple[float, ...] | None, bool, MatchKind]
 
 # Kinds of matches that are looked at before a file may go.
 LOOKED_AT = (MatchKind.RESAVED, MatchKind.EDITED, MatchKind.CROP)
 LOOK_SIDE, DRAWN_SIDE = 800, 1600  # longest side looked at in px, of photos and of drawings or pages
 EDITED = 5.0  # how far a place stands out that was changed, of pictures that were edited as a whole
 SAME_SHADES, SAME_HUES = 6.0, 0.75  # grey levels, and of a place that stands out, in drawings and on plain ground
+ROUNDED_OFF = 2.0  # squared levels of a channel that rounding may add where nothing was compressed
+UNTOUCHED = 0.1  # the same, below which hardly a value of a place is another one
+SAME_VALUES = 0.25  # share of the places with something to be seen that hold the same values
 COLOURS = 400  # px, long side of the copy in which colours are looked at
 WORTH_PROCESSES = 48  # pairs that are worth processes of their own
 LOST_LIGHT = 0.04  # share of a picture that is burnt out or lost in black in another exposure
@@ -82,7 +88,7 @@ def why_they_stay(jobs: Sequence[Job], num_workers: int) -> Iterator[str | Lost]
 
 @job
 def _why_it_stays(given: Job) -> str:
-    member, keeper, transform, is_first = given
+    member, keeper, transform, is_first, kind = given
     if not transform:
         raise ValueError("where it lies on its keeper is not known")
     to_keeper = np.reshape(transform, (3, 3))
@@ -95,7 +101,7 @@ def _why_it_stays(given: Job) -> str:
         return OTHER_DRAWING
     if is_another_exposure(member, keeper, to_keeper):
         return OTHER_EXPOSURE
-    if shows_another(member, keeper, to_keeper):
+    if is_changed_without_loss(member, keeper, to_keeper, kind) or shows_another(member, keeper, to_keeper):
         return CHANGED_THERE
     if shows_another_on_black(member, keeper, to_keeper):
         return ON_BLACK
@@ -117,16 +123,29 @@ def is_another_drawing(member: Path, keeper: Path, transform: np.ndarray) -> boo
     """Tell whether a drawing, a sign or an article on plain ground is turned, mirrored or toned in one of two files.
 
     In photos all of this is an edit; of drawings it makes others, and an article in another shade is another article.
-    A grey drawing may go for the coloured one whose lightness it has.
+    What stands on nothing, as icons do, is one as well. A grey drawing may go for the coloured one whose lightness it
+    has.
 
     Parameters and errors as of `shows_another`.
     """
-    laid = _lay(member, keeper, transform, LOOK_SIDE)
-    if not any(picture.plain >= GRAPHIC or picture.drawn >= DRAWN for picture in laid.pictures):
+    if not _is_drawing(member, keeper, transform):
         return False
-    return (
-        not is_upright(transform) or soft_difference(laid.as_matched)[0] > SAME_SHADES or laid.worst_colour > SAME_HUES
-    )
+    laid = _lay(member, keeper, transform, LOOK_SIDE)
+    if not is_upright(transform) or laid.has_changed_place:
+        return True
+    return soft_difference(laid.as_matched)[0] > SAME_SHADES or laid.worst_colour > SAME_HUES
+
+
+def _is_drawing(member: Path, keeper: Path, transform: np.ndarray) -> bool:
+    pictures = _lay(member, keeper, transform, LOOK_SIDE).pictures
+    if any(picture.plain >= GRAPHIC or picture.drawn >= DRAWN for picture in pictures):
+        return True
+    return any(map(_is_transparent, (member, keeper)))
+
+
+def _is_transparent(path: Path) -> bool:
+    with open_header(path) as image:
+        return image.has_transparency_data
 
 
 def is_another_exposure(member: Path, keeper: Path, transform: np.ndarray) -> bool:
@@ -135,6 +154,32 @@ def is_another_exposure(member: Path, keeper: Path, transform: np.ndarray) -> bo
     if is_framed_alike(*laid.pictures, transform) and not has_other_look(*laid.pictures):
         return False
     return soft_difference(laid.as_matched)[1] > SAME_TONE and lost_light(laid.as_matched) > LOST_LIGHT
+
+
+def is_changed_without_loss(member: Path, keeper: Path, transform: np.ndarray, kind: MatchKind) -> bool:
+    """Tell whether two files of one size, both saved without loss, were made different, be it by a faint mark.
+
+    Drawings are the same to the pixel or are others. Of a photo, compression before, fewer colours or another tone
+    change what is to be seen everywhere; if some of it holds the same values, what differs was changed there.
+
+    Parameters and errors as of `shows_another`; kind : of the match.
+    """
+    first, second = _lay(member, keeper, transform, LOOK_SIDE).pictures
+    is_drawn = _is_drawing(member, keeper, transform)
+    if (first.width, first.height) != (second.width, second.height) or not is_framed_alike(first, second, transform):
+        return False
+    if not (kind == MatchKind.RESAVED or is_drawn) or not all(map(is_lossless, (member, keeper))):
+        return False
+    own, kept = (np.asarray(load_image(path), np.float32) for path in (member, keeper))
+    errors = _mean_around(np.square(own - kept)).max(axis=-1)
+    if errors.max() <= ROUNDED_OFF:
+        return False
+    shown = (_mean_around(np.square(kept)) - np.square(_mean_around(kept))).max(axis=-1) > TEXTURED
+    return is_drawn or (shown.any() and (errors[shown] < UNTOUCHED).mean() > SAME_VALUES)
+
+
+def _mean_around(values: np.ndarray) -> np.ndarray:
+    return cv2.blur(values, (WINDOW, WINDOW))
 
 
 def shows_another(member: Path, keeper: Path, transform: np.ndarray) -> bool:
@@ -213,6 +258,11 @@ class _Laid:
             return worst_place(self.as_matched) > EDITED and worst_place(self.as_fits) > EDITED
         if self.worst_colour > 1:
             return True
+        return self.has_changed_place
+
+    @cached_property
+    def has_changed_place(self) -> bool:
+        """Whether a place differs by more than compression and another size explain."""
         return worst_place(self.as_matched) > CHANGED and worst_place(self.as_fits) > CHANGED
 
     @cached_property

@@ -48,7 +48,7 @@ def read_details(path: Path) -> Details:
     """Read a file's header."""
     with open_header(path) as image:
         bits = 8 * os.path.getsize(path) / max(image.width * image.height, 1)
-        return Details(_is_lossless(image, path), mean_step(luminance_table(image)), bits)
+        return Details(_keeps_every_pixel(image, path), mean_step(luminance_table(image)), bits)
 
 
 def luminance_table(image: Image.Image) -> np.ndarray:
@@ -64,7 +64,13 @@ def mean_step(table: np.ndarray) -> float:
     return float(np.mean([table[place] for place in ZIGZAG]))
 
 
-def _is_lossless(image: Image.Image, path: Path) -> bool:
+def is_lossless(path: Path) -> bool:
+    """Whether a file's format keeps every pixel."""
+    with open_header(path) as image:
+        return _keeps_every_pixel(image, path)
+
+
+def _keeps_every_pixel(image: Image.Image, path: Path) -> bool:
     if image.format == "WEBP":
         with open(path, "rb") as file:
             return b"VP8L" in file.read(64)

@@ -146,7 +146,9 @@ def test_reasons_come_in_order_and_a_file_that_is_gone_stays(tmp_path, monkeypat
     image.save(tmp_path / "image.png")
     moved(image).save(tmp_path / "moved.png")
     jobs = [
-        (tmp_path / f"{name}.png", tmp_path / "image.png", WHOLE, first) for name in names for first in (True, False)
+        (tmp_path / f"{name}.png", tmp_path / "image.png", WHOLE, first, MatchKind.RESAVED)
+        for name in names
+        for first in (True, False)
     ]
     reasons = list(why_they_stay(jobs, num_workers))
     assert reasons[:2] == ["", ""] and reasons[2:4] == ["shows at one place what the kept file does not"] * 2
@@ -156,7 +158,7 @@ def test_reasons_come_in_order_and_a_file_that_is_gone_stays(tmp_path, monkeypat
 def test_what_can_not_be_laid_on_its_keeper_is_lost_and_not_let_go(tmp_path):
     photo("coffee.png", SIDE).save(tmp_path / "a.png")
     assert is_looked_at(Match(MatchKind.RESAVED, 0.0, transform=None))
-    (reason,) = why_they_stay([(tmp_path / "a.png", tmp_path / "a.png", None, True)], 0)
+    (reason,) = why_they_stay([(tmp_path / "a.png", tmp_path / "a.png", None, True, MatchKind.RESAVED)], 0)
     assert reason == Lost("ValueError: where it lies on its keeper is not known")
 
 
@@ -172,5 +174,7 @@ def test_what_is_too_coarse_to_be_told_from_another_shot_stays(tmp_path):
     for path, side in zip(paths, (20, 80, 400), strict=True):
         image.resize((side, side)).save(path)
     whole = tuple(np.eye(3).ravel().tolist())
-    tiny, small = why_they_stay([(path, paths[-1], whole, True) for path in paths[:2]], num_workers=0)
+    tiny, small = why_they_stay(
+        [(path, paths[-1], whole, True, MatchKind.RESAVED) for path in paths[:2]], num_workers=0
+    )
     assert tiny == "is too small or too blurred to tell what it shows" and small == ""
