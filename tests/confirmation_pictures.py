@@ -9,7 +9,6 @@ import pytest
 from PIL import Image, ImageDraw, ImageEnhance, ImageFilter, ImageFont, ImageOps
 
 from dedup.dataset import samples
-from dedup.matching.classification import CONFIRMED
 from dedup.matching.confirmation import match_pictures, read_picture
 
 PHOTOS = "chelsea.png astronaut.png coffee.png china.jpg flower.jpg coins.png".split()
@@ -55,7 +54,7 @@ def match(first, second):
 
 def joined(found):
     """Whether a match makes a cluster of two files."""
-    return found is not None and found.kind in CONFIRMED
+    return found is not None and found.kind.joins
 
 
 def moved(found, x, y):

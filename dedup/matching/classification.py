@@ -48,8 +48,6 @@ DRAWING = 0.95  # share of the commonest grey levels from which a picture is a d
 UPRIGHT = 5.0  # degrees by which a drawing may be turned and mean the same
 WHOLE = (1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0)  # the transform of all of a picture to all of its like
 
-CONFIRMED = tuple(kind for kind in MatchKind if kind.joins)  # and `near`, without geometry
-
 
 @dataclass(frozen=True)
 class Match:
@@ -215,7 +213,7 @@ def is_framed_alike(first: Picture, second: Picture, transform: np.ndarray) -> b
     if np.abs(outline(transform) - outline(np.eye(3))).max() > SAME_FRAMING:
         return False
     (width, height), (wide, high) = sorted(((each.width, each.height) for each in (first, second)), key=sum)
-    return (width - ROUNDED) * high <= (height + ROUNDED) * wide and (height - ROUNDED) * wide <= (width + ROUNDED) * high
+    return abs(width * high - height * wide) <= ROUNDED * (wide + high)
 
 
 def is_drawing(first: Picture, second: Picture) -> bool:

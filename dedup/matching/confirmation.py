@@ -32,7 +32,7 @@ from dedup.matching.similarity import Overlay, compare, likeness
 from dedup.progress import Phases, progress_bar
 from dedup.spill import Spool
 from dedup.store import NOTHING, Store
-from dedup.workers import Losses, Lost, job, run_jobs
+from dedup.workers import Losses, job, run_jobs
 
 KEPT_AT_ONCE = 256  # comparisons
 WORTH_FORKING, FEW_PICTURES = 48, 16  # pairs to compare, and pictures to read, that are worth all processes
@@ -294,9 +294,7 @@ def match_closely(first: Picture, second: Picture, distance: float, best: Best) 
     return best if best.match else Best(match_coarse(first, second, distance))
 
 
-def _best_of(
-    transforms: Iterable[np.ndarray], first: Picture, second: Picture, distance: float, best: Best
-) -> Best:
+def _best_of(transforms: Iterable[np.ndarray], first: Picture, second: Picture, distance: float, best: Best) -> Best:
     """The best match by any of some transforms, or the one before."""
     for transform in transforms:
         frame = lay(first, second, transform)
