@@ -38,7 +38,7 @@ GREY, COLOURED = 3.0, 99.9  # CIELAB units, chroma of nearly all places of a pic
 COLOUR_NOISE, USUAL_COLOUR = 14.0, 3.0  # CIELAB units, and times the difference of the 90th of 100 places
 MOST_USUAL = 14.0  # CIELAB units that compression may add to that one
 BLACK, WHITE = 2, 253  # grey levels from which there is nothing to be seen
-LOOK_SIDE, LOOK_SOFT = 192, 2.0  # px, side of the squares in which greys are compared, colours in a quarter; sigma
+TONE_SIDE, TONE_SOFT = 192, 2.0  # px, side of the squares in which greys are compared, colours in a quarter; sigma
 SAME_LOOK, FEW_PLACES = 3.0, 0.01  # grey levels or CIELAB units that places may lie apart, all but this share of them
 PALER, GREYED = 0.12, 0.5  # share of their strength by which colours may be weaker, or CIELAB units
 SHIFTED = 0.2  # share of the standard deviation nearby by which another size may change a place
@@ -89,7 +89,7 @@ def has_other_look(first: Picture, second: Picture) -> bool:
 
     What a JPEG rounds away is no difference, nor is a share of what changes nearby, which another size may shift.
     """
-    side = min(*(max(picture.grey.shape) for picture in (first, second)), LOOK_SIDE)
+    side = min(*(max(picture.grey.shape) for picture in (first, second)), TONE_SIDE)
     greys = [_squeezed(picture.grey, side)[..., None] for picture in (first, second)]
     colours = [_squeezed(picture.colours, side // 4) / 255 for picture in (first, second)]
     hues = [cv2.cvtColor(image, cv2.COLOR_RGB2LAB)[..., 1:] for image in colours]
@@ -106,12 +106,12 @@ def _squeezed(image: np.ndarray, side: int) -> np.ndarray:
 
 def _lie_apart(own: np.ndarray, other: np.ndarray, most: float) -> bool:
     """Whether two images (side, side, channels), once softened, lie apart at one place of a hundred."""
-    soft = [cv2.GaussianBlur(image, (0, 0), LOOK_SOFT).reshape(image.shape) for image in (own, other)]
+    soft = [cv2.GaussianBlur(image, (0, 0), TONE_SOFT).reshape(image.shape) for image in (own, other)]
     apart = np.sqrt(np.square(soft[0] - soft[1]).sum(axis=-1))
     if (apart > most).mean() <= FEW_PLACES:
         return False
     spreads = [
-        cv2.GaussianBlur(np.square(image).sum(axis=-1), (0, 0), LOOK_SOFT) - np.square(mean).sum(axis=-1)
+        cv2.GaussianBlur(np.square(image).sum(axis=-1), (0, 0), TONE_SOFT) - np.square(mean).sum(axis=-1)
         for image, mean in zip((own, other), soft, strict=True)
     ]
     shifted = SHIFTED * np.sqrt(np.maximum(np.minimum(*spreads), 0))
