@@ -107,9 +107,6 @@ def confirmed(overlay: Overlay, graphic: bool, edge: float, breaks: float, turn:
         veiled = o.agreement >= 0.75 and o.detail_blocks >= 0.85 and o.detail >= 0.85
         if veiled or (o.agreement >= 0.95 and o.detail_blocks >= 0.9 and o.detail >= 0.8):
             return True
-    # Shown smaller inside a frame of its own: screenshots, collages.
-    if whole_frame and breaks >= 0.2 and o.agreement >= 0.85 and o.detail_blocks >= 0.9 and o.detail >= 0.8:
-        return True
     # Changed in places, by captions, stickers, something laid over: what is untouched agrees in every detail.
     usual, least = (0.95, 0.6) if whole_frame else (0.975, 0.8)
     return o.detail_usual >= usual and o.agreement >= least and o.detail_blocks >= least

@@ -80,7 +80,7 @@ def test_the_confirmed_graph_is_symmetric_and_keeps_distances_and_diagonal(album
 def test_leaving_pairs_out_changes_no_group(album, verified):
     exhaustive = Verifier(album, num_workers=0, progress=False)
     exhaustive.match_many([(i, j, 0.1) for i, j in combinations(range(len(album)), 2)])
-    edges = [(*pair, 0.1) for pair, found in exhaustive.matches.items() if found.kind.joins]
+    edges = [(*pair, 0.1) for pair, found in exhaustive.matches.items() if MatchKind(found.kind).joins]
     edges = scheduling.without_bridges(edges, exhaustive)
     assert components(scheduling.edges_graph(edges, len(album))) == components(verified[1])
     assert len(verified[0].compared) < len(exhaustive.compared)
@@ -141,7 +141,7 @@ COPIES = {(0, 2): confirmation.Match("crop", 0.1, 0.5, 1.0, (1.4, 0, -0.2, 0, 1.
 def test_a_collage_joins_no_two_pictures_by_crops_of_them(shown, groups):
     matches = COPIES | {(part, 4): lies_in(*how) for part, how in shown.items() if part < 4}
     matches |= {(4, part): around(*how) for part, how in shown.items() if part > 4}
-    edges = [(*pair, found.distance) for pair, found in matches.items() if found.kind.joins]
+    edges = [(*pair, found.distance) for pair, found in matches.items() if MatchKind(found.kind).joins]
     kept = scheduling.without_bridges(edges, knowing(matches, 6))
     assert components(scheduling.edges_graph(kept, 6)) - {frozenset({5})} == set(map(frozenset, groups))
 
@@ -151,7 +151,7 @@ def test_a_collage_joins_no_two_pictures_by_crops_of_them(shown, groups):
 def test_a_match_that_can_not_be_laid_out_costs_its_pair_alone(kind, transform):
     lost = confirmation.Match(kind, 0.1, first_coverage=0.5, transform=transform)
     verifier = knowing(COPIES | {(3, 4): lost}, 5)
-    edges = [(*pair, 0.1) for pair, found in verifier.matches.items() if found.kind.joins]
+    edges = [(*pair, 0.1) for pair, found in verifier.matches.items() if MatchKind(found.kind).joins]
     assert scheduling.without_bridges(edges, verifier) == [(*pair, 0.1) for pair in COPIES]
     assert list(verifier.losses) == [(Path("3.png"), Path("4.png"))]
 
