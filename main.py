@@ -6,12 +6,14 @@ configs.py + command line  ->  report.html, grids, tables and plan.jsonl in outp
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import re
 import sys
 import tempfile
 import time
 from collections.abc import Iterable
+from contextlib import nullcontext, redirect_stdout
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -24,6 +26,7 @@ if TYPE_CHECKING:
 
 BAD_USAGE, STOPPED, FAULT, INTERRUPTED, UNHEARD = 2, 4, 70, 130, 141  # 70: EX_SOFTWARE of sysexits.h
 REMOVALS = ("delete_files", "dry_run", "apply", "undo", "purge")
+COMMANDS = (*REMOVALS[1:], "calibrate")  # options that say what a run does; without one it searches
 INTERRUPTION = "interrupted; what was moved, if anything, comes back with --undo"
 EPILOG = """\
 examples:
@@ -31,14 +34,17 @@ examples:
   python main.py photos --dry-run                 the same, and list every file that would go
   python main.py photos --epsilon 0.7             compare less alike pictures as well
   python main.py photos --remove edits            let crops and edits of a kept picture go as well, not only copies
+  python main.py photos --prefer oldest,heic      of a picture's files keep the oldest, of equally old ones the HEIC
   python main.py photos --protect photos/archive  never move what lies in photos/archive
   python main.py new --against archive            say which files in new are in the archive already; it stays untouched
+  python main.py train --against test             say which files to train on are among those to test on
   python main.py photos --calibrate 0.99          say at which epsilon 99 of 100 candidates are right
   python main.py photos --delete                  move what can go to a trash folder inside photos
   python main.py photos --apply plan.jsonl        do what a plan says, after you have looked at it or edited it
   python main.py photos --apply decisions.json    do what you decided on the page report.html
   python main.py photos --undo                    put the last run's files back
   python main.py photos --purge --older-than 30d  destroy what went to the trash 30 days ago or earlier
+  python main.py photos --json --quiet            print one JSON object for a script; its keys are in docs/files.md
 
 exit codes:
   0  done
@@ -53,8 +59,18 @@ exit codes:
 Defaults stand in configs.py. Relative paths given here start at the current folder."""
 
 
-def build_parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+class Parser(argparse.ArgumentParser):
+    """Remembers what is wrong with a command line."""
+
+    told = ""
+
+    def error(self, message: str):
+        self.told = message
+        super().error(message)
+
+
+def build_parser() -> Parser:
+    parser = Parser(
         prog="main.py",
         description="Find duplicate images by what they show. Nothing is moved unless asked, and it can be put back.",
         epilog=EPILOG,
@@ -66,7 +82,6 @@ def build_parser() -> argparse.ArgumentParser:
         if name not in ("delete_files", "remove"):
             add_setting(parser, name, setting)
     add = parser.add_argument
-    add("--keep-in", metavar="DIR", action="append", default=[], help="of files that show the same, keep one in here")
     add("--protect", metavar="DIR", action="append", default=[], help="compare what is in here, and never move it")
     add(
         "--against",
@@ -80,6 +95,7 @@ def build_parser() -> argparse.ArgumentParser:
     add("--verbose", action="store_true", default=False, help="name what could not be looked at, and where a fault was")
     add("--quiet", action="store_true", default=False, help="say nothing of the progress")
     add("--timing", action="store_true", default=False, help="print on stderr where the time went, by phase")
+    add("--json", action="store_true", default=False, help="print one JSON object on stdout, all else on stderr")
     group = parser.add_argument_group("removal", "one of --delete, --dry-run, --apply, --undo, --purge")
     add_setting(group, "remove", SETTINGS["remove"])
     one = group.add_mutually_exclusive_group()
@@ -146,7 +162,28 @@ def open_streams() -> None:
 def answer(arguments: list[str] | None) -> int:
     """Check the command line and run it; what ends it early is told in one line. The exit code."""
     parser = build_parser()
-    options = parser.parse_args(arguments)
+    try:
+        options = parser.parse_args(arguments)
+        check_together(parser, options)
+    except SystemExit as ended:
+        if parser.told and "--json" in (sys.argv if arguments is None else arguments):
+            print_facts({"error": parser.told}, ended.code)
+        raise
+    options.facts = {"command": next((name for name in COMMANDS if vars(options)[name] not in (None, False)), "search")}
+    with redirect_stdout(sys.stderr) if options.json else nullcontext():
+        try:
+            code = run(options)
+        except BrokenPipeError:
+            raise
+        except (Exception, KeyboardInterrupt) as error:
+            code = fail(*ending(error, options.verbose), options.facts)
+    if options.json:
+        print_facts(options.facts, code)
+    return code
+
+
+def check_together(parser: Parser, options: argparse.Namespace) -> None:
+    """Refuse options that do not go together."""
     if options.calibrate is not None and any(vars(options).get(name) for name in REMOVALS):
         parser.error("--calibrate only measures: it goes without --delete, --dry-run, --apply, --undo and --purge")
     if options.run and not (options.undo or options.purge):
@@ -155,28 +192,31 @@ def answer(arguments: list[str] | None) -> int:
         parser.error("--older-than goes with --purge")
     if options.purge and not options.run and options.older_than is None:
         parser.error("--purge needs --older-than AGE or --run NAME; --older-than 0d is everything")
-    try:
-        return run(options)
-    except ConfigError as error:
-        return fail(str(error), BAD_USAGE)
-    except ModuleNotFoundError as error:
-        if error.name not in ("ray", "pyarrow"):
-            return tell_fault(error, options.verbose)
-        return fail("--ray needs packages of its own: pip install -r requirements-ray.txt", BAD_USAGE)
-    except KeyboardInterrupt as why:
-        return fail(f"interrupted; {why}" if str(why) else INTERRUPTION, INTERRUPTED)
-    except BrokenPipeError:
-        raise
-    except OSError as error:
-        return fail(f"{error.strerror or error}: {error.filename or ''}".rstrip(": "), STOPPED)
-    except MemoryError:
-        return fail("no memory left; a smaller batch_size and fewer num_workers need less", STOPPED)
-    except Exception as error:
-        return tell_fault(error, options.verbose)
 
 
-def tell_fault(error: Exception, is_verbose: bool) -> int:
-    """Say in one line what is to be reported of a fault of our own; the exit code."""
+def print_facts(facts: dict, code: int) -> None:
+    """What `--json` prints: ASCII, so that any name comes through; a name that is no Unicode has surrogates."""
+    print(json.dumps(facts | {"exit_code": code}))
+    sys.stdout.flush()
+
+
+def ending(error: BaseException, is_verbose: bool) -> tuple[str, int]:
+    """What ended a run early, in one line, and the exit code."""
+    if isinstance(error, ConfigError):
+        return str(error), BAD_USAGE
+    if isinstance(error, ModuleNotFoundError) and error.name in ("ray", "pyarrow"):
+        return "--ray needs packages of its own: pip install -r requirements-ray.txt", BAD_USAGE
+    if isinstance(error, KeyboardInterrupt):
+        return f"interrupted; {error}" if str(error) else INTERRUPTION, INTERRUPTED
+    if isinstance(error, OSError):
+        return f"{error.strerror or error}: {error.filename or ''}".rstrip(": "), STOPPED
+    if isinstance(error, MemoryError):
+        return "no memory left; a smaller batch_size and fewer num_workers need less", STOPPED
+    return fault(error, is_verbose), FAULT
+
+
+def fault(error: BaseException, is_verbose: bool) -> str:
+    """What is to be reported of a fault of our own, in one line."""
     import traceback
 
     if is_verbose:
@@ -185,7 +225,7 @@ def tell_fault(error: Exception, is_verbose: bool) -> int:
     where, version = f"{Path(frame.filename).name}, line {frame.lineno}", sys.version.split()[0]
     more = "" if is_verbose else ", and what --verbose shows of it"
     what = f"{type(error).__name__}: {error} ({where}; Python {version})"
-    return fail(f"a fault of the program itself; please report this line{more}: {what}", FAULT)
+    return f"a fault of the program itself; please report this line{more}: {what}"
 
 
 def run(options: argparse.Namespace) -> int:
@@ -205,8 +245,7 @@ def run(options: argparse.Namespace) -> int:
         raise ConfigError(f"images_dir {config.images_dir} can't be read: permission denied")
     from dedup.dataset.folder_rules import Places
 
-    folders = options.keep_in, options.protect, options.against, config.output_dir
-    options.places = Places.find(config.images_dir, *folders)
+    options.places = Places.find(config.images_dir, options.protect, options.against, config.output_dir)
     if options.apply or options.undo or options.purge:
         return change(config, options)
     if options.calibrate is not None:
@@ -244,6 +283,9 @@ def search_bucket(source: str, config: Config, options: argparse.Namespace) -> i
     say(messages.reading(len(embeddings.paths), embeddings.failures, Path(), unreadable))
     in_clusters = f"{labels.max(initial=-1) + 1} clusters of {(labels >= 0).sum()} files, not confirmed"
     say([in_clusters, f"listed in {messages.shown(messages.near(written))}"])
+    options.facts |= {"read": len(embeddings.paths), "unreadable": len(embeddings.failures)}
+    options.facts |= {"clusters": int(labels.max(initial=-1)) + 1, "files_in_clusters": int((labels >= 0).sum())}
+    options.facts["written"] = [str(written), str(unreadable)]
     return 0
 
 
@@ -270,12 +312,14 @@ def search_in(config: Config, options: argparse.Namespace, phase: Phases) -> int
     except EncoderError as error:
         raise ConfigError(str(error)) from error
     from dedup.clustering.clusters import staying
+    from dedup.clustering.result import find_series
     from dedup.deletion import removal  # not before reading has begun
     from dedup.report import messages, page, tables
     from dedup.workers import Losses
 
     paths, failures = result.embeddings.paths, result.embeddings.failures
-    passed_over = [*messages.passing_over(result.others), *messages.leaving_alone(result.passed_over, folder)]
+    unread = [*messages.passing_over(result.others), *messages.needing(result.others, config.extensions)]
+    passed_over = [*unread, *messages.leaving_alone(result.passed_over, folder)]
     if not paths and not failures:
         endings = "; ".join([f"no file in it ends in {', '.join(config.extensions)}", *passed_over])
         raise ConfigError(f"no images in {folder}: {endings}")
@@ -283,15 +327,19 @@ def search_in(config: Config, options: argparse.Namespace, phase: Phases) -> int
     contents = dict(zip(paths, result.embeddings.contents, strict=False))
     again = said_again(options)
     apply = messages.command(folder, "--apply", page.DECISIONS, *again)
-    similar = config.output_dir / "similar.csv"
+    similar, shots = config.output_dir / "similar.csv", config.output_dir / "series.csv"
     tables.write_similar(result.similar, folder, similar)
-    places, archived = options.places, None
+    places, archived, leaked = options.places, None, config.output_dir / "leaks.csv"
+    leaked.unlink(missing_ok=True)  # another run's
     if options.against:
-        archived = sum(places.archive_of(path) > 0 for path in paths)
+        archived, leaks = sum(places.archive_of(path) > 0 for path in paths), result.leaks
+        tables.write_leaks(leaks, folder, leaked)
+        options.facts["leaks"] = {"files": len(leaks), "differ": sum(leak.has_other_label for leak in leaks)}
     with open_store(config) as facts, phase("Writing"):
-        digests = page.write_small(config, result, phase, facts)
+        tables.write_series(series := find_series(result, facts), folder, shots)
+        digests = page.write_small(config, result, phase, facts, series)
         result.clusters[:] = staying(result.clusters, Losses(result.losses | facts.losses))  # as the page is to say
-        reviewed = page.write_page(config, result, digests, apply, facts)
+        reviewed = page.write_page(config, result, digests, apply, facts, series)
         lost, undrawn = Losses(result.losses | facts.losses), Losses()
         found = staying(result.clusters, lost)
         drawn = {"contents": contents if config.cache else {}, "thumbnails": page.small_files(config, digests)}
@@ -308,21 +356,30 @@ def search_in(config: Config, options: argparse.Namespace, phase: Phases) -> int
         say([f"encoder {messages.shown(config.encoder)} on {result.device}"])
     say([*messages.reading(len(paths), failures, folder, unreadable, archived), *passed_over])
     say([*messages.losing(lost, folder, options.verbose), *messages.undrawn(undrawn)])
+    files = [reviewed, *written, similar, shots, unreadable, *([leaked] if options.against else [])]
+    files += [] if planned.message else [plan]
+    options.facts |= {"read": len(paths), "unreadable": len(failures), "not_looked_at": len(lost)}
+    options.facts |= {"not_read": dict(result.others), "epsilon": result.epsilon, "similar": len(result.similar)}
+    options.facts["series"] = {"series": len(series), "shots": sum(len(each.shots) for each in series)}
+    options.facts |= messages.summary(found, planned, folder) | {"written": list(map(str, files))}
     if planned.message:  # the plan that lies there, if any, is another run's
-        return fail(planned.message, planned.exit_code)
+        return fail(planned.message, planned.exit_code, options.facts)
     if not paths:
-        return fail("none of the images could be read", BAD_USAGE)
+        return fail("none of the images could be read", BAD_USAGE, options.facts)
     say(messages.refusals(planned))
     say(messages.finding(found, result.epsilon, planned, folder, archived is not None, config.remove))
-    say(messages.leaving(result.similar, similar))
+    say(messages.leaking(leaks, len(paths) - archived, leaked) if options.against else ())
+    say([*messages.leaving(result.similar, similar), *messages.showing(series, shots)])
     if found:
         say(messages.shown(line) for line in tables.describe_report(found, folder, written).splitlines())
         say([f"to look at them and decide, open {messages.shown(messages.near(reviewed))}"])
     if options.dry_run and planned.done:
         say(["would go, nothing was moved:", *messages.planning(found, planned, folder)])
+        options.facts["would_go"] = list(map(str, planned.done))
     elif config.delete_files and planned.done:
+        options.facts["command"] = "delete"
         applied = removal.apply_plan(plan, folder, places=places)
-        return max(planned.exit_code, conclude(applied, "moved to the trash", folder, options.against))
+        return max(planned.exit_code, conclude(applied, "moved to the trash", config, options))
     if planned.done:
         moving = messages.command(folder, "--apply", plan, *again)
         say([f"to move {messages.pronoun(planned.done)} to the trash:", f"  {moving}"])
@@ -361,6 +418,7 @@ def calibrate(config: Config, options: argparse.Namespace) -> int:
     again = messages.command(config.images_dir, "--epsilon", f"{found.epsilon:.4f}", *same, *said_again(options))
     say([f"curve: {messages.shown(messages.near(curve))}"])
     say(["to trust the encoder with it:", f"  {again} --no-verify", "to confirm what it finds:", f"  {again}"])
+    options.facts |= {"epsilon": found.epsilon, "written": [str(curve)]}
     return 0
 
 
@@ -380,11 +438,11 @@ def change(config: Config, options: argparse.Namespace) -> int:
             applied = outcome.Outcome(exit_code=outcome.BAD_PLAN, message=text)
         else:
             applied = removal.apply_plan(plan, folder, places=options.places)
-        return conclude(applied, "moved to the trash", folder, options.against)
+        return conclude(applied, "moved to the trash", config, options)
     if options.undo:
-        return conclude(removal.undo(folder, options.run), "put back", folder, options.against)
+        return conclude(removal.undo(folder, options.run), "put back", config, options)
     purged = removal.purge(folder, options.run, options.older_than, places=options.places)
-    return conclude(purged, "destroyed", folder, options.against)
+    return conclude(purged, "destroyed", config, options)
 
 
 def apply_decisions(config: Config, options: argparse.Namespace) -> int:
@@ -405,26 +463,29 @@ def apply_decisions(config: Config, options: argparse.Namespace) -> int:
     if remembered:
         store = messages.shown(messages.near(config.output_dir / not_duplicates.NOT_DUPLICATES))
         say([f"{count_of(remembered, 'pair')} remembered as no duplicates, in {store}"])
-    return conclude(outcome, "moved to the trash", config.images_dir, options.against)
+    return conclude(outcome, "moved to the trash", config, options)
 
 
-def conclude(outcome, done: str, images_dir: Path, archives: list[str]) -> int:
+def conclude(outcome, done: str, config: Config, options: argparse.Namespace) -> int:
     """Say what a removal call observed, and what to run next; its exit code."""
     from dedup.deletion import trash
     from dedup.deletion.outcome import Outcome
     from dedup.report import messages
     from dedup.words import count_of
 
-    run_name = f" (run {messages.shown(outcome.run)})" if outcome.run else ""
+    images_dir, run_name = config.images_dir, f" (run {messages.shown(outcome.run)})" if outcome.run else ""
     counted = f"{count_of(len(outcome.done), 'file')} {done}{run_name}"
     if done == "put back" and outcome.run and outcome == Outcome(run=outcome.run):  # undo has looked for each file
         counted = f"nothing to put back: every file is in its place already{run_name}"
     if done == "destroyed" and not outcome.message and not (outcome.done or outcome.refused):
         counted = f"nothing to destroy: no file in the trash is so old, or of this run{run_name}"
     say([*messages.refusals(outcome), counted])
+    planned = options.facts.get("refused", [])  # what a search before it has refused
+    options.facts |= messages.removing(outcome)
+    options.facts["refused"] += planned
     if outcome.message:
-        fail(outcome.message, outcome.exit_code)
-    say(messages.advice(outcome, done, images_dir, trash.waiting_runs(images_dir), archives))
+        fail(outcome.message, outcome.exit_code, options.facts)
+    say(messages.advice(outcome, done, images_dir, trash.waiting_runs(images_dir), options.against))
     return outcome.exit_code
 
 
@@ -434,10 +495,12 @@ def say(lines: Iterable[str]) -> None:
     sys.stdout.flush()
 
 
-def fail(message: str, code: int) -> int:
+def fail(message: str, code: int, facts: dict) -> int:
+    """Say what went wrong, note it for `--json`; the exit code."""
     from dedup.report.messages import shown
 
     print(f"main.py: {shown(message)}", file=sys.stderr)
+    facts["error"] = message
     return code
 
 

@@ -16,7 +16,7 @@ import main
 from dedup.dataset.samples import write_samples
 from tests.browser import CHROMIUM
 
-SIZE = {"width": 1280, "height": 1110}
+SIZE = {"width": 1280, "height": 1240}
 
 
 def shoot(page_file: Path) -> bytes:

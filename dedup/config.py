@@ -18,6 +18,7 @@ from types import ModuleType
 from typing import Any
 
 REMOVE = ("exact", "copies", "edits")  # how far removal goes, from the least on
+PREFER, FOLDER = ("oldest", "newest", "largest", "smallest"), "folder:"  # words of `prefer`, beside endings of files
 OWN = "the encoder's own"  # what None stands for, where a setting takes it
 
 
@@ -81,6 +82,14 @@ def check_exclude(name: str, value: Any) -> tuple[str, ...]:
         if not isinstance(pattern, str) or not pattern.strip("/") or "\0" in pattern or pattern.startswith("/"):
             raise ConfigError(f"{wanted}, got {pattern!r} in it")
     return tuple(dict.fromkeys(value))
+
+
+def check_prefer(name: str, value: Any) -> tuple[str, ...]:
+    """Each once, in the order given; endings in lower case, without a dot."""
+    if not isinstance(value, (list, tuple)) or not all(isinstance(word, str) for word in value):
+        raise ConfigError(f"{name} is a list of words such as ['oldest', 'heic', 'folder:Originals'], got {value!r}")
+    words = (word if word.startswith(FOLDER) else word.removeprefix(".").lower() for word in map(str.strip, value))
+    return tuple(dict.fromkeys(words))
 
 
 def check_bool(name: str, value: Any) -> bool:
@@ -160,6 +169,14 @@ class Config:
         "copydet, imagenet, resnet18, resnet50 or the path of a checkpoint", check_encoder, "--encoder NAME"
     )
     output_dir: Path = setting("folder for grids, tables and plan", check_path, "--output DIR")
+    prefer: tuple[str, ...] = setting(
+        "which file of a version stays; the first word that tells two apart decides: oldest, newest (capture time, or "
+        "last change), largest, smallest (bytes), an ending such as heic, folder:DIR (inside the searched one); what "
+        "shows or holds more than that file stays beside it",
+        check_prefer,
+        "--prefer oldest,heic",
+        parse=lambda text: text.split(","),
+    )
     exclude: tuple[str, ...] = setting(
         "pattern of what is passed over, relative to the folder, as */previews; may be given again",
         check_exclude,
@@ -179,6 +196,10 @@ class Config:
     def __post_init__(self):
         for name, known in SETTINGS.items():
             object.__setattr__(self, name, known.check(name, getattr(self, name)))
+        for word in self.prefer:
+            if not (word in PREFER or word.removeprefix(FOLDER) != word or f".{word}" in self.extensions):
+                known = f"{', '.join(PREFER)}, {FOLDER}DIR and endings of images"
+                raise ConfigError(f"prefer knows {known}, got {word!r}")
 
     @classmethod
     def load(cls, configs: ModuleType | Mapping[str, Any], **overrides: Any) -> Config:

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from dedup.clustering.members import LEVELS
 from dedup.report.page import render
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
@@ -85,9 +86,12 @@ def made_up(names: list[list[str]]) -> dict:
         "read": sum(map(len, names)),
         "unreadable": 0,
         "failures": [],
-        "settings": {},
+        "settings": {"remove": "copies"},
+        "levels": list(LEVELS.items()),
         "command": "python main.py photos --apply decisions.json",
         "clusters_found": len(names),
+        "series_found": 0,
+        "series": [],
         "images": "pictures/",
         "thumbnails": "thumbnails/",
         "clusters": clusters,

@@ -10,15 +10,19 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image, ImageDraw
+from scipy.sparse import csr_matrix
 
 import configs
 from dedup.clustering.clusters import build_clusters
+from dedup.clustering.result import Result
 from dedup.config import Config, ConfigError
 from dedup.dataset.folder_rules import NOT_ARCHIVED, Places
 from dedup.deletion import removal
 from dedup.deletion.removal import make_plan, purge, undo
 from dedup.encoder.embeddings import Embeddings
+from dedup.matching.classification import Match
 from dedup.matching.confirmation import Verifier
+from dedup.matching.kinds import MatchKind
 from dedup.pipeline import find_duplicates, images_to_search
 from dedup.report.page import page_data
 from tests.confirmation_pictures import photo
@@ -120,6 +124,66 @@ def test_from_the_search_to_the_purge(folder, capsys):
     assert not [path for path in (folder / "incoming" / ".dedup-trash").rglob("*") if path.name.isdigit()]
     assert main("--against", "archive", "--delete") == 0 and len(left(folder)) == 3
     assert listing(folder / "archive") == before
+
+
+LEAKS = {
+    "cat/exact.png": ("identical", "cat/a.png", 0),
+    "dog/exact.png": ("identical", "cat/a.png", 1),
+    "cat/part.jpg": ("crop", "cat/a.png", 0),
+    "cup/small.jpg": ("resaved", "mug/b.png", 1),
+    "loose.jpg": ("resaved", "mug/b.png", 0),
+}
+
+
+def write_data_sets(folder):
+    """Pictures to test on, and to train on with copies of these among them, under the same label and under others."""
+    cat, cup, rocket = (photo(name, 480) for name in ("chelsea.png", "coffee.png", "rocket.jpg"))
+    for name in ("test/cat", "test/mug", "train/cat", "train/dog", "train/cup"):
+        (folder / name).mkdir(parents=True)
+    cat.save(folder / "test/cat/a.png")
+    cup.save(folder / "test/mug/b.png")
+    for label in ("cat", "dog"):
+        shutil.copy2(folder / "test/cat/a.png", folder / f"train/{label}/exact.png")
+    cat.crop((60, 30, 420, cat.height - 20)).save(folder / "train/cat/part.jpg", quality=90)
+    cup.resize((240, 240 * cup.height // cup.width), Image.Resampling.LANCZOS).save(folder / "train/cup/small.jpg")
+    cup.save(folder / "train/loose.jpg", quality=85)
+    rocket.save(folder / "train/dog/rocket.png")
+
+
+@pytest.mark.parametrize("option", [(), ("--no-verify", "--epsilon", "0.1")])
+def test_leaks_between_data_sets_as_a_process(tmp_path, option):
+    write_data_sets(tmp_path)
+    before = listing(tmp_path / "train"), listing(tmp_path / "test")
+    done = run("train", "--against", "test", "--output", "out", "--quiet", "--json", *option, cwd=tmp_path)
+    facts = json.loads(done.stdout)
+    assert done.returncode == 0, done.stderr
+    with open(tmp_path / "out/leaks.csv", encoding="utf-8") as file:
+        rows = {row["path"]: row for row in csv.DictReader(file)}
+    wanted = LEAKS if not option else {path: ("near", *rest) for path, (_, *rest) in LEAKS.items() if path in rows}
+    found = {path: (row["kind"], row["twin"], int(row["differ"])) for path, row in rows.items()}
+    assert found == {
+        path: (kind, str(tmp_path / "test" / twin), differ) for path, (kind, twin, differ) in wanted.items()
+    }
+    assert "cat/exact.png" in rows and "dog/rocket.png" not in rows
+    assert (rows["dog/exact.png"]["label"], rows["dog/exact.png"]["twin_label"]) == ("dog", "cat")
+    assert facts["leaks"] == {"files": len(rows), "differ": sum(int(row["differ"]) for row in rows.values())}
+    assert str(tmp_path / "out" / "leaks.csv") == str(tmp_path / facts["written"][-2])
+    if not option:
+        assert "5 of 6 incoming files show what the archive has, 2 under another label; listed in out" in done.stderr
+    assert (listing(tmp_path / "train"), listing(tmp_path / "test")) == before
+    run("train", "--output", "out", "--quiet", *option, cwd=tmp_path)
+    assert not (tmp_path / "out/leaks.csv").exists()
+
+
+def test_the_twin_of_a_leak_is_its_surest_match(folder):
+    config = Config.load(configs, images_dir=folder / "incoming", output_dir=folder / "out")
+    names = ("incoming/exact.png", "incoming/rocket.png", "archive/2019/cat.png", "archive/cat again.png")
+    embeddings = Embeddings([folder / name for name in names], np.eye(4, dtype=np.float32), np.ones((4, 2)), {})
+    kinds = {(0, 2): "crop", (0, 3): "resaved", (1, 3): "similar", (0, 1): "identical", (2, 3): "identical"}
+    matches = {pair: Match(MatchKind(kind), 0.1) for pair, kind in kinds.items()}
+    places = Places.find(config.images_dir, against=[folder / "archive"])
+    result = Result(config, embeddings, csr_matrix((4, 4)), np.full(4, -1), matches, [], 0.5, "cpu", places)
+    assert result.leaks == [(embeddings.paths[0], "resaved", embeddings.paths[3], "", "")]
 
 
 def test_the_page_shows_archive_files_and_its_decisions_are_applied(folder, visit, capsys):

@@ -1,6 +1,8 @@
 """The command line: as a process where the whole matters, in this process with a made-up result where a case does."""
 
+import csv
 import errno
+import json
 import os
 import re
 import shutil
@@ -11,7 +13,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-from PIL import Image
+from PIL import Image, ImageFilter
 
 import main
 from dedup.config import SETTINGS
@@ -19,7 +21,9 @@ from dedup.deletion.outcome import Outcome
 from dedup.deletion.trash import waiting_runs
 from dedup.report import messages
 from dedup.workers import Losses
+from tests.confirmation_pictures import photo as sample_photo
 from tests.conftest import PROJECT
+from tests.matching.test_motion import waved
 
 HEAVY = ("torch", "torchvision", "sklearn", "scipy", "cv2", "matplotlib", "numpy", "PIL")
 
@@ -84,6 +88,7 @@ def find(monkeypatch, pictures):
             listed = [pictures / path for path in paths]
             embeddings = SimpleNamespace(paths=listed, contents=[], failures=failures or {})
             return SimpleNamespace(
+                config=config,
                 embeddings=embeddings,
                 clusters=list(clusters),
                 matches={},
@@ -203,6 +208,7 @@ def test_a_run_says_what_was_found_and_what_to_do(find, pictures, tmp_path, caps
         "clusters_001.png",
         "plan.jsonl",
         "report.html",
+        "series.csv",
         "similar.csv",
         "thumbnails",
         "unreadable.csv",
@@ -277,6 +283,70 @@ def test_a_plan_is_not_applied_twice_or_elsewhere(find, pictures, tmp_path, caps
         assert ("--undo" in told.out) == (folder == pictures) and "to write a new plan" in told.out
     assert tree(pictures) == before and not list(elsewhere.iterdir())
     assert len(list((pictures / ".dedup-trash").glob("*/journal.jsonl"))) == 1
+
+
+def told(capsys) -> dict:
+    """The one object that `--json` printed; docs/files.md has all of its keys."""
+    facts = json.loads(capsys.readouterr().out)
+    documented = (PROJECT / "docs" / "files.md").read_text(encoding="utf-8").split("## `--json`")[1].split("\n## ")[0]
+    keys = re.findall(r"^\| (`.*?) \|", documented, re.MULTILINE)
+    assert set(facts) <= set(re.findall(r"\w+", " ".join(keys)))
+    return facts
+
+
+def test_json_tells_of_each_command(find, pictures, tmp_path, capsys):
+    out = ["--output", tmp_path / "out", "--json"]
+    find(failures={pictures / "broken.jpg": "broken"}, others={".dng": 2})
+    size = (pictures / "b.png").stat().st_size
+    assert call(pictures, *out, "--dry-run") == 0
+    facts = told(capsys)
+    assert [facts[name] for name in ("command", "read", "unreadable", "clusters", "exit_code")] == [
+        "dry_run",
+        2,
+        1,
+        1,
+        0,
+    ]
+    assert facts["kinds"] == {"identical": 1} and facts["not_read"] == {".dng": 2}
+    assert facts["levels"] == dict.fromkeys(("exact", "copies", "edits"), {"files": 1, "bytes": size})
+    assert facts["planned"] == {"files": 1, "pictures": 1, "bytes": size} and facts["would_go"] == ["b.png"]
+    assert {Path(path).name for path in facts["written"]} >= {"report.html", "clusters.csv", "plan.jsonl"}
+    assert all(Path(path).is_file() for path in facts["written"])
+    assert call(pictures, *out, "--delete") == 0
+    facts = told(capsys)
+    assert [facts[name] for name in ("command", "done", "refused", "exit_code")] == ["delete", ["b.png"], [], 0]
+    (pictures / "b.png").write_bytes(b"another")
+    assert call(pictures, *out, "--undo") == 1
+    facts, run_name = told(capsys), facts["run"]
+    assert facts["run"] == run_name and facts["done"] == [] and facts["exit_code"] == 1
+    assert facts["refused"][0]["path"] == "b.png" and facts["refused"][0]["reason"]
+    (pictures / "b.png").unlink()
+    assert call(pictures, *out, "--undo") == 0 and told(capsys)["done"] == ["b.png"]
+    assert call(pictures, *out, "--apply", tmp_path / "out" / "plan.jsonl") == 0 and told(capsys)["done"] == ["b.png"]
+    assert call(pictures, *out, "--purge", "--older-than", "0d") == 0
+    facts = told(capsys)
+    assert [facts[name] for name in ("command", "done", "exit_code")] == ["purge", ["b.png"], 0]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "says"),
+    [
+        (["--undo", "--dry-run"], 2, "not allowed with"),
+        (["--eps", "1"], 2, "unrecognized arguments"),
+        (["--run", "x"], 2, "--run goes with"),
+        (["--epsilon", "3"], 2, "got 3.0"),
+        (["--apply", "missing.jsonl"], 2, "missing.jsonl"),
+        ([], 70, "please report this line"),
+        (["--quiet"], 130, "interrupted"),
+    ],
+)
+def test_json_tells_of_errors(arguments, code, says, find, pictures, tmp_path, capsys):
+    find(KeyboardInterrupt() if code == 130 else ValueError("ours"))
+    assert call(pictures, "--output", tmp_path / "out", "--json", *arguments) == code
+    said = capsys.readouterr()
+    facts = json.loads(said.out)
+    assert facts["exit_code"] == code and says in facts["error"] and says in said.err
+    assert set(facts) <= {"command", "error", "exit_code", "run", "done", "refused"}
 
 
 @pytest.mark.skipif(os.name == "nt", reason="links need rights there")
@@ -461,9 +531,9 @@ def test_no_memory_left_is_no_fault_of_ours(find, pictures, tmp_path, capsys):
 
 
 def test_what_was_not_read_for_its_ending_is_told_in_one_line(find, pictures, tmp_path, capsys):
-    find(others={".dng": 1, ".jxl": 1, "": 4})
+    find(others={".mov": 1, ".psd": 1, "": 4})
     assert call(pictures, "--output", tmp_path / "out", "--quiet") == 0
-    assert "\n6 files not read: .dng 1, .jxl 1, no ending 4\n" in capsys.readouterr().out
+    assert "\n6 files not read: .mov 1, .psd 1, no ending 4\n" in capsys.readouterr().out
     find(others={f".{number}": 20 - number for number in range(11)})
     assert call(pictures, "--output", tmp_path / "out", "--quiet") == 0
     assert ".7 13, other endings 33\n" in capsys.readouterr().out
@@ -554,10 +624,78 @@ def test_samples_as_a_process(sample_run):
     assert (output / "clusters.csv").read_text(encoding="utf-8").startswith("path,cluster,keep,kind,distance,")
 
 
+def test_json_of_the_samples_is_all_that_is_on_stdout(sample_run, samples_dir):
+    text, output = sample_run
+    done = run(samples_dir, "--output", output, "--json")
+    facts = json.loads(done.stdout)
+    assert done.returncode == facts["exit_code"] == 0
+    assert f"\n{facts['clusters']} clusters of {facts['files_in_clusters']} files" in text.stdout
+    assert f"\n{facts['planned']['files']} files could go" in text.stdout and "could go" in done.stderr
+    assert f"up to {facts['levels']['edits']['files'] - facts['levels']['copies']['files']} more" in text.stdout
+    assert sum(facts["kinds"].values()) == facts["files_in_clusters"] - facts["clusters"]
+    wrong = run(samples_dir, "--json", "--epsilon", "far")
+    assert wrong.returncode == 2 and json.loads(wrong.stdout)["exit_code"] == 2
+
+
 def test_two_runs_write_the_same(sample_run, samples_dir, tmp_path):
     _, output = sample_run
     assert run(samples_dir, "--output", tmp_path / "again", "--num-workers", "0").returncode == 0
     assert (tmp_path / "again" / "clusters.csv").read_bytes() == (output / "clusters.csv").read_bytes()
+
+
+def test_preferred_files_are_kept_by_a_process(tmp_path):
+    """What the preferred ones lack stays beside them."""
+    folder = tmp_path / "photos"
+    (folder / "Originals").mkdir(parents=True)
+    image, exif = sample_photo("chelsea.png"), Image.Exif()
+    exif[0x0110] = "Box Brownie"
+    image.save(folder / "a.png")
+    image.save(folder / "b.jpg", quality=95, exif=exif)
+    image.save(folder / "Originals" / "c.webp", quality=90)
+    for words, keeper in (("png", "a.png"), ("folder:Originals", "Originals/c.webp"), ("smallest", "Originals/c.webp")):
+        done = run(folder, "--output", tmp_path / "out", "--quiet", "--prefer", f"tif,{words}")
+        assert done.returncode == 0, done.stderr
+        with open(tmp_path / "out" / "clusters.csv", encoding="utf-8") as file:
+            rows = {row["path"]: row for row in csv.DictReader(file)}
+        assert rows[keeper]["kind"] == "keeper" and rows[keeper]["why"] == f"preferred: {words}"
+        assert rows["b.jpg"]["keep"] == "1" and rows["b.jpg"]["reason"] == "has the camera that its keeper lacks"
+    for words, says in (
+        ("finest", "prefer knows oldest"),
+        ("folder:Missing", "--prefer folder: Missing does not exist"),
+    ):
+        done = run(folder, "--output", tmp_path / "out", "--prefer", words)
+        assert done.returncode == 2 and says in done.stderr and done.stderr.count("\n") == 1
+
+
+def test_series_as_a_process(tmp_path):
+    """Three shots of one scene, one of them twice, one out of focus; a like one from another day; three exposures."""
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    for number, light in enumerate((0.4, 1.0, 2.5)):
+        exif = Image.Exif()
+        exif.get_ifd(0x8769)[0x9003], exif.get_ifd(0x8769)[0x9291] = "2019:01:01 10:00:00", f"{number}5"
+        shot = sample_photo("coffee.png").point(lambda level, light=light: level * light)
+        shot.save(folder / f"light {number}.jpg", quality=90, exif=exif)
+        shot.save(folder / f"light {number} copy.jpg", quality=80, exif=exif)
+    for moved, second, name in ((0, 0, "a"), (0.006, 1, "b"), (-0.006, 3, "c"), (0.012, 100_000, "d")):
+        exif = Image.Exif()
+        exif.get_ifd(0x8769)[0x9003] = f"2020:01:{1 + second // 86_400:02} 10:00:{second % 60:02}"
+        image = waved(sample_photo("chelsea.png"), moved, waves=2)
+        image = image.filter(ImageFilter.GaussianBlur(2)) if name == "b" else image
+        image.save(folder / f"{name}.jpg", quality=90 if name == "a" else 95, exif=exif)
+    shutil.copy(folder / "c.jpg", folder / "c copy.jpg")
+    done = run(folder, "--output", tmp_path / "out", "--quiet", "--json", "--remove", "edits")
+    assert done.returncode == 0, done.stderr
+    with open(tmp_path / "out" / "series.csv", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["path"] for row in rows] == [f"light {number}.jpg" for number in range(3)] + ["a.jpg", "b.jpg", "c.jpg"]
+    assert [row["captured"][-6:] for row in rows] == ["00.050", "00.150", "00.250", "00.000", "01.000", "03.000"]
+    assert [row["series"] for row in rows] == ["1"] * 3 + ["2"] * 3
+    assert [row["suggested"] for row in rows[:3]] == ["0", "1", "0"]
+    assert rows[4]["suggested"] == "0" and [row["suggested"] for row in rows[3:]].count("1") == 1
+    facts = json.loads(done.stdout)
+    assert facts["series"] == {"series": 2, "shots": 6} and facts["planned"]["files"] == 4  # the copies
+    assert "2 series of 6 shots, the best of each marked, listed in" in done.stderr
 
 
 def test_an_empty_folder_as_a_process(tmp_path):

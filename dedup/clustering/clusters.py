@@ -7,6 +7,7 @@ First evidence is gathered in phases (`Evidence`), then everything is decided by
 
 from __future__ import annotations
 
+import itertools
 from collections import Counter, defaultdict
 from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -19,7 +20,7 @@ import numpy as np
 from scipy.sparse import csr_matrix
 
 from dedup.clustering.evidence import NOT_LOOKED_AT, Evidence, Pair
-from dedup.clustering.members import INDIRECT, KEEPER, LEVELS, Member, Reason, View, Why
+from dedup.clustering.members import INDIRECT, KEEPER, LEVELS, UNSEEN, Choice, Member, Reason, View, Why, changes_of
 from dedup.clustering.versions import (
     Decision,
     Version,
@@ -132,7 +133,7 @@ def build_clusters(
     labels : (n,) int, -1 = unique
     verifier : whose matches join the files of a cluster; None = members within `epsilon` of the keeper may go
     epsilon : cosine distance in [0, 2]; read only without a verifier
-    places : folders whose files are preferred as keepers, or never go; archives
+    places : which files are preferred as keepers; folders whose files never go; archives
     facts : what is remembered of the files' contents, and notes what could not be found out; None = nothing is
     remove : exact, copies or edits: how far removal goes
     num_workers : processes that read and compare; 0 = this one
@@ -157,8 +158,9 @@ def build_clusters(
     evidence.read_files(row for group in groups for row in (*group.rows, *group.containers))
     groups = _with_archives(evidence, groups, remove)
     parted = _part(evidence, groups)
-    decided = _examine(evidence, partial(_decide_all, evidence, groups, parted, remove))
-    built = [_build(evidence, *each) for each in zip(groups, parted, decided, strict=True)]
+    decided = _decide_at_levels(evidence, groups, parted, remove)
+    chosen = [dict(zip(LEVELS, each, strict=True)) for each in zip(*decided.values(), strict=True)]
+    built = [_build(evidence, *each, remove) for each in zip(groups, parted, chosen, strict=True)]
     built.sort(key=lambda cluster: (-cluster.freed, cluster.keeper.path))
     return [replace(cluster, number=number) for number, cluster in enumerate(built, start=1)]
 
@@ -166,9 +168,13 @@ def build_clusters(
 def staying(clusters: Sequence[Cluster], losses: Losses) -> list[Cluster]:
     """The clusters, with the members that stay since something of them or of their keeper could not be found out."""
 
+    def why(reason: Reason | None, path: Path, keeper: Path | None) -> Reason | None:
+        lost = keeper and reason in (None, UNSEEN) and losses.about(path, keeper)
+        return Reason(Why.LOST, f"{NOT_LOOKED_AT}: {lost}") if lost else reason
+
     def of(member: Member) -> Member:
-        lost = member.removable and losses.about(member.path, member.keeper)
-        return replace(member, reason=Reason(Why.LOST, f"{NOT_LOOKED_AT}: {lost}")) if lost else member
+        levels = tuple(Choice(keeper, why(reason, member.path, keeper)) for keeper, reason in member.levels)
+        return replace(member, reason=why(member.reason, member.path, member.keeper), levels=levels)
 
     return [replace(cluster, members=tuple(map(of, cluster.members))) for cluster in clusters]
 
@@ -210,6 +216,8 @@ def _keeper_candidates(evidence: Evidence, group: Group, covers: Counter[int]) -
     largest = sorted(central, key=lambda row: -evidence.files[row].pixels)
     preferred = [row for row in largest if evidence.files[row].preferred]
     tried = {central[0], largest[0], *preferred[:1], max(central, key=lambda row: covers[row])}
+    if evidence.places.prefer:
+        tried.add(keys_of(group.rows, evidence)[0].row)
     if evidence.verifier is None:
         return sorted(tried)
     homes = list(chains(group.rows, evidence))
@@ -275,8 +283,27 @@ def _decide_all(
     ]
 
 
-def _examine(evidence: Evidence, decide_all: Callable[[], list[dict[int, Decision]]]) -> list[dict[int, Decision]]:
-    """Gather what may speak against each removal, the dearest last, until nothing that would go is unexamined."""
+def _decide_at_levels(
+    evidence: Evidence, groups: Sequence[Group], parted: Sequence[Sequence[Version]], remove: str
+) -> dict[str, list[dict[int, Decision]]]:
+    """What becomes of the files at each of LEVELS. Only what goes at this run's is compared at full resolution."""
+    found = {}
+    for level in sorted(LEVELS, key=lambda level: level != remove):
+        found[level] = _examine(evidence, partial(_decide_all, evidence, groups, parted, level), level == remove)
+    for some in itertools.chain.from_iterable(found.values()):
+        for row, (keeper, reason) in some.items():
+            if reason is None and evidence.is_unseen(row, keeper):
+                some[row] = Decision(keeper, UNSEEN)
+    return {level: found[level] for level in LEVELS}
+
+
+def _examine(
+    evidence: Evidence, decide_all: Callable[[], list[dict[int, Decision]]], closer: bool = True
+) -> list[dict[int, Decision]]:
+    """Gather what may speak against each removal, the dearest last, until nothing that would go is unexamined.
+
+    closer : whether that includes the comparison at full resolution
+    """
     while True:
         decided = decide_all()
         found = {(row, each.keeper): each.reason for some in decided for row, each in some.items()}
@@ -287,7 +314,7 @@ def _examine(evidence: Evidence, decide_all: Callable[[], list[dict[int, Decisio
             evidence.trace(untraced)
         elif uncompared := shown - evidence.contents.keys():
             evidence.compare_contents(sorted(uncompared))
-        elif unseen := going - evidence.closer.keys():
+        elif closer and (unseen := going - evidence.closer.keys()):
             evidence.look_closer(sorted(unseen))
         else:
             return decided
@@ -324,11 +351,22 @@ def _near(evidence: Evidence, row: int, keepers: Sequence[int]) -> list[int]:
     return nsmallest(NEAREST, keepers, key=lambda keeper: (evidence.distance(row, keeper), keeper))
 
 
-def _build(evidence: Evidence, group: Group, versions: Sequence[Version], decided: Mapping[int, Decision]) -> Cluster:
+def _build(
+    evidence: Evidence,
+    group: Group,
+    versions: Sequence[Version],
+    decided: Mapping[str, Mapping[int, Decision]],
+    remove: str,
+) -> Cluster:
     keeper = versions[0].best
+
+    def of(row: int, number: int) -> Member:
+        levels = tuple(Choice(evidence.paths[at[row].keeper], at[row].reason) for at in decided.values())
+        return replace(_member(evidence, row, number, decided[remove][row]), levels=levels)
+
     members = []
     for number, version in enumerate(versions, start=1):
-        some = [_member(evidence, row, number, decided[row]) for row in version.rows if row != keeper]
+        some = [of(row, number) for row in version.rows if row != keeper]
         members += some[: number > 1]
         members += sorted(some[number > 1 :], key=lambda member: (not member.removable, member.distance, member.path))
     for row, share in group.containers.items():
@@ -345,7 +383,7 @@ def _member(evidence: Evidence, row: int, version: int, decision: Decision | Non
     if decision is None:
         return seen
     keeper = decision.keeper
-    view = evidence.view(row, keeper) or View(INDIRECT, 0.0, 0.0, 0.0, 0.0, 0.0)
+    view, place = evidence.view(row, keeper) or View(INDIRECT, 0.0, 0.0, 0.0, 0.0, 0.0), evidence.place(row, keeper)
     return replace(
         seen,
         distance=evidence.distance(row, keeper),
@@ -353,7 +391,8 @@ def _member(evidence: Evidence, row: int, version: int, decision: Decision | Non
         coverage=view.coverage,
         keeper=evidence.paths[keeper],
         reason=decision.reason,
-        place=evidence.place(row, keeper),
+        place=place,
+        changes=changes_of(view, place),
     )
 
 

@@ -32,6 +32,7 @@ from dedup.clustering.members import (
     what_is_missing,
 )
 from dedup.clustering.quality import Details, lost_in_compression, lost_in_toning, read_details
+from dedup.contents.companions import picture_beside
 from dedup.contents.inventory import Contents, read_all_contents, why_it_stays
 from dedup.dataset.folder_rules import NOWHERE, Places
 from dedup.store import NOTHING, Store
@@ -55,7 +56,7 @@ class FileRecord:
     bytes, modified : size, and time of the last change in ns; zeros once the file is gone
     details : how well it holds its picture, as far as its header tells
     contents : what it holds besides
-    preferred : why it should stay rather than one that shows the same; empty if there is no such reason
+    preferred : why it stays anyway, so that one that shows the same should go for it; empty if it may go
     archived : whether it lies in an archive: it is compared, and never goes
     """
 
@@ -121,7 +122,9 @@ class Evidence:
                 size, modified = 0, 0
             found = self._facts.of("details", partial(read_details, path), path)
             details = Details() if isinstance(found, Lost) else Details(*found)
-            place = self.places.prefers(path), self.places.archive_of(path) > 0
+            beside = picture_beside(path, self.places.root_of(path) or self.images_dir)
+            preferred = self.places.protects(path) or (f"belongs together with {beside.name}" if beside else "")
+            place = preferred, self.places.archive_of(path) > 0
             self.files[row] = FileRecord(path, width, height, size, modified, details, contents[path], *place)
 
     def match(self, pairs: Iterable[Pair]) -> None:
@@ -253,6 +256,10 @@ class Evidence:
         if reason is None and (text := self.places.protects(self.paths[row], self.paths[keeper])):
             return Reason(Why.NOT_ARCHIVED, text)
         return reason or is_out_of_reach(view.kind, remove) or self.closer.get((row, keeper))
+
+    def is_unseen(self, row: int, keeper: int) -> bool:
+        """Whether a row goes for a keeper only after a comparison at full resolution, and that was not made."""
+        return (row, keeper) not in self.closer and is_looked_at(self._match(row, keeper))
 
     def _lost_in_compression(self, row: int, keeper: int) -> Reason | None:
         own, kept = self.files[row].details, self.files[keeper].details

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 COVERED = 0.97  # share of a picture, and of its resolution, that stands for all of it
 MARKED = 0.25  # share of a picture under its own captions, stickers and the like that is always too much to lose
+TURNED, LEAST_MARKS = 0.1, 0.005  # slope, and share of a picture under marks, from which a version is called so
 LEAST_CHROMA, FADED = 3.0, 0.25  # mean chroma (CIELAB) of a picture with colours, and the share of it that is none
 NEAR, INDIRECT, KEEPER = "near", "indirect", "keeper"  # kinds of members beside those of matches
 EXACT = (MatchKind.IDENTICAL, MatchKind.SAME_PIXELS)
@@ -44,6 +45,7 @@ class Why(StrEnum):
     CONTENTS = "contents"  # what it holds besides its picture, or how it lies on the disk
     COMPRESSION = "compression"
     LEVEL = "level"  # goes at a higher level of `remove` only
+    UNSEEN = "unseen"  # would go at another level than this run's, and was not compared at full resolution
     LOST = "lost"  # something of it or of its keeper could not be found out
     CLOSER = "closer"  # what the comparison at full resolution found
 
@@ -58,6 +60,23 @@ class Reason(NamedTuple):
         return self.text
 
 
+class Choice(NamedTuple):
+    """What becomes of a file at one level of `remove`. keeper : what it would go for; reason : why it stays, or None"""
+
+    keeper: Path
+    reason: Reason | None
+
+
+class Change(StrEnum):
+    """What was done to a picture, as far as its match with another one tells."""
+
+    TURNED = "turned"
+    MIRRORED = "mirrored"
+    GREY = "grey"
+    MARKED = "marked"
+
+
+UNSEEN = Reason(Why.UNSEEN, "goes only if a comparison at full resolution allows it")
 LACKS_COLOURS = Reason(Why.COLOURS, "has colours the kept file lacks")
 
 
@@ -75,6 +94,8 @@ class Member:
     reason : why it stays, None if it may go
     place : where this picture lies on `keeper`: homography, row by row, from its unit coordinates to the keeper's;
         empty where that is not known
+    changes : what was done to `keeper` to make this picture, as far as it is known
+    levels : what becomes of it at each of LEVELS, in their order; empty where that is the same at all of them
     """
 
     path: Path
@@ -88,6 +109,8 @@ class Member:
     keeper: Path | None = None
     reason: Reason | None = None
     place: tuple[float, ...] = ()
+    changes: tuple[Change, ...] = ()
+    levels: tuple[Choice, ...] = ()
 
     @property
     def removable(self) -> bool:
@@ -150,6 +173,20 @@ def what_is_missing(view: View) -> Reason | None:
     if view.chroma > LEAST_CHROMA and view.kept_chroma < FADED * view.chroma:
         return LACKS_COLOURS
     return None
+
+
+def changes_of(view: View, place: Sequence[float]) -> tuple[Change, ...]:
+    """What was done to the keeper to make the picture that lies on it like this."""
+    if view.kind not in (MatchKind.EDITED, MatchKind.CROP) or not len(place):
+        return ()
+    corners = np.array([[0, 0, 1], [1, 0, 1], [0, 1, 1]]) @ np.reshape(place, (3, 3)).T  # (3, 3)
+    origin, across, down = corners[:, :2] / corners[:, 2:]
+    across, down = across - origin, down - origin
+    is_mirrored = across[0] * down[1] < across[1] * down[0]
+    is_turned = abs(across[1]) > TURNED * abs(across[0]) or (across[0] < 0 and not is_mirrored)
+    is_grey = view.kept_chroma > LEAST_CHROMA and view.chroma < FADED * view.kept_chroma
+    found = (is_turned, is_mirrored, is_grey, view.marks > LEAST_MARKS)
+    return tuple(change for change, is_so in zip(Change, found, strict=True) if is_so)
 
 
 def is_out_of_reach(kind: str, remove: str) -> Reason | None:

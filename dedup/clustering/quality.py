@@ -1,4 +1,5 @@
-"""How well a file holds its picture: a path in, Details out, as far as a header tells; and what its keeper lost."""
+"""How well a file holds its picture: a path in, Details out, as far as a header tells; what its keeper lost; how well
+a shot came out, beside others of its series."""
 
 from __future__ import annotations
 
@@ -25,6 +26,9 @@ AVERAGED = 128  # px, to which a picture is averaged: what compression does to c
 SHADES = 25  # levels of lightness
 TONED, COLOURFUL = 0.08, 0.16  # share of the chroma left unexplained, at most where it was toned, at least where not
 FEW_SHADES = 4.0  # effective number of levels below which a colour for each is chance, as in a drawing
+
+SHOT_SIDE = 1024  # px of the longer side of a shot that is judged: noise is averaged, motion is still seen
+BEST_TONE, TONES = 0.5, 0.2  # grey that is exposed best, and the spread of what is exposed well, 0 to 1
 
 LARGER = 1.5  # px of a keeper for each px along a side from which its compression matters less
 LESS_COMPRESSED = Reason(Why.COMPRESSION, "is far less compressed than the kept file")
@@ -95,6 +99,20 @@ def own_colours(path: Path) -> float:
     tone = np.stack(sums, axis=1) / np.maximum(count, 1)[:, None]  # (SHADES, 2)
     unexplained = np.hypot(*(lab[:, 1:] - tone[level]).T).mean()
     return float(unexplained / max(np.hypot(*lab[:, 1:].T).mean(), 1e-6))
+
+
+@job
+def shot_quality(path: Path) -> float:
+    """How sharp and how well exposed a shot is, to be compared with others of its scene; 0 is a plain area.
+
+    Mean of the contrast of fine detail, weighted by how well exposed it is: the measures by which exposures are fused
+    (Mertens, Kautz, Van Reeth: Exposure Fusion, 2007).
+    """
+    image = load_image(path, SHOT_SIDE)
+    image.thumbnail((SHOT_SIDE, SHOT_SIDE), Image.Resampling.BOX)
+    grey = np.asarray(image.convert("L"), np.float32) / 255
+    exposed = np.exp(-(((grey - BEST_TONE) / TONES) ** 2) / 2)
+    return float((np.abs(cv2.Laplacian(grey, cv2.CV_32F)) * exposed).mean())
 
 
 def lost_in_compression(view: View, own: Details, kept: Details) -> Reason | None:

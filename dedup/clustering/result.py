@@ -1,24 +1,71 @@
-"""What a run found, from vectors to clusters."""
+"""What a run found, from vectors to clusters, and what can be told from that: similar pairs, leaks, series of shots."""
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
-from scipy.sparse import csr_matrix
+from scipy.sparse import coo_matrix, csr_matrix
+from scipy.sparse.csgraph import connected_components
 
+from dedup.clustering.members import LEVELS, NEAR
+from dedup.clustering.quality import shot_quality
 from dedup.config import Config
+from dedup.contents.inventory import Contents, capture_time, read_all_contents
+from dedup.contents.metadata import FRACTION
 from dedup.dataset.folder_rules import NOWHERE, Places
 from dedup.matching.kinds import MatchKind
-from dedup.workers import Losses
+from dedup.store import NOTHING, Store
+from dedup.workers import Losses, run_jobs
 
 if TYPE_CHECKING:
     from dedup.clustering.clusters import Cluster
     from dedup.encoder.embeddings import Embeddings
     from dedup.matching.classification import Match
+
+NEXT_SHOT = 60.0  # seconds from one shot of a series to the next, at most
+
+
+class Leak(NamedTuple):
+    """A file that shows what the archive has, as where pictures to train on are among those to test on.
+
+    twin : the file of the archive that it matches most surely
+    label, twin_label : their folders, directly below images_dir and the archive, as data sets name classes; empty if
+        they lie in none
+    """
+
+    path: Path
+    kind: str
+    twin: Path
+    label: str
+    twin_label: str
+
+    @property
+    def has_other_label(self) -> bool:
+        return self.label != self.twin_label and bool(self.label and self.twin_label)
+
+
+class Shot(NamedTuple):
+    """A picture of a series. captured : seconds since 1970 by the camera's clock; quality : see `shot_quality`"""
+
+    path: Path
+    captured: float
+    quality: float
+
+
+class Series(NamedTuple):
+    """Shots of one scene that are no copies: a burst, exposures, several tries. None of them goes for another.
+
+    shots : by capture time, then path
+    suggested : the sharpest, best exposed one
+    """
+
+    shots: tuple[Shot, ...]
+    suggested: Path
 
 
 @dataclass(frozen=True)
@@ -32,7 +79,7 @@ class Result:
     clusters : what frees most bytes first
     epsilon : the one used, the encoder's own where config has none
     device : that the encoder ran on; empty if there was nothing to read
-    places : folders whose files were preferred as keepers, or never go
+    places : which files were preferred as keepers; folders whose files never go; archives
     passed_over : folders of other programs that were not searched
     others : how many files were passed over, by their endings; "" = none
     losses : files and pairs that could not be looked at in full, with the reason
@@ -64,3 +111,83 @@ class Result:
             and not (is_archived[i] and is_archived[j])
         )
         return [(first, second, distance) for distance, first, second in pairs]
+
+    @property
+    def leaks(self) -> list[Leak]:
+        """The incoming files that show what an archive has, or a part of it, by path."""
+        paths, kinds = self.embeddings.paths, [*MatchKind, NEAR]
+        roots = [self.places.root_of(path) for path in paths]
+        pairs = [(i, j, match.kind, match.distance) for (i, j), match in self.matches.items()]
+        if not self.config.verify:
+            edges = self.graph.tocoo()
+            pairs = [(i, j, NEAR, distance) for i, j, distance in zip(edges.row, edges.col, edges.data, strict=True)]
+        twins = defaultdict(list)
+        for i, j, kind, distance in pairs:
+            if kind != MatchKind.SIMILAR and bool(roots[i]) != bool(roots[j]):
+                own, twin = (j, i) if roots[i] else (i, j)
+                twins[own].append((kinds.index(kind), distance, twin))
+        surest = {own: min(found) for own, found in twins.items()}
+        return [
+            Leak(paths[own], kinds[kind], paths[twin], _label(paths[own], self.config.images_dir),
+                 _label(paths[twin], roots[twin]))
+            for own, (kind, _, twin) in sorted(surest.items())
+        ]  # fmt: skip
+
+
+def _label(path: Path, folder: Path) -> str:
+    return path.relative_to(folder).parts[0] if path.parent != folder else ""
+
+
+def find_series(result: Result, facts: Store = NOTHING) -> list[Series]:
+    """The series among like pictures, and among files of a cluster that were captured one shortly after the other.
+
+    Of files of one version with one capture time the best stands for the others.
+
+    facts : what is remembered of the files' contents, and notes what could not be found out
+    """
+    clusters = [(cluster.keeper, *cluster.members) for cluster in result.clusters]
+    alike = [pair[:2] for pair in result.similar]
+    joined = [(each.path, each.keeper) for files in clusters for each in files
+              if each.reason and each.kind in LEVELS["edits"]]  # fmt: skip
+    named = {path for pair in (*alike, *joined) for path in pair}
+    touched = [files for files in clusters if not named.isdisjoint(each.path for each in files)]
+    paths, workers = sorted(named.union(each.path for files in touched for each in files)), result.config.num_workers
+    told = read_all_contents(paths, workers, facts)
+    captured = {path: time for path in paths if (time := _captured(told[path])) is not None}
+    best: dict[tuple, Path] = {}
+    stands = {each.path: best.setdefault((number, each.version or each.path, captured.get(each.path)), each.path)
+              for number, files in enumerate(touched) for each in files}  # fmt: skip
+    others = [pair for pair in joined if len({captured.get(path) for path in pair}) == 2]
+    pairs = {tuple(sorted(stands.get(path, path) for path in pair)) for pair in (*alike, *others)}
+    pairs = {pair for pair in pairs if captured.keys() >= set(pair) and _are_near(*(captured[each] for each in pair))}
+    known = {path: facts.get("shot", path) for pair in pairs for path in pair}
+    left = [path for path, found in sorted(known.items()) if found is None]
+    for path, found in zip(left, run_jobs(shot_quality, left, workers), strict=True):
+        known[path] = facts.losses.note(found, path)
+        if known[path] is not None:
+            facts.keep("shot", found, path)
+    return in_series(pairs, {path: Shot(path, captured[path], found or 0.0) for path, found in known.items()})
+
+
+def _captured(contents: Contents) -> float | None:
+    """When a shot was taken, with the fraction of the second where it is told."""
+    time, fractions = capture_time(contents), contents.held.get(FRACTION, ())
+    return time if time is None or len(fractions) != 1 else time + float(f"0.{next(iter(fractions))}")
+
+
+def in_series(pairs: Iterable[tuple[Path, Path]], shots: Mapping[Path, Shot]) -> list[Series]:
+    """Join pairs of shots that were taken shortly one after the other; what no pair joins is in no series."""
+    rows = {path: row for row, path in enumerate(sorted(shots))}
+    near = [[rows[path] for path in pair] for pair in pairs if _are_near(*(shots[path].captured for path in pair))]
+    first, second = np.array(near, int).reshape(-1, 2).T
+    graph = coo_matrix((np.ones(len(near)), (first, second)), shape=(len(rows), len(rows)))
+    groups = defaultdict(list)
+    for path, label in zip(rows, connected_components(graph, directed=False)[1].tolist(), strict=True):
+        groups[label].append(shots[path])
+    ordered = [tuple(sorted(group, key=lambda shot: (shot.captured, shot.path))) for group in groups.values()]
+    found = [Series(group, max(group, key=lambda shot: shot.quality).path) for group in ordered if len(group) > 1]
+    return sorted(found, key=lambda series: series.shots[0][1::-1])
+
+
+def _are_near(first: float, second: float) -> bool:
+    return abs(first - second) <= NEXT_SHOT

@@ -22,6 +22,7 @@ from dedup.words import count_of
 if TYPE_CHECKING:
     from dedup.clustering.clusters import Cluster
     from dedup.clustering.result import Result
+    from dedup.dataset.folder_rules import Places
 
 ALMOST = 0.1  # share of a cluster's files that need not be covered by its keeper for the sake of a better one
 NO_CHANCE = 1.1  # ratio of quantisation steps that is no chance
@@ -37,9 +38,10 @@ COPIED = re.compile(r"copy|copie|copia|cópia|kopie|コピー|副本|\(\d+\)$", 
 class KeeperKey(NamedTuple):
     """What decides between files that show the same, in this order; the least stays.
 
+    preference : for each word of the `prefer` setting 0 where it fits, else 1, or the age or the bytes that it asks for
     detail : share of the resolution of the finest that is missing; 0 where next to none is
     enlarged : 1 if it has its pixels from a smaller one of them
-    folder : 0 where the user prefers its folder
+    folder : 0 where it stays anyway, for its folder
     compression : how many times coarser than the finest it was quantised, it or what it was made from, in steps of
         NO_CHANCE
     contents : how much it holds besides its picture, negative
@@ -48,6 +50,7 @@ class KeeperKey(NamedTuple):
     row : of its path
     """
 
+    preference: tuple[float, ...]
     detail: float
     enlarged: int
     folder: int
@@ -111,6 +114,7 @@ def keys_of(rows: Sequence[int], evidence: Evidence, same_detail: bool = False) 
     old = dict(zip(files, ages([(file.contents, file.modified / 1e9) for file in files.values()]), strict=True))
     return sorted(
         KeeperKey(
+            preference=_preference(file, old[row], evidence.places),
             detail=0.0 if row in full else 1 - (pixels[row] / most) ** 0.5,
             enlarged=int(pixels[row] < file.pixels),
             folder=int(not file.preferred),
@@ -218,6 +222,15 @@ def stands_for(row: int, keepers: Sequence[int], evidence: Evidence, remove: str
     return min(keepers, key=rank)
 
 
+def _preference(file: FileRecord, age: float, places: Places) -> tuple[float, ...]:
+    """How far a file is from each word of `prefer`."""
+    ordered = {"oldest": age, "newest": -age, "largest": -file.bytes, "smallest": file.bytes}
+    return tuple(
+        ordered[word] if word in ordered else float(not places.fits(file.path, word, folder))
+        for word, folder in places.prefer
+    )
+
+
 def _steps(files: dict[int, FileRecord], full: Sequence[int], sources: dict[int, set[int]]) -> dict[int, float]:
     """Quantisation steps in grey levels, of a file or of what it was made from.
 
@@ -260,6 +273,9 @@ def _why(best: KeeperKey, others: Sequence[KeeperKey], evidence: Evidence) -> st
     other = next((key for key in others if kinds[key] != "identical"), others[0])
     file, rival = evidence.files[best.row], evidence.files[other.row]
     field = next(name for name in KeeperKey._fields if getattr(best, name) != getattr(other, name))
+    if field == "preference":
+        each = zip(evidence.places.prefer, best.preference, other.preference, strict=True)
+        return f"preferred: {next(word for (word, _), own, rival in each if own != rival)}"
     if field == "detail":
         return f"{_times(file.pixels / max(rival.pixels, 1))} the pixels"
     if field == "enlarged":

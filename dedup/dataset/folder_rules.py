@@ -11,11 +11,11 @@ import os
 import re
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property, lru_cache
 from pathlib import Path
 
-from dedup.config import ConfigError
+from dedup.config import FOLDER, ConfigError
 
 Identity = tuple[int, int]  # device and inode
 TRASH = ".dedup-trash"  # in images_dir
@@ -28,22 +28,21 @@ THUMBNAIL_NAME = re.compile(r"[0-9a-f]{64}\.jpg")  # the blake2b digest of what 
 class Places:
     """Folders, with all that is below them.
 
-    keep_in : in images_dir; of files that show the same, one in here is kept
+    prefer : words by which the file of a version that stays is chosen, each with the folder in images_dir that it names
     protect : in images_dir; files in here are compared and kept, and never go
     against : the archives, resolved. One may lie in images_dir, or images_dir in it: each has its own files. With
         archives, a file goes only for a keeper that lies in one
     """
 
     images_dir: Path = Path()
-    keep_in: frozenset[Identity] = field(default=frozenset())
     protect: frozenset[Identity] = field(default=frozenset())
     against: tuple[Path, ...] = ()
+    prefer: tuple[tuple[str, frozenset[Identity]], ...] = ()
 
     @classmethod
     def find(
         cls,
         images_dir: Path,
-        keep_in: Sequence[Path] = (),
         protect: Sequence[Path] = (),
         against: Sequence[Path] = (),
         output_dir: Path | None = None,
@@ -52,15 +51,14 @@ class Places:
 
         Raises
         ------
-        ConfigError : one of them does not exist, is no folder or is images_dir itself; one of keep_in or protect lies
-            outside it; an archive can't be read, lies in a trash folder or in another archive, or holds output_dir
+        ConfigError : one of them does not exist, is no folder or is images_dir itself; one of protect lies outside it;
+            an archive can't be read, lies in a trash folder or in another archive, or holds output_dir
         """
-        for option, given in (("--keep-in", keep_in), ("--protect", protect), ("--against", against)):
+        for option, given in (("--protect", protect), ("--against", against)):
             if "" in map(os.fspath, given):  # as from a shell variable that is not set; Path("") is where we are
                 raise ConfigError(f"{option} is empty; give a folder")
-        kept = frozenset(_inside(images_dir, Path(path), "--keep-in") for path in keep_in)
         protected = frozenset(_inside(images_dir, Path(path), "--protect") for path in protect)
-        places = cls(Path(images_dir), kept, protected, tuple(_archive(images_dir, Path(path)) for path in against))
+        places = cls(Path(images_dir), protected, tuple(_archive(images_dir, Path(path)) for path in against))
         for archive in places.against:
             others = [other for other in places.against if other is not archive]
             if not (_way_up(archive) | {_identity(archive)}).isdisjoint(map(_identity, others)):
@@ -104,9 +102,19 @@ class Places:
     def _archives(self) -> frozenset[Identity]:
         return frozenset(map(_identity, self.against))
 
-    def prefers(self, path: Path) -> str:
-        """Why a file is kept rather than one that shows the same; empty if there is no such reason."""
-        return self.protects(path) or ("lies in a folder to keep files in" if self._is_in(self.keep_in, path) else "")
+    def preferring(self, images_dir: Path, words: Sequence[str]) -> Places:
+        """The same places with the words of the `prefer` setting.
+
+        Raises
+        ------
+        ConfigError : a folder that one names is none, or lies outside images_dir
+        """
+        prefer = tuple((word, _named(images_dir, word)) for word in words)
+        return replace(self, images_dir=Path(images_dir), prefer=prefer) if words else self
+
+    def fits(self, path: Path, word: str, folder: frozenset[Identity]) -> bool:
+        """Whether a file lies in the preferred folder, or ends in the preferred way."""
+        return self._is_in(folder, path) if folder else path.suffix.lower() == f".{word}"
 
     def _is_in(self, folders: frozenset[Identity], path: Path) -> bool:
         return bool(folders) and not folders.isdisjoint(_identities(path.parent, self.images_dir))
@@ -170,6 +178,15 @@ def _archive(images_dir: Path, folder: Path) -> Path:
     except OSError as error:
         raise ConfigError(f"--against {folder} can't be read: {error.strerror}") from None
     return archive
+
+
+def _named(images_dir: Path, word: str) -> frozenset[Identity]:
+    """The folder of a word such as folder:Originals, below images_dir or as seen from here; none of another word."""
+    if not word.startswith(FOLDER):
+        return frozenset()
+    given = Path(word.removeprefix(FOLDER))
+    below = Path(images_dir) / given
+    return frozenset({_inside(images_dir, below if below.is_dir() else given, f"--prefer {FOLDER}")})
 
 
 def _inside(images_dir: Path, folder: Path, option: str) -> Identity:

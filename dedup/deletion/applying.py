@@ -9,7 +9,7 @@ from __future__ import annotations
 import itertools
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -71,7 +71,7 @@ def apply_decisions(
     num_workers : processes that read and compare; 0 = this one
     progress : show bars on stderr
     places : folders whose files never go, whatever was decided; the archives that were compared with
-    remove : exact, copies or edits: how far removal goes, as when duplicates were looked for
+    remove : exact, copies or edits: how far removal goes where a decision has no level of its own
 
     Returns
     -------
@@ -87,7 +87,7 @@ def apply_decisions(
         different = decisions.different | read_not_duplicates(output_dir)
         unchanged = list(_unchanged(decisions.removals, different, roots, tally))
         groups = _groups(unchanged, roots, tally, num_workers, progress, places, remove)
-        files = {file for each in unchanged for file in each}
+        files = {file for each in unchanged for file in (each.keep, each.drop)}
         contents = {_path(roots, file): bytes.fromhex(file.content.blake2b) for file in files}
         with tempfile.TemporaryDirectory() as holder:
             plan = Path(holder) / "plan.jsonl"
@@ -97,6 +97,10 @@ def apply_decisions(
         exit_code = applied.exit_code or SOME_REFUSED * bool(refused)
         return replace(applied, refused=refused, exit_code=exit_code), remembered
     return tally.outcome(), remembered
+
+
+def _files(removals: Sequence[Removal], roots: Sequence[Path]) -> list[Path]:
+    return sorted({_path(roots, file) for each in removals for file in (each.keep, each.drop)})
 
 
 def _path(roots: Sequence[Path], file: Named) -> Path:
@@ -141,10 +145,10 @@ def _groups(
     """The removals that a new match allows, by keeper; the others are refused."""
     from dedup.contents.inventory import read_all_contents, why_it_stays
 
-    told = read_all_contents(sorted({_path(roots, file) for each in removals for file in each}), num_workers)
+    told = read_all_contents(_files(removals, roots), num_workers)
     members: dict[Named, list[_Going]] = {}
     for each, kind, missing in _matched(removals, roots, num_workers, progress, remove):
-        keeper, drop = (_path(roots, file) for file in each)
+        keeper, drop = _path(roots, each.keep), _path(roots, each.drop)
         reason = places.protects(drop, keeper) or missing
         if reason := reason or why_it_stays(drop, keeper, roots[0], roots[each.keep.archive], told=told):
             tally.refused.append((drop.relative_to(roots[0]), reason))
@@ -159,7 +163,7 @@ def _matched(
     """Each removal with the kind of its match, and why it stays; empty if it may go."""
     from dedup.matching.confirmation import Verifier
 
-    files = sorted({_path(roots, file) for each in removals for file in each})
+    files = _files(removals, roots)
     rows = {path: row for row, path in enumerate(files)}
     verifier = Verifier(files, num_workers, progress=False)
     by_keeper = iter(sorted(removals))
@@ -169,23 +173,24 @@ def _matched(
             pairs = {each: (rows[_path(roots, each.drop)], rows[_path(roots, each.keep)]) for each in apart}
             verifier.match_many([(*pair, 0.0) for pair in pairs.values()])
             verifier.forget_pictures()
-            found = _compared(verifier, list(pairs.values()), remove)
+            found = _compared(verifier, {pair: each.level or remove for each, pair in pairs.items()})
             bar.update(len(batch))
             for each in batch:
                 yield each, *(found[pairs[each]] if each in pairs else ("identical", ""))
 
 
-def _compared(
-    verifier: Verifier, pairs: Sequence[tuple[int, int]], remove: str
-) -> dict[tuple[int, int], tuple[str, str]]:
-    """By pair (row, keeper's row), its kind and why it stays: what its keeper lacks, the level, or a closer look."""
+def _compared(verifier: Verifier, pairs: Mapping[tuple[int, int], str]) -> dict[tuple[int, int], tuple[str, str]]:
+    """By pair (row, keeper's row), its kind and why it stays: what its keeper lacks, its level, or a closer look.
+
+    pairs : with the level of each
+    """
     from dedup.clustering.evidence import NOT_LOOKED_AT
     from dedup.clustering.full_resolution import is_looked_at, why_they_stay
     from dedup.clustering.members import is_out_of_reach, what_is_missing
     from dedup.clustering.quality import lost_in_compression, lost_in_toning, read_details
 
-    views, found, looks = _views(verifier, pairs), {}, {}
-    for row, keeper in pairs:
+    views, found, looks = _views(verifier, list(pairs)), {}, {}
+    for (row, keeper), level in pairs.items():
         files = verifier.paths[row], verifier.paths[keeper]
         if lost := verifier.losses.about(*files):
             found[row, keeper] = "", f"{NOT_LOOKED_AT}: {lost}"
@@ -197,12 +202,12 @@ def _compared(
         reason = (
             what_is_missing(view)
             or (None if is_made_from else lost_in_compression(view, *map(read_details, files)))
-            or is_out_of_reach(view.kind, remove)
+            or is_out_of_reach(view.kind, level)
             or lost_in_toning(view, *files)
         )
         found[row, keeper] = match.kind, str(reason or "")
         if reason is None and is_looked_at(match):
-            looks[row, keeper] = *files, match.transform, row < keeper
+            looks[row, keeper] = *files, match.transform, row < keeper, match.kind
     for pair, reason in zip(looks, why_they_stay(list(looks.values()), verifier.num_workers), strict=True):
         found[pair] = found[pair][0], f"{NOT_LOOKED_AT}: {reason.reason}" if isinstance(reason, Lost) else reason
     return found

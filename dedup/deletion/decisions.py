@@ -1,9 +1,10 @@
 """Decisions made on the review page: a file of them in, checked records out, or BadRecord before anything is touched.
 
-decisions.json:  {"decisions": 1, "remove": [{"keep": {"path", "size", "blake2b"}, "drop": {...}}, ...],
+decisions.json:  {"decisions": 1, "remove": [{"keep": {"path", "size", "blake2b"}, "drop": {...}, "level"}, ...],
                   "different": [[{"size", "blake2b"}, {...}], ...]}
 
-A file to keep that lies in an archive has its number there, `archive`, from 1, and its path below that.
+A file to keep that lies in an archive has its number there, `archive`, from 1, and its path below that. `level` is how
+far removal may go for that pair, one of those of `remove`; without it, as far as the run's own setting.
 
 The file says what a user wants, not what is true: `dedup.deletion.applying` looks at the pictures again.
 """
@@ -17,6 +18,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from dedup.config import REMOVE
 from dedup.deletion.outcome import told
 from dedup.deletion.records import BadRecord, parse_object, split_archive, split_path
 
@@ -43,10 +45,11 @@ class Named(NamedTuple):
 
 
 class Removal(NamedTuple):
-    """`drop` is to go because `keep` shows everything it shows."""
+    """`drop` is to go because `keep` shows everything it shows. level : that was chosen for it, empty if none was"""
 
     keep: Named
     drop: Named
+    level: str = ""
 
 
 class Decisions(NamedTuple):
@@ -119,10 +122,12 @@ def _decisions(record: dict, archives: int) -> Decisions:
 
 
 def _removal(record: object, archives: int) -> Removal:
-    if not isinstance(record, dict) or set(record) != {"keep", "drop"}:
+    if not isinstance(record, dict) or set(record) - {"level"} != {"keep", "drop"}:
         raise BadRecord(f"a removal has keep and drop, got {ascii(record)[:200]}")
+    if "level" in record and record["level"] not in REMOVE:
+        raise BadRecord(f"level is one of {', '.join(REMOVE)}, got {ascii(record['level'])[:200]}")
     keep, archive = split_archive(record["keep"], archives)
-    return Removal(_named(keep)._replace(archive=archive), _named(record["drop"]))
+    return Removal(_named(keep)._replace(archive=archive), _named(record["drop"]), record.get("level", ""))
 
 
 def _named(record: object) -> Named:

@@ -50,8 +50,8 @@ def plot_cluster_grid(
     every other version is in a light blue one, and what would go for it follows it. A thin red frame on the keeper
     shows what a crop shows of it, and one on a picture that contains the keeper where that is. Under a picture stand
     its name and folder, its size in pixels and bytes, what becomes of it, the kind of its match with the file that it
-    would go for, the cosine distance to it, the share of the picture that this shows where that is not all, and why it
-    stays; under the keeper, why it is kept.
+    would go for, or what was done to that, the cosine distance to it, the share of the picture that this shows where
+    that is not all, and why it stays; under the keeper, why it is kept.
 
     Parameters
     ----------
@@ -147,7 +147,8 @@ def _caption(member: Member, images_dir: Path, with_folder: bool, why: str) -> l
         lines.append(("", SMALL, INK, ("keeper", BLUE, True)))
         return lines + [(line, SMALL, GREY, None) for line in wrap(drawable(why), SMALL, SIDE, 2)]
     pill = ("goes", VERMILION, True) if member.removable else ("stays", BLUE, False)
-    lines.append((member.kind.replace("_", " "), SMALL, INK, pill))
+    words = (*([] if member.changes and member.kind == MatchKind.EDITED else [member.kind]), *member.changes)
+    lines.append((", ".join(words).replace("_", " "), SMALL, INK, pill))
     shown = f"   {100 * member.coverage:.0f} % shown" if member.coverage < 0.995 else ""
     lines.append((f"distance {member.distance:.3f}{shown}", SMALL, GREY, None))
     return lines + [(line, SMALL, GREY, None) for line in wrap(drawable(str(member.reason or "")), SMALL, SIDE, 2)]

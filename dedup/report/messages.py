@@ -10,6 +10,7 @@ import shlex
 import shutil
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -21,9 +22,8 @@ from dedup.report.lettering import escape
 from dedup.words import count_of, format_bytes, relative_path, write_table
 
 if TYPE_CHECKING:
-    from collections import Counter
-
     from dedup.clustering.clusters import Cluster, Member
+    from dedup.clustering.result import Leak, Series
     from dedup.deletion.removal import Outcome
     from dedup.workers import Losses
 
@@ -99,6 +99,15 @@ def passing_over(others: Counter[str]) -> Iterator[str]:
         yield f"{count_of(others.total(), 'file')} not read: {', '.join(named)}"
 
 
+def needing(others: Counter[str], extensions: Sequence[str]) -> Iterator[str]:
+    """How many of them could be read with a package that is not installed."""
+    from dedup.dataset.decoding import missing_plugins
+
+    for package, endings in missing_plugins(extensions).items():
+        if count := sum(others[ending] for ending in endings):
+            yield f"{count_of(count, 'file')} of them could be read: pip install {package}"
+
+
 def leaving_alone(folders: Sequence[Path], images_dir: Path) -> Iterator[str]:
     """How many folders of other programs were not searched, and which."""
     if folders:
@@ -123,6 +132,38 @@ def undrawn(losses: Losses) -> Iterator[str]:
         yield f"  {page.name} can't be drawn: {shown(reason)}"
 
 
+def summary(clusters: Sequence[Cluster], planned: Outcome, images_dir: Path) -> dict:
+    """What `--json` tells of a search: counts by kind of match and by level of `remove`, and what the plan has.
+
+    What a level beyond this run's lets go is a bound from above: those files were not compared at full resolution.
+    """
+    from dedup.clustering.members import LEVELS, Why
+
+    members = [member for cluster in clusters for member in cluster.members]
+    able = [member for member in members if member.removable or (member.reason and member.reason.code == Why.LEVEL)]
+    levels = {level: [member.bytes for member in able if member.kind in LEVELS[level]] for level in REMOVE}
+    going = set(planned.done)
+    sizes = [member.bytes for member in drops(clusters) if relative_path(member.path, images_dir) in going]
+    return {
+        "clusters": len(clusters),
+        "files_in_clusters": len(clusters) + len(members),
+        "kinds": dict(Counter(str(member.kind) for member in members)),
+        "levels": {level: {"files": len(found), "bytes": sum(found)} for level, found in levels.items()},
+        "planned": {"files": len(going), "pictures": len(sizes), "bytes": sum(sizes)},
+        "refused": refused(planned),
+    }
+
+
+def removing(outcome: Outcome) -> dict:
+    """What `--json` tells of a removal, an undo or a purge."""
+    return {"run": outcome.run, "done": list(map(str, outcome.done)), "refused": refused(outcome)}
+
+
+def refused(outcome: Outcome) -> list[dict]:
+    """Files that were left as they are, for `--json`."""
+    return [{"path": str(path), "reason": reason} for path, reason in outcome.refused]
+
+
 def finding(
     clusters: Sequence[Cluster],
     epsilon: float,
@@ -135,22 +176,17 @@ def finding(
 
     is_archived : for keepers in an archive
     """
-    from dedup.clustering.members import LEVELS, Why  # not before there is something to tell
-
     if not clusters:
         yield f"no duplicates at epsilon {epsilon:.4g}"
         return
-    going = set(planned.done)
-    sizes = [member.bytes for member in drops(clusters) if relative_path(member.path, images_dir) in going]
-    files = sum(1 + len(cluster.members) for cluster in clusters)
-    yield f"{count_of(len(clusters), 'cluster')} of {count_of(files, 'file')} at epsilon {epsilon:.4g}"
-    why = f"{'is' if len(sizes) == 1 else 'are'} in the archive and " if is_archived else ""
-    beside = f", with {count_of(more, 'file')} beside" if (more := len(going) - len(sizes)) else ""
-    yield f"{count_of(len(sizes), 'file')} {why}could go{beside}: {format_bytes(sum(sizes))}"
-    waiting = [member.kind for cluster in clusters for member in cluster.members
-               if member.reason and member.reason.code == Why.LEVEL]  # fmt: skip
+    facts = summary(clusters, planned, images_dir)
+    plan, levels, files = facts["planned"], facts["levels"], count_of(facts["files_in_clusters"], "file")
+    yield f"{count_of(len(clusters), 'cluster')} of {files} at epsilon {epsilon:.4g}"
+    why = f"{'is' if plan['pictures'] == 1 else 'are'} in the archive and " if is_archived else ""
+    beside = f", with {count_of(more, 'file')} beside" if (more := plan["files"] - plan["pictures"]) else ""
+    yield f"{count_of(plan['pictures'], 'file')} {why}could go{beside}: {format_bytes(plan['bytes'])}"
     for level in REMOVE[REMOVE.index(remove) + 1 :]:
-        if more := sum(kind in LEVELS[level] for kind in waiting):
+        if more := levels[level]["files"] - levels[remove]["files"]:
             yield f"up to {count_of(more, 'more file')} could go with --remove {level}"
             break
 
@@ -159,6 +195,20 @@ def leaving(similar: Sequence[tuple], table: Path) -> Iterator[str]:
     """How many pairs are alike and no copies, and where they are listed."""
     if similar:
         yield f"{count_of(len(similar), 'pair')} alike but not confirmed, listed in {shown(near(table))}"
+
+
+def showing(series: Sequence[Series], table: Path) -> Iterator[str]:
+    """How many series of shots there are, and where they are listed; none of their shots goes for another."""
+    if series:
+        shots = count_of(sum(len(each.shots) for each in series), "shot")
+        yield f"{len(series):,} series of {shots}, the best of each marked, listed in {shown(near(table))}"
+
+
+def leaking(leaks: Sequence[Leak], incoming: int, table: Path) -> Iterator[str]:
+    """How many incoming files show what the archive has, and where they are listed."""
+    labels = f", {others:,} under another label" if (others := sum(leak.has_other_label for leak in leaks)) else ""
+    listed = f"; listed in {shown(near(table))}" if leaks else ""
+    yield f"{len(leaks):,} of {count_of(incoming, 'incoming file')} show what the archive has{labels}{listed}"
 
 
 def planning(clusters: Sequence[Cluster], planned: Outcome, images_dir: Path) -> Iterator[str]:

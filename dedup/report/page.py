@@ -13,13 +13,13 @@ import os
 from base64 import b64encode
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 from dedup.clustering.full_resolution import is_looked_at
-from dedup.clustering.members import is_out_of_reach, seen_by, way_back, what_is_missing
+from dedup.clustering.members import KEEPER, LEVELS, Choice, Member, Why, seen_by, way_back, what_is_missing
 from dedup.contents.inventory import why_it_stays
 from dedup.dataset.folder_rules import DIGEST, THUMBNAILS
 from dedup.dataset.thumbnails import thumbnail_path, write_thumbnails
@@ -28,21 +28,25 @@ from dedup.words import relative_path, write_whole
 from dedup.workers import attempt, step
 
 if TYPE_CHECKING:
-    from dedup.clustering.clusters import Cluster, Member
-    from dedup.clustering.result import Result
+    from dedup.clustering.clusters import Cluster
+    from dedup.clustering.result import Result, Series
     from dedup.config import Config
     from dedup.dataset.folder_rules import Places
     from dedup.matching.confirmation import Match
     from dedup.progress import Phases
 
 NAME, DECISIONS = "report.html", "decisions.json"
-MOST_CLUSTERS, MOST_UNREADABLE = 20_000, 1_000  # shown on the page
+MOST_CLUSTERS, MOST_UNREADABLE, MOST_SERIES = 20_000, 1_000, 500  # shown on the page
 _TEMPLATES = Path(__file__).parent / "templates"
-_STYLE, _SCRIPTS = "report.css", ("state.js", "cards.js", "compare.js", "report.js")
+_STYLE, _SCRIPTS = "report.css", ("state.js", "words.js", "cards.js", "compare.js", "series.js", "report.js")
 
 
 def write_small(
-    config: Config, result: Result, progress: bool | Phases = True, facts: Store = NOTHING
+    config: Config,
+    result: Result,
+    progress: bool | Phases = True,
+    facts: Store = NOTHING,
+    series: Sequence[Series] = (),
 ) -> dict[Path, str]:
     """Write the thumbnails of the review page into config.output_dir; see `write_thumbnails`.
 
@@ -50,6 +54,8 @@ def write_small(
     """
     shown = result.clusters[:MOST_CLUSTERS]
     paths = [member.path for cluster in shown for member in (cluster.keeper, *cluster.members)]
+    paths += [shot.path for each in series[:MOST_SERIES] for shot in each.shots]
+    paths = list(dict.fromkeys(paths))
     known = {path: content[:DIGEST].hex() for path in paths if (content := facts.content(path))}
     folder = config.output_dir / THUMBNAILS
     return write_thumbnails(paths, folder, config.num_workers, progress, known, facts.losses)
@@ -61,7 +67,12 @@ def small_files(config: Config, digests: Mapping[Path, str]) -> dict[Path, Path]
 
 
 def write_page(
-    config: Config, result: Result, digests: Mapping[Path, str], command: str = "", facts: Store = NOTHING
+    config: Config,
+    result: Result,
+    digests: Mapping[Path, str],
+    command: str = "",
+    facts: Store = NOTHING,
+    series: Sequence[Series] = (),
 ) -> Path:
     """Write the review page into config.output_dir, beside its thumbnails; the same result gives the same bytes.
 
@@ -70,18 +81,24 @@ def write_page(
     digests : what `write_small` returned
     command : what applies the saved decisions, as it is to be typed
     facts : what is remembered of the files' contents
+    series : what `find_series` returned
 
     Raises
     ------
     OSError : output_dir can't be written
     """
     page = config.output_dir / NAME
-    write_whole(page, render(page_data(config, result, digests, command, facts)).encode())
+    write_whole(page, render(page_data(config, result, digests, command, facts, series)).encode())
     return page
 
 
 def page_data(
-    config: Config, result: Result, digests: Mapping[Path, str], command: str = "", facts: Store = NOTHING
+    config: Config,
+    result: Result,
+    digests: Mapping[Path, str],
+    command: str = "",
+    facts: Store = NOTHING,
+    series: Sequence[Series] = (),
 ) -> dict:
     """What the page shows, as plain values.
 
@@ -101,8 +118,11 @@ def page_data(
             for path, reason in list(failures.items())[:MOST_UNREADABLE]
         ],
         "settings": settings,
+        "levels": list(LEVELS.items()),
         "command": command,
         "clusters_found": len(result.clusters),
+        "series_found": len(series),
+        "series": _shots(series[:MOST_SERIES], config, result, digests),
         "images": _url(_way(config.images_dir, config.output_dir)) + "/",
         "thumbnails": THUMBNAILS + "/",
         "clusters": [
@@ -139,15 +159,26 @@ def _csp_digest(text: str) -> str:
 
 
 def _files(cluster: Cluster, config: Config, places: Places, digests: Mapping[Path, str]) -> list[dict]:
-    """The files of a cluster; `keeper` is the place of the one that a file would go for, unless that is the first."""
+    """The files of a cluster; `keepers` are those that a file would go for at each level, unless all are the first."""
     files = (cluster.keeper, *cluster.members)
     place_of = {member.path: place for place, member in enumerate(files)}
     return [
         _file(member, config, places, digests.get(member.path))
         | {"version": member.version}
-        | ({"keeper": place_of[member.keeper]} if place_of.get(member.keeper) else {})
+        | ({"changes": member.changes} if member.changes else {})
+        | ({"keepers": keepers} if any(keepers := _keepers(member, place_of)) else {})
         for member in files
     ]
+
+
+def _keepers(member: Member, place_of: Mapping[Path | None, int]) -> list[int]:
+    """Places of the files that a file would go for, one for each level; 0 where that is not in its cluster."""
+    return [place_of.get(choice.keeper, 0) for choice in _choices(member)]
+
+
+def _choices(member: Member) -> Sequence[Choice]:
+    """What becomes of a file at each level."""
+    return member.levels or [Choice(member.keeper, member.reason)] * len(LEVELS)
 
 
 def _file(member: Member, config: Config, places: Places, digest: str | None) -> dict:
@@ -168,6 +199,29 @@ def _file(member: Member, config: Config, places: Places, digest: str | None) ->
     }
 
 
+def _shots(series: Sequence[Series], config: Config, result: Result, digests: Mapping[Path, str]) -> list[list[dict]]:
+    """The shots of each series."""
+    sizes = dict(zip(result.embeddings.paths, result.embeddings.sizes, strict=True)) if series else {}
+
+    def shot(path: Path) -> dict:
+        width, height = map(int, sizes[path])
+        size = path.stat().st_size if path.exists() else 0
+        return _file(Member(path, width, height, size, 0.0, KEEPER, 1.0), config, result.places, digests.get(path))
+
+    return [
+        [
+            shot(each.path) | {"date": _time(each.captured), "suggested": each.path == some.suggested}
+            for each in some.shots
+        ]
+        for some in series
+    ]
+
+
+def _time(captured: float) -> str:
+    """By the camera's clock, in seconds since 1970."""
+    return datetime.fromtimestamp(captured, UTC).strftime("%Y-%m-%d %H:%M:%S")
+
+
 def _date(path: Path) -> str:
     """Day of the last change; empty once the file is gone."""
     try:
@@ -181,7 +235,8 @@ def _pairs(clusters: Sequence[Cluster], result: Result, config: Config, facts: S
 
     A pair is [i, j, kind, distance, share of i that j shows, share of j that i shows, why i can't go for j, why j can't
     go for i, transform from i to j]: places in the cluster, the keeper's is 0; what isn't known is None, "" means it
-    may go, which of a copy or a part is known only for a file and its keeper: no other was looked at closely.
+    may go, at the level that its kind belongs to. Which of a copy or a part is known only for a file and its keeper at
+    the run's own level: no other was looked at closely.
     """
     rows = {path: row for row, path in enumerate(result.embeddings.paths)}
     places = {
@@ -201,13 +256,24 @@ def _pairs(clusters: Sequence[Cluster], result: Result, config: Config, facts: S
     for cluster, known in zip(clusters, found, strict=True):
         place_of = {member.path: place for place, member in enumerate((cluster.keeper, *cluster.members))}
         for place, member in enumerate(cluster.members, start=1):
-            keeper = place_of[member.keeper]
-            pair = known.pop((keeper, place), None)
-            turned = pair and facts.losses.note(attempt(_turned, pair), member.keeper, member.path)
-            pair = turned or known.pop((place, keeper), [place, keeper, *[None] * 7])
-            known[place, keeper] = [place, keeper, member.kind, _round(member.distance), _round(member.coverage),
-                                    pair[5], str(member.reason or ""), pair[7], pair[8]]  # fmt: skip
+            for path, whys in _whys(member).items():
+                keeper = place_of[path]
+                pair = known.pop((keeper, place), None)
+                turned = pair and facts.losses.note(attempt(_turned, pair), path, member.path)
+                pair = turned or known.pop((place, keeper), [place, keeper, *[None] * 7])
+                if path == member.keeper:
+                    pair[2:5] = member.kind, _round(member.distance), _round(member.coverage)
+                known[place, keeper] = [*pair[:6], next((why for why in whys if why is not None), None), *pair[7:]]
     return [sorted(known.values(), key=lambda pair: (pair[1] != 0, pair[:2])) for known in found]
+
+
+def _whys(member: Member) -> dict[Path, list[str | None]]:
+    """Why a file can't go for each of its keepers, level by level; None where only the level, or a check, tells."""
+    found: dict[Path, list[str | None]] = {}
+    for keeper, reason in _choices(member):
+        is_open = reason is not None and reason.code in (Why.LEVEL, Why.UNSEEN)
+        found.setdefault(keeper, []).append(None if is_open else str(reason or ""))
+    return found
 
 
 @step
@@ -219,7 +285,6 @@ def _known(
         places.protects(*files)
         or str(what_is_missing(view) or "")
         or why_it_stays(*files, config.images_dir, places.root_of(files[1]), facts)
-        or str(is_out_of_reach(view.kind, config.remove) or "")
         for files, view in zip(((first, second), (second, first)), seen, strict=True)
     )
     if is_looked_at(match):  # that was left for the members of a keeper

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING
@@ -22,6 +23,7 @@ from dedup.workers import Losses, job, run_jobs
 
 if TYPE_CHECKING:
     from dedup.clustering.clusters import Cluster, Member
+    from dedup.clustering.result import Leak, Series
     from dedup.clustering.versions import KeeperKey
 
 __all__ = [
@@ -33,7 +35,9 @@ __all__ = [
     "paginate",
     "plot_cluster_grid",
     "unescape",
+    "write_leaks",
     "write_report",
+    "write_series",
     "write_similar",
 ]
 
@@ -46,7 +50,8 @@ MAX_PAGES = 20  # the page to look at in a browser has all clusters
 DRAWN_BY = ("dataset", "report")  # rooms whose source decides how a page looks
 PAGE_TIME = 120.0  # seconds of computing for a page of large pictures
 _PAGE_NAME = re.compile(r"clusters_\d{3,}\.png")
-CRITERIA = ("detail", "enlarged", "folder", "compression", "holds", "age", "name", "path")  # KeeperKey in words
+# KeeperKey in words
+CRITERIA = ("preference", "detail", "enlarged", "folder", "compression", "holds", "age", "name", "path")
 
 
 def write_report(
@@ -140,6 +145,36 @@ def write_similar(pairs: Iterable[tuple[Path, Path, float]], images_dir: Path, p
     write_table(path, ("path", "other", "distance"), rows)
 
 
+def write_series(series: Sequence[Series], images_dir: Path, path: Path) -> None:
+    """Write series of shots as CSV, a row a shot by capture time; `suggested` is 1 for the one that came out best."""
+    rows = (
+        (
+            escape(relative_path(shot.path, images_dir).as_posix()),
+            number,
+            datetime.fromtimestamp(shot.captured, UTC).isoformat(" ", "milliseconds").removesuffix("+00:00"),
+            f"{shot.quality:.4f}",
+            int(shot.path == each.suggested),
+        )
+        for number, each in enumerate(series, start=1)
+        for shot in each.shots
+    )
+    write_table(path, ("path", "series", "captured", "quality", "suggested"), rows)
+
+
+def write_leaks(leaks: Iterable[Leak], images_dir: Path, path: Path) -> None:
+    """Write the files that show what the archive has as CSV; `differ` is 1 if the two labels do."""
+
+    def name(file: Path) -> str:
+        return escape(relative_path(file, images_dir).as_posix())
+
+    rows = (
+        (name(leak.path), leak.kind, name(leak.twin), escape(leak.label), escape(leak.twin_label),
+         int(leak.has_other_label))
+        for leak in leaks
+    )  # fmt: skip
+    write_table(path, ("path", "kind", "twin", "label", "twin_label", "differ"), rows)
+
+
 def describe_report(clusters: Sequence[Cluster], images_dir: Path, written: Sequence[Path]) -> str:
     """One or two lines for people on what `write_report` wrote."""
     pages = list(paginate(clusters, images_dir))
@@ -181,13 +216,16 @@ def keeper_table(keys: Mapping[Path, KeeperKey], images_dir: Path) -> str:
     keys : by path, best first. The criterion that puts a file behind the first one is bold
     """
     best = next(iter(keys.values()))
-    ages, rows = (sorted({getattr(key, name) for key in keys.values()}) for name in ("age", "row"))
-    lines = [("file", *CRITERIA), ["---"] * (1 + len(CRITERIA))]
+    ranked = (sorted({getattr(key, name) for key in keys.values()}) for name in ("preference", "age", "row"))
+    preferences, ages, rows = ranked
+    first = 0 if best.preference else 1  # without preferences, no column of them
+    lines = [("file", *CRITERIA[first:]), ["---"] * (1 + len(CRITERIA[first:]))]
     for path, key in keys.items():
         cells = [
+            f"{1 + preferences.index(key.preference)}. of {len(preferences)}",
             f"{key.detail:.0%} less" if key.detail else "all",
             "yes" if key.enlarged else "no",
-            "any" if key.folder else "preferred",
+            "any" if key.folder else "protected",
             f"{count_of(key.compression, 'step')} coarser" if key.compression else "finest",
             count_of(-key.contents, "thing"),
             f"{1 + ages.index(key.age)}. of {len(ages)}",
@@ -197,7 +235,7 @@ def keeper_table(keys: Mapping[Path, KeeperKey], images_dir: Path) -> str:
         decides = next((place for place, pair in enumerate(zip(key, best, strict=True)) if len(set(pair)) > 1), None)
         if decides is not None:
             cells[decides] = f"**{cells[decides]}**"
-        lines.append([escape(relative_path(path, images_dir).as_posix()).replace("|", "\\|"), *cells])
+        lines.append([escape(relative_path(path, images_dir).as_posix()).replace("|", "\\|"), *cells[first:]])
     return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
 
 

@@ -12,8 +12,8 @@ from PIL import Image, ImageFilter, ImageOps
 from scipy.sparse import csr_matrix
 
 from dedup.clustering import evidence
-from dedup.clustering.clusters import build_clusters, cluster_labels
-from dedup.clustering.members import LEVELS, Why
+from dedup.clustering.clusters import build_clusters, cluster_labels, staying
+from dedup.clustering.members import LEVELS, UNSEEN, View, Why, changes_of
 from dedup.config import REMOVE
 from dedup.dataset import samples
 from dedup.dataset.folder_rules import NOWHERE, Places
@@ -296,6 +296,55 @@ def test_what_a_comparison_at_full_resolution_finds_has_a_file_stay(tmp_path, re
     assert len(looked) == len(set(looked))
 
 
+@pytest.mark.parametrize("remove", REMOVE)
+def test_a_member_tells_what_becomes_of_it_at_every_level(tmp_path, remove):
+    """As a run at that level does, but for what only a comparison at full resolution, of another level, can tell."""
+    folder, matches = two_versions(tmp_path)
+    runs = {level: folder.build(matches, remove=level)[0] for level in REMOVE}
+    for place, member in enumerate(runs[remove].members):
+        for level, choice in zip(LEVELS, member.levels, strict=True):
+            there = runs[level].members[place]
+            assert (choice.keeper, there.path) == (there.keeper, member.path)
+            if level == remove or there.reason:
+                assert choice.reason == there.reason
+            else:
+                is_compared = choice.keeper == member.keeper and member.removable
+                assert choice.reason == (None if is_compared else UNSEEN)
+
+
+def test_what_was_lost_has_a_file_stay_at_every_level(tmp_path):
+    folder, matches = two_versions(tmp_path)
+    clusters = folder.build(matches)
+    copy, edit = clusters[0].members[0], clusters[0].members[1]
+    kept = staying(clusters, Losses({(copy.path,): "gone", (edit.path,): "gone"}))[0].members
+    assert [choice.reason.code for choice in kept[0].levels] == [Why.LEVEL, Why.LOST, Why.LOST]
+    assert [choice.reason.code for choice in kept[1].levels] == [Why.LEVEL, Why.LEVEL, Why.LOST]
+    assert [choice.reason.code for choice in kept[2].levels] == [
+        Why.LEVEL,
+        Why.LOST,
+        Why.UNSEEN,
+    ]
+
+
+@pytest.mark.parametrize(
+    ("place", "more", "changes"),
+    [
+        ((1, 0, 0, 0, 1, 0, 0, 0, 1), {}, ()),
+        ((-1, 0, 1, 0, 1, 0, 0, 0, 1), {}, ("mirrored",)),
+        ((1, 0, 0, 0, -1, 1, 0, 0, 1), {}, ("mirrored",)),
+        ((0, -1, 1, 1, 0, 0, 0, 0, 1), {}, ("turned",)),
+        ((-1, 0, 1, 0, -1, 1, 0, 0, 1), {}, ("turned",)),
+        ((0, 1, 0, 1, 0, 0, 0, 0, 1), {"chroma": 0.5, "kept_chroma": 20.0}, ("turned", "mirrored", "grey")),
+        ((0.5, 0, 0.2, 0, 0.5, 0.1, 0, 0, 1), {"marks": 0.02}, ("marked",)),
+        ((), {"marks": 0.02}, ()),
+    ],
+)
+def test_what_was_done_to_a_version(place, more, changes):
+    view = View(MatchKind.EDITED, 1.0, 1.0, 1.0, 0.0, 0.0)._replace(**more)
+    assert changes_of(view, place) == changes
+    assert changes_of(view._replace(kind=MatchKind.RESAVED), place) == ()
+
+
 def test_the_keeper_of_the_cluster_is_of_the_version_that_covers_most(tmp_path):
     """The whole picture, though a crop has as many pixels and the middle is elsewhere."""
     folder = Folder(tmp_path, crop=(SIZE, 0.1), deeper=(SIZE, 0.11), whole=(SIZE, 0.4))
@@ -526,15 +575,72 @@ def test_more_pixels_without_more_detail_are_nothing(tmp_path, times, name):
     assert cluster.members[0].removable
 
 
-@pytest.mark.parametrize("option", ["keep_in", "protect"])
-def test_of_files_with_as_much_detail_one_in_a_preferred_folder_is_kept(tmp_path, option):
+def test_of_files_with_as_much_detail_one_in_a_protected_folder_is_kept(tmp_path):
     (tmp_path / "album").mkdir()
     save(tmp_path / "album" / "a.jpg", quality=85)
     save(tmp_path / "a.jpg", quality=95, age=10**8)
-    places = Places.find(tmp_path, **{option: [tmp_path / "album"]})
-    cluster = cluster_of_files(tmp_path, places=places)
-    assert cluster.keeper.path.parent.name == "album" and cluster.why.startswith("lies in a ")
+    cluster = cluster_of_files(tmp_path, places=Places.find(tmp_path, protect=[tmp_path / "album"]))
+    assert cluster.keeper.path.parent.name == "album" and cluster.why == "lies in a protected folder"
     assert cluster.members[0].removable
+
+
+PREFERENCES = {
+    "oldest": "old.jpg",
+    "newest": "z.png",
+    "largest": "z.png",
+    "smallest": "old.jpg",
+    "webp": "new.webp",
+    "folder:album": "old.jpg",
+    "tif,smallest": "old.jpg",
+    "folder:.,webp": "new.webp",
+}
+
+
+def prefer(folder, words):
+    return NOWHERE.preferring(folder, [word for word in words.split(",") if word != "folder:."])
+
+
+@pytest.mark.parametrize("words", PREFERENCES)
+def test_the_file_that_is_preferred_is_kept_and_the_why_says_so(tmp_path, words):
+    (tmp_path / "album").mkdir()
+    source = Image.open(save(tmp_path / "album" / "old.jpg", quality=80, age=10**8)).convert("RGB")
+    save(tmp_path / "new.webp", source, age=10**9, quality=85)
+    save(tmp_path / "z.png", source, age=10**9 + 86_400)
+    cluster = cluster_of_files(tmp_path, places=prefer(tmp_path, words))
+    assert kept(cluster) == (PREFERENCES[words], f"preferred: {words.split(',')[-1]}")
+
+
+def test_capture_times_come_before_times_of_change(tmp_path):
+    for name, year in {"a.jpg": 2020, "b.jpg": 2010}.items():
+        exif = Image.Exif()
+        exif.get_ifd(0x8769)[0x9003] = f"{year}:01:01 10:00:00"
+        save(tmp_path / name, quality=90, age=10**9 - year, exif=exif)
+    for word, name in (("oldest", "b.jpg"), ("newest", "a.jpg")):
+        cluster = cluster_of_files(tmp_path, places=prefer(tmp_path, word))
+        assert kept(cluster) == (name, f"preferred: {word}") and not cluster.members[0].removable  # another time
+
+
+def test_no_preference_costs_detail_or_contents(tmp_path):
+    """The preferred file stays, and beside it what shows or holds more."""
+    exif = Image.Exif()
+    exif[0x0110] = "Box Brownie"
+    image = photo()
+    small = image.resize((image.width // 2, image.height // 2), Image.Resampling.LANCZOS)
+    for name, (made, more) in {
+        "small": (small, {}),
+        "enlarged": (small.resize(image.size, Image.Resampling.BICUBIC), {}),
+        "soft": (image.filter(ImageFilter.GaussianBlur(2)), {}),
+        "coarse": (image, {"quality": 20}),
+        "without": (image, {}),
+    }.items():
+        folder = tmp_path / name
+        (folder / "Chosen").mkdir(parents=True)
+        save(folder / "Chosen" / "a.jpg", made, age=10**8, **({"quality": 90} | more))
+        save(folder / "b.jpg", image, age=10**9, quality=95, **({"exif": exif} if name == "without" else {}))
+        for words in ("folder:Chosen", "oldest"):
+            cluster = cluster_of_files(folder, places=prefer(folder, words), remove="edits")
+            (member,) = cluster.members
+            assert (cluster.keeper.path.name, member.removable) == ("a.jpg", False), name
 
 
 @pytest.mark.parametrize(
@@ -635,14 +741,15 @@ def test_a_sharp_picture_stays_though_a_soft_copy_is_compressed_finer(tmp_path, 
 
 @pytest.mark.parametrize(("quality", "goes"), [(30, False), (75, True)])
 @pytest.mark.parametrize("own", [95, None])
-@pytest.mark.parametrize("option", ["keep_in", "protect"])
+@pytest.mark.parametrize("option", ["prefer", "protect"])
 def test_no_file_goes_for_a_strongly_compressed_copy_in_a_folder_that_is_kept(tmp_path, quality, own, goes, option):
     (tmp_path / "album").mkdir()
     better = tmp_path / f"better.{'jpg' if own else 'png'}"
     photo().save(better, **({"quality": own} if own else {}))
     Image.open(better).convert("RGB").save(tmp_path / "album" / "coarse.jpg", quality=quality)
-    cluster = cluster_of_files(tmp_path, places=Places.find(tmp_path, **{option: [tmp_path / "album"]}))
-    (member,) = cluster.members
+    protected = Places.find(tmp_path, protect=[tmp_path / "album"])
+    places = protected if option == "protect" else prefer(tmp_path, "folder:album")
+    (member,) = (cluster := cluster_of_files(tmp_path, places=places)).members
     assert (cluster.keeper.path.name, member.removable) == ("coarse.jpg", goes)
     assert goes or member.reason.code == Why.COMPRESSION
 

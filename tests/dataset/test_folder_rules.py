@@ -1,6 +1,7 @@
 """Folders treated differently: found by what they are, refused where they are none, and heeded to the end."""
 
 import json
+import os
 import shutil
 
 import numpy as np
@@ -54,19 +55,23 @@ def test_without_places_the_best_is_kept(folder):
     assert going(folder, cluster) == ["y/2.jpg", "z/1.jpg", "z/deep/2.jpg"]
 
 
-@pytest.mark.parametrize(("inside", "kept"), [("z", "z/1.jpg"), ("z/deep", "z/deep/2.jpg")])
-def test_a_file_in_a_folder_to_keep_in_is_kept_and_the_others_go(folder, inside, kept):
-    cluster = cluster_of(folder, Places.find(folder, keep_in=[folder / inside]))
+@pytest.mark.parametrize(
+    ("inside", "kept", "why"),
+    [("z", "z/1.jpg", "compressed 3.6x finer"), ("z/deep", "z/deep/2.jpg", "preferred: folder:z/deep")],
+)
+def test_a_file_in_a_preferred_folder_is_kept_and_the_others_go(folder, inside, kept, why):
+    cluster = cluster_of(folder, NOWHERE.preferring(folder, [f"folder:{inside}"]))
     assert names(folder, [cluster.keeper.path]) == [kept]
-    assert cluster.why == ("compressed 3.6x finer" if inside == "z" else "lies in a folder to keep files in")
-    assert len(going(folder, cluster)) == 3
+    assert cluster.why == why and len(going(folder, cluster)) == 3
 
 
-def test_what_shows_more_is_kept_wherever_it_lies(folder):
+def test_what_shows_more_stays_wherever_it_lies(folder):
     small = Image.open(folder / "a" / "1.jpg").resize((128, 96), Image.Resampling.LANCZOS)
     small.save(folder / "y" / "2.jpg", quality=95)
-    cluster = cluster_of(folder, Places.find(folder, keep_in=[folder / "y"]))
-    assert names(folder, [cluster.keeper.path]) == ["a/1.jpg"]
+    cluster = cluster_of(folder, NOWHERE.preferring(folder, ["folder:y"]))
+    assert names(folder, [cluster.keeper.path]) == ["y/2.jpg"] and cluster.why == "preferred: folder:y"
+    assert going(folder, cluster) == []
+    assert {member.reason.code for member in cluster.members} == {Why.RESOLUTION}
 
 
 def test_what_is_protected_stays_and_is_kept(folder):
@@ -102,6 +107,9 @@ def test_a_folder_is_known_by_any_spelling(folder, tmp_path, monkeypatch):
         places = Places.find(folder, protect=[spelling])
         assert places.protects(folder / "z" / "deep" / "2.jpg") and not places.protects(folder / "y" / "2.jpg")
     assert not Places.find(folder, protect=[folder / "z"]).protects(folder / "z.jpg")
+    for spelling in ("z", folder / "y" / ".." / "z", tmp_path / "link", "photos/z"):
+        ((word, named),) = NOWHERE.preferring(folder, [f"folder:{spelling}"]).prefer
+        assert named == {(os.stat(folder / "z").st_dev, os.stat(folder / "z").st_ino)}
 
 
 @pytest.mark.parametrize(
@@ -117,7 +125,7 @@ def test_a_folder_is_known_by_any_spelling(folder, tmp_path, monkeypatch):
 )
 def test_what_is_no_folder_inside_is_refused(folder, tmp_path, path, message):
     (tmp_path / "photos2").mkdir()
-    with pytest.raises(ConfigError, match=message):
-        Places.find(folder, keep_in=[tmp_path / path])
+    with pytest.raises(ConfigError, match="--prefer folder: .*" + message):
+        NOWHERE.preferring(folder, [f"folder:{tmp_path / path}"])
     with pytest.raises(ConfigError, match="--protect .*" + message):
         Places.find(folder, protect=[tmp_path / path])

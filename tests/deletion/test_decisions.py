@@ -95,6 +95,17 @@ def test_what_is_out_of_reach_of_the_level_stays(folder, tmp_path, apply):
     assert call(*apply_it, "--remove", "edits") == 0 and "part.png" not in left(folder)
 
 
+@pytest.mark.parametrize("remove", ["exact", "edits"])
+def test_a_decision_is_applied_at_the_level_it_was_made_at(folder, apply, remove):
+    """Whatever the level of the run; a decision that has none goes by that."""
+    record = decided(folder, ("a.png", "small.jpg"), ("a.png", "part.png"))
+    record["remove"][0]["level"], record["remove"][1]["level"] = "exact", "edits"
+    moved, reasons, _ = apply(record, remove)
+    assert moved == ["part.png"] and "--remove copies" in reasons["small.jpg"]
+    del record["remove"][0]["level"]
+    assert apply({**record, "remove": record["remove"][:1]}, "edits")[0] == ["small.jpg"]
+
+
 @pytest.mark.parametrize(
     ("keep", "drop", "reason"),
     [
@@ -224,6 +235,7 @@ HOSTILE = [
     ("extra", 1),
     ("remove", 0, "drop", ...),
     ("remove", 0, "kind", "identical"),
+    *(("remove", 0, "level", level) for level in ("", "all", "Edits", None, 2, True, ["edits"], {})),
     *((*FILE, "path", path) for path in ("", "/etc/passwd", "../a.png", "deep/../../a.png", "./a.png", "a.png/", "a\0",
                                          ".dedup-trash/1", "\ud800.png", 1, None, ["a.png"], ...)),
     *((*FILE, "size", size) for size in (0, -1, 1.5, True, "9", None, ...)),

@@ -13,12 +13,14 @@ import configs
 import main
 from dedup.clustering.clusters import Cluster, Member
 from dedup.clustering.members import Reason, Why
-from dedup.config import Config
+from dedup.config import REMOVE, Config
 from dedup.dataset.folder_rules import NOWHERE
 from dedup.matching.classification import Match
 from dedup.report.page import page_data, render
 from tests.browser import Visit, made_up, write_made_up
+from tests.confirmation_pictures import photo
 from tests.conftest import PROJECT
+from tests.matching.test_motion import waved
 from tests.page_timing import measure_page, write_large_page
 
 
@@ -226,6 +228,159 @@ def test_saved_decisions_are_applied(visit, run, tmp_path, capsys):
     assert all((folder / file["path"]).exists() for file in files)
 
 
+def choose_level(opened: Visit, level: str) -> None:
+    opened.page.locator(f"#levels label:has-text('{level}') input").first.focus()
+    opened.press("Space")
+
+
+def going(opened: Visit, tmp_path: Path) -> dict[str, str]:
+    """By path what would go of all clusters as shown, with the level."""
+    record = json.loads(saved(opened, tmp_path, "all").read_text(encoding="utf-8"))
+    return {each["drop"]["path"]: each["level"] for each in record["remove"]}
+
+
+@pytest.fixture(scope="module")
+def run_at(run) -> dict[str, Path]:
+    """What runs over the sample pictures wrote, by level."""
+    outputs = {level: run[1] if level == "copies" else run[1].with_name(level) for level in REMOVE}
+    for level in ("exact", "edits"):
+        assert main.main([str(run[0]), "--output", str(outputs[level]), "--quiet", "--remove", level]) == 0
+    return outputs
+
+
+def planned(output: Path) -> set[str]:
+    lines = (output / "plan.jsonl").read_text(encoding="utf-8").splitlines()
+    return {each["drop"]["path"] for each in map(json.loads, lines) if "drop" in each}
+
+
+@pytest.mark.parametrize("made_at", REMOVE)
+def test_what_goes_at_each_level_is_what_a_run_at_that_level_finds(visit, run_at, tmp_path, made_at):
+    """Up to what a comparison at full resolution, which this run did not need, holds back when they are applied."""
+    opened = visit(run_at[made_at] / "report.html")
+    for level, output in run_at.items():
+        choose_level(opened, level)
+        offered = going(opened, tmp_path)
+        assert set(offered.values()) == {level} and planned(output) <= set(offered)
+        told = opened.page.locator("#progress").inner_text()
+        assert ("if a check allows it" in told) == (REMOVE.index(level) > REMOVE.index(made_at))
+        if level == made_at:
+            assert planned(output) == set(offered)
+
+
+def test_what_was_not_compared_at_full_resolution_is_when_it_is_applied(visit, run, run_at, tmp_path):
+    folder = shutil.copytree(run[0], tmp_path / "pictures")
+    opened = visit(run_at["exact"] / "report.html")
+    choose_level(opened, "edits")
+    offered = going(opened, tmp_path)
+    decisions = tmp_path / "decisions.json"
+    main.main([str(folder), "--apply", str(decisions), "--output", str(tmp_path / "out"), "--quiet"])
+    assert {path for path in offered if not (folder / path).exists()} == planned(run_at["edits"])
+
+
+def test_the_level_of_one_cluster(visit, run, tmp_path, capsys):
+    """It says what would go beforehand, does not move with all others, is undone, and is applied as it was chosen."""
+    folder, output = shutil.copytree(run[0], tmp_path / "pictures"), tmp_path / "out"
+    cluster, part = place_of(run[1], "astronaut_crop")
+    opened = visit(run[1] / "report.html")
+    choice = opened.page.locator(f".level[data-cluster='{cluster}']")
+    assert [text.split(":")[0] for text in choice.locator("option").all_inner_texts()] == list(REMOVE)
+    assert choice.locator("option").all_inner_texts()[1].startswith("copies: 2 go")
+    choice.select_option("2")
+    assert "goes if the kept file shows all of it: that is checked" in opened.cell(cluster, part).inner_text()
+    choose_level(opened, "exact")
+    assert choice.input_value() == "2" and "goes" in opened.cell(cluster, part).inner_text()
+    assert len(going(opened, tmp_path)) < 23
+    opened.press("u")
+    assert choice.input_value() == "0" and "stays" in opened.cell(cluster, part).inner_text()
+    opened.cell(cluster, part).locator(".photo").focus()
+    opened.press("v", "v")
+    decisions = saved(opened, tmp_path)
+    wanted = {each["drop"]["path"] for each in json.loads(decisions.read_text(encoding="utf-8"))["remove"]}
+    assert len(wanted) == 4
+    assert main.main([str(folder), "--apply", str(decisions), "--output", str(output), "--quiet"]) == 0
+    assert not any((folder / path).exists() for path in wanted)
+
+
+def test_the_level_outlives_a_reload(sample):
+    choose_level(sample, "edits")
+    told = sample.page.locator("#progress").inner_text()
+    assert "37 files can go" in told and "14 of them if a check allows it" in told
+    sample.page.reload()
+    assert sample.page.locator("#progress").inner_text() == told
+    assert sample.page.locator("#levels input").nth(2).is_checked()
+
+
+def test_keep_best_remove_the_rest_of_what_is_filtered(sample, tmp_path):
+    page = sample.page
+    page.check("#kinds [value=mirrored]", force=True)
+    shown = page.locator(".heading").count()
+    assert 0 < shown < 14
+    sample.press("Escape")
+    page.click("#keep-best")
+    assert f"{shown} of 14 clusters decided" in page.locator("#progress").inner_text()
+    assert page.locator("#keep-best").is_disabled()
+    choose_level(sample, "exact")  # what is decided stays as it was
+    record = json.loads(saved(sample, tmp_path).read_text(encoding="utf-8"))
+    assert record["remove"] and {each["level"] for each in record["remove"]} == {"copies"}
+    sample.press("u")
+    assert "0 of 14 clusters decided" in page.locator("#progress").inner_text()
+
+
+def test_each_version_has_its_title_and_its_best_file_first(sample, run):
+    cluster, _ = place_of(run[1], "astronaut_crop")
+    rows = sample.page.locator(f".cells:has([data-key^='{cluster},'])").all()
+    assert [row.locator(".cell").count() for row in rows] == [3, 2]
+    titles = sample.page.locator(".titles h3").all_inner_texts()
+    assert titles[:3] == ["Kept picture", "Crop, 85 % of it", "Edited: mirrored"]
+    assert {"Edited: grey", "Edited: turned", "Beside other things"} <= set(titles + later_titles(sample))
+
+
+def later_titles(opened: Visit) -> list[str]:
+    """Titles of versions further down the page."""
+    found = []
+    for _ in range(14):
+        opened.press("ArrowDown")
+        found += opened.page.locator(".titles h3").all_inner_texts()
+    return found
+
+
+def test_the_keeper_is_in_the_first_row_though_it_is_alone_of_its_version(visit, tmp_path):
+    data = made_up([["a.jpg", "b.jpg", "c.jpg", "d.jpg"]])
+    for file, version in zip(data["clusters"][0]["files"], (1, 2, 2, 3), strict=True):
+        file["version"] = version
+    opened = visit(write_made_up(tmp_path, data, thumbnails=4))
+    rows = opened.page.locator("ul.cells").all()
+    assert [[cell.get_attribute("data-key") for cell in row.locator(".cell").all()] for row in rows] == [
+        ["0,0", "0,3"],
+        ["0,1", "0,2"],
+    ]
+
+
+def test_series_of_shots_are_a_view_of_their_own(visit, tmp_path):
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    for name, moved, second in (("a", 0, 0), ("b", 0.006, 1)):
+        exif = Image.Exif()
+        exif.get_ifd(0x8769)[0x9003] = f"2020:01:01 10:00:0{second}"
+        waved(photo("chelsea.png"), moved, waves=2).save(folder / f"{name}.jpg", quality=95, exif=exif)
+    shutil.copy(folder / "a.jpg", folder / "copy.jpg")
+    assert main.main([str(folder), "--output", str(tmp_path / "out"), "--quiet"]) == 0
+    opened = visit(tmp_path / "out" / "report.html")
+    page = opened.page
+    assert page.locator("#tabs button").all_inner_texts() == ["1 cluster", "1 series of shots"]
+    page.click("#tabs [value=series]")
+    assert not page.locator("#list").is_visible() and not page.locator("#tools").is_visible()
+    shots = page.locator("#series .cell").all()
+    assert [shot.locator(".name").inner_text() for shot in shots] == ["a.jpg", "b.jpg"]
+    assert ["suggestion" in shot.inner_text() for shot in shots].count(True) == 1
+    assert page.evaluate("[...document.querySelectorAll('#series img')].every(image => image.naturalWidth)")
+    opened.press("ArrowRight", "n", "y")  # no key of the clusters acts here
+    assert "0 of 1 cluster decided" in page.locator("#progress").inner_text()
+    page.click("#tabs [value=clusters]")
+    assert opened.cell(0, 0).is_visible() and not page.locator("#series").is_visible()
+    assert opened.errors == []
+
+
 def test_a_worse_keeper_is_refused_when_applied(visit, run, tmp_path, capsys):
     folder = shutil.copytree(run[0], tmp_path / "pictures")
     cluster, part = place_of(run[1], "astronaut_crop")
@@ -286,7 +441,11 @@ HOSTILE = [
 def test_hostile_names_are_text(visit, tmp_path):
     assert len(HOSTILE) >= 30
     data = made_up([[name, f"{name}/{name}"] for name in HOSTILE])
-    data |= {"unreadable": len(HOSTILE), "failures": [[name, name] for name in HOSTILE], "settings": {"x": HOSTILE[0]}}
+    data |= {
+        "unreadable": len(HOSTILE),
+        "failures": [[name, name] for name in HOSTILE],
+        "settings": data["settings"] | {"x": HOSTILE[0]},
+    }
     opened = visit(write_made_up(tmp_path, data), viewport={"width": 1280, "height": 60_000})
     page = opened.page
     elements = page.evaluate("[...new Set([...document.querySelectorAll('*')].map(each => each.tagName))]")
@@ -321,6 +480,9 @@ def test_five_thousand_clusters_stay_quick(browser, tmp_path):
         spent.append(computing_time(session))
         assert page.evaluate("document.querySelectorAll('*').length") < 1500
     assert "Cluster 5000" in page.locator(".heading").last.inner_text()
+    for at in (2, 0, 1):
+        page.locator("#levels input").nth(at).check(force=True)
+        spent.append(computing_time(session))
     page.context.close()
     assert spent[0] < 2
     assert max(after - before for before, after in pairwise(spent)) < 0.2
@@ -355,7 +517,7 @@ def test_nothing_serious_for_axe(visit, run, scheme, width):
         opened.press("Escape")
 
 
-@pytest.mark.parametrize(("width", "rows"), [(1280, 1), (1024, 2), (768, 2), (390, 4)])
+@pytest.mark.parametrize(("width", "rows"), [(1280, 2), (1024, 2), (768, 3), (390, 5)])
 def test_the_tools_fit_when_every_kind_occurs(visit, tmp_path, width, rows):
     kinds = ("identical", "same_pixels", "resaved", "crop", "contains", "similar", "indirect")
     data = made_up([["a.jpg", *(f"{kind}.jpg" for kind in kinds)]])

@@ -42,6 +42,7 @@ class Member:
     keeper: Path | None = None
     reason: Reason | None = None
     place: tuple[float, ...] = ()
+    changes: tuple[str, ...] = ()
 
     @property
     def removable(self) -> bool:
@@ -215,6 +216,12 @@ def test_the_grid_says_what_a_person_needs(tmp_path):
     texts = words(plot_cluster_grid([cluster], tmp_path))
     assert {"2 files   all stay", "$x$.png", "b/", "stays", "same pixels", "distance 0.300   52 % shown"} <= set(texts)
     assert "not plain" in texts
+
+
+@pytest.mark.parametrize(("kind", "told"), [("edited", "turned, grey"), ("crop", "crop, turned, grey")])
+def test_the_grid_says_what_was_done_to_a_version(tmp_path, kind, told):
+    edit = cluster_of(["a.png", "b.png"], tmp_path, kind=kind, version=2, changes=("turned", "grey"))
+    assert told in words(plot_cluster_grid([edit], tmp_path))
 
 
 def test_the_keeper_is_framed_and_colors_tell_what_goes(tmp_path):
@@ -484,7 +491,7 @@ def test_a_page_is_drawn_from_thumbnails_and_from_the_files_where_they_can_not_b
 
 
 def test_the_keeper_table_marks_what_puts_a_file_behind_the_first():
-    best = KeeperKey(0.0, 0, 1, 0, -2, 10.0, 0, 1)
+    best = KeeperKey((), 0.0, 0, 1, 0, -2, 10.0, 0, 1)
     keys = {
         Path("pictures/a.png"): best,
         Path("pictures/older name|.png"): best._replace(row=2),
@@ -500,3 +507,7 @@ def test_the_keeper_table_marks_what_puts_a_file_behind_the_first():
         "| b.jpg | all | no | any | **3 steps coarser** | 0 things | 2. of 2 | any | 1. of 2 |",
         "| c.jpg | **40% less** | no | any | 1 step coarser | 2 things | 1. of 2 | any | 1. of 2 |",
     ]
+    keys = {path: key._replace(preference=(float(key.detail == 0), 0.0)) for path, key in reversed(keys.items())}
+    head, _, first, *others = keeper_table(keys, Path("pictures")).split("\n")
+    assert head.startswith("| file | preference | detail |") and first.startswith("| c.jpg | 1. of 2 | 40% less |")
+    assert all(line.split(" | ")[1] == "**2. of 2**" for line in others)

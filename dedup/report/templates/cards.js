@@ -1,10 +1,11 @@
-// The list of clusters. Only the rows in view are in the document: a card is a heading and rows of cells.
+// The list of clusters. Only the rows in view are in the document: a card is a heading and, for each version of the
+// picture, a title and rows of cells. Versions of a single file share a row.
 
 const list = document.getElementById("list");
 const BEYOND = 700; // px above and below the view that are drawn as well
 const GAP = 20; // px between cards
 let order = []; // clusters that are shown
-let rows = []; // {cluster, group, files: those of the row, none in a heading, last, top, height}
+let rows = []; // {cluster, group, kind: heading, titles or cells, files: of the row, or the best of its versions, last, top, height}
 const drawn = new Map(); // row -> element
 const marked = new Set(); // "cluster,file"
 let current = null; // {cluster, file}: where the keys act
@@ -27,44 +28,36 @@ function drawing(tag, attributes, ...children) {
   return element;
 }
 
-const nameOf = (file) => shown(file.path.slice(file.path.lastIndexOf("/") + 1));
-const folderOf = (file) => file.path.slice(0, Math.max(file.path.lastIndexOf("/"), 0));
-const thumbnailOf = (file) => (file.blake2b ? `${found.thumbnails}${file.blake2b}.jpg` : "data:,");
-const imageOf = (file) => (file.archive ? "" : found.images) + file.url;
-
-// Text with all that would not be seen, or would turn what follows, written as its code.
-function shown(text) {
-  return text.replace(/[\p{Cc}\p{Cf}\p{Cs}\p{Co}\p{Zl}\p{Zp}]/gu, (char) => `\\u{${char.codePointAt(0).toString(16)}}`);
-}
-
-function bytes(count) {
-  const power = count < 1000 ? 0 : Math.min(Math.floor(Math.log10(count) / 3), 4);
-  const value = count / 1000 ** power;
-  return `${power && value < 9.95 ? value.toFixed(1) : Math.round(value)} ${["B", "kB", "MB", "GB", "TB"][power]}`;
-}
-
-const count = (number, noun) => `${number.toLocaleString("en")} ${noun}${number === 1 ? "" : "s"}`;
-
 // Where every row lies, for the width and the letters of now.
 function layOut() {
   const width = list.clientWidth;
   const columns = Math.max(2, Math.min(8, Math.floor(width / (14.5 * rootSize()))));
-  list.style.setProperty("--columns", columns);
-  list.style.setProperty("--photo", `${Math.round((width / columns - 24) * 0.8)}px`);
-  const [heading, cells] = measure();
+  document.body.style.setProperty("--columns", columns);
+  document.body.style.setProperty("--photo", `${Math.round((width / columns - 24) * 0.8)}px`);
+  const heights = measure();
   rows = [];
   let top = 0;
-  const add = (row, height) => {
-    rows.push({...row, top, height});
-    top += height;
+  const add = (row) => {
+    rows.push({...row, top, height: heights[row.kind]});
+    top += heights[row.kind];
   };
   for (const cluster of order) {
-    decisionOf(cluster).groups.forEach((files, group) => {
-      add({cluster, group, files: []}, heading);
-      for (let from = 0; from < files.length; from += columns) {
-        const last = from + columns >= files.length;
-        add({cluster, group, files: files.slice(from, from + columns), last}, cells + (last ? GAP : 0));
+    decisionOf(cluster).groups.forEach((all, group) => {
+      add({cluster, group, kind: "heading", files: []});
+      const versions = versionsOf(cluster, all);
+      const [single, larger] = [versions.filter(({length}) => length === 1).flat(), versions.filter(({length}) => length > 1)];
+      for (const files of single.includes(all[0]) ? [single, ...larger] : [...larger, single]) {
+        for (let from = 0; from < files.length; from += columns) {
+          const some = files.slice(from, from + columns);
+          if (versions.length > 1 && (!from || files === single)) {
+            add({cluster, group, kind: "titles", files: files === single ? some : files.slice(0, 1)});
+          }
+          add({cluster, group, kind: "cells", files: some});
+        }
       }
+      rows.at(-1).last = true;
+      rows.at(-1).height += GAP;
+      top += GAP;
     });
   }
   list.style.height = `${top}px`;
@@ -75,14 +68,16 @@ function layOut() {
 
 const rootSize = () => parseFloat(getComputedStyle(document.documentElement).fontSize);
 
-// Heights of a heading and of a row of cells, which do not depend on what stands in them.
+// Heights of the kinds of rows, which do not depend on what stands in them.
 function measure() {
-  if (!order.length) return [0, 0];
-  const probe = [headingRow({cluster: order[0], group: 0}), cellsRow({cluster: order[0], group: 0, files: [0]})];
-  list.append(...probe);
-  const heights = probe.map((element) => element.offsetHeight);
-  probe.forEach((element) => element.remove());
-  return heights;
+  if (!order.length) return {};
+  return Object.fromEntries(Object.entries(ROWS).map(([kind, drawRow]) => {
+    const probe = drawRow({cluster: order[0], group: 0, files: decisionOf(order[0]).groups[0].slice(0, 1)});
+    list.append(probe);
+    const height = probe.offsetHeight;
+    probe.remove();
+    return [kind, height];
+  }));
 }
 
 // Draw what is in view and take out what no longer is.
@@ -99,7 +94,7 @@ function draw() {
   }
   for (const row of visible) {
     if (drawn.has(row)) continue;
-    const element = row.files.length ? cellsRow(row) : headingRow(row);
+    const element = ROWS[row.kind](row);
     element.style.transform = `translateY(${row.top}px)`;
     const after = visible.slice(visible.indexOf(row) + 1).map((next) => drawn.get(next)).find(Boolean);
     list.insertBefore(element, after ?? null); // in reading order
@@ -119,17 +114,32 @@ function firstBelow(height) {
 }
 
 function headingRow({cluster, group}) {
-  const {groups, stays, decided} = decisionOf(cluster);
-  const others = groups[group].slice(1);
-  const going = others.filter((file) => ["goes", "check"].includes(verdict(cluster, file, groups[group], stays).fate));
-  const freed = going.reduce((sum, file) => sum + found.clusters[cluster].files[file].bytes, 0);
-  const told = others.length ? count(others.length + 1, "file") : "a file of its own, it stays";
-  const part = groups.length > 1 ? `, part ${group + 1}` : "";
+  const {groups, decided} = decisionOf(cluster);
+  const versions = versionsOf(cluster, groups[group]).length;
+  const told = groups[group].length > 1
+    ? count(groups[group].length, "file") + (versions > 1 ? ` in ${versions} versions` : "")
+    : "a file of its own, it stays";
   return make("div", {class: "row heading"},
-    make("h2", {}, `Cluster ${cluster + 1}${part}`),
-    make("p", {}, told, going.length ? ` · ${going.length} can go, ${bytes(freed)}` : others.length ? " · all stay" : ""),
+    make("h2", {}, `Cluster ${cluster + 1}${groups.length > 1 ? `, part ${group + 1}` : ""}`),
+    make("p", {}, told),
+    group ? "" : levelChoice(cluster),
     make("button", {type: "button", "data-act": "decided", "data-cluster": cluster, "aria-pressed": decided,
       class: "decided", title: "Decided as shown (y)"}, decided ? "✓ Decided" : "Decide"));
+}
+
+// How far removal goes in a cluster, where that makes a difference; what would go.
+function levelChoice(cluster) {
+  const sums = LEVELS.map((_, at) => sumOf(cluster, at));
+  if (sums.every(({files}) => files === sums[0].files)) return make("p", {class: "freed"}, freed(sums[levelOf(cluster)]));
+  return make("select", {class: "level", "data-cluster": cluster, "aria-label": `How far removal goes in cluster ${cluster + 1}`,
+    title: `${freed(sums[levelOf(cluster)])} (v)`},
+  ...LEVELS.map((name, at) => make("option", {value: at, selected: at === levelOf(cluster)}, `${name}: ${freed(sums[at], false)}`)));
+}
+
+function titlesRow({cluster, group, files}) {
+  const home = decisionOf(cluster).groups[group];
+  return make("div", {class: `row titles${files.length > 1 ? " cells" : ""}`},
+    ...files.map((best) => make("h3", {}, versionTitle(cluster, home, best))));
 }
 
 function cellsRow({cluster, group, files, last}) {
@@ -159,17 +169,12 @@ function cell(cluster, place, keeper, seen, group) {
       title: "Mark (m)", ...(marked.has(key) ? {checked: true} : {})}),
     make("p", {class: "name", title: shown(file.path)}, make("bdi", {}, ...parted(name))),
     make("p", {class: "facts place"}, make("bdi", {}, shown(folderOf(file))), make("span", {}, file.date)),
-    make("p", {class: "facts"}, `${file.width} × ${file.height} · ${bytes(file.bytes)}${versionOf(cluster, file)}`),
+    make("p", {class: "facts"}, `${file.width} × ${file.height} · ${bytes(file.bytes)}`),
     make("p", {class: "facts"}, kind.filter(Boolean).join(" · ") || " "),
     make("p", {class: "verdict", title: seen.reason}, make("b", {}, FATES[seen.fate]), ` ${seen.reason}`),
     make("div", {class: "acts"}, ...(group.length > 1 ? ACTS : []).filter(([act]) => !isKeeper || act === "compare")
       .map(([act, label, hint]) => make("button", {type: "button", "data-act": act, "aria-label": `${label}: ${name}`,
         title: `${label} (${hint})`, "aria-pressed": act === "stay" ? seen.reason === "you keep it too" : null}, icon(act)))));
-}
-
-// The version that a file is of, where there are several.
-function versionOf(cluster, {version}) {
-  return version && found.clusters[cluster].files.some((file) => file.version > 1) ? ` · version ${version}` : "";
 }
 
 // A long name in two parts, so that its end stays in view.
@@ -179,9 +184,7 @@ function parted(name) {
   return parts.map((part) => make("span", {}, part.join("")));
 }
 
-const KINDS = {identical: "identical", same_pixels: "same pixels", resaved: "resaved", edited: "edited", crop: "crop",
-  contains: "contains", similar: "similar", near: "near", indirect: "indirect"};
-const FATES = {keeper: "kept", goes: "goes", check: "goes", stays: "stays"};
+const ROWS = {heading: headingRow, titles: titlesRow, cells: cellsRow};
 const ACTS = [["compare", "Compare", "b"], ["stay", "Keep this too", "x"], ["split", "Split off", "s"],
   ["different", "Not a duplicate", "n"]];
 
@@ -211,7 +214,7 @@ const cellOf = ({cluster, file}) => list.querySelector(`[data-key="${cluster},${
 function setCurrent(next, focus = true) {
   if (current) cellOf(current)?.classList.remove("current");
   current = next;
-  const row = rows.find((each) => each.cluster === next.cluster && each.files.includes(next.file));
+  const row = rows.find(({cluster, kind, files}) => cluster === next.cluster && kind === "cells" && files.includes(next.file));
   if (!row) return;
   const top = row.top + list.getBoundingClientRect().top;
   const bar = document.getElementById("tools").offsetHeight + 60;
@@ -233,7 +236,8 @@ function highlight(cluster, file) {
 
 // The files in the order of the list, to step through with the keys.
 function step(by, cards) {
-  const cells = rows.flatMap(({cluster, group, files}) => files.map((file) => ({cluster, group, file})));
+  const cells = rows.filter(({kind}) => kind === "cells")
+    .flatMap(({cluster, group, files}) => files.map((file) => ({cluster, group, file})));
   const at = cells.findIndex((each) => each.cluster === current?.cluster && each.file === current.file);
   if (at < 0) return cells.length && setCurrent(cells[Math.max(cells.findIndex(isInView), 0)]);
   const isFirst = (to) => !to || cells[to].cluster !== cells[to - 1].cluster || cells[to].group !== cells[to - 1].group;

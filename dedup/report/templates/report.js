@@ -5,14 +5,13 @@ const tools = by("tools");
 const all = found.clusters.map((_, cluster) => cluster);
 const texts = found.clusters.map(({files}) => files.map(({path}) => path.toLowerCase()).join("\n"));
 const kindsOf = found.clusters.map(({files}, cluster) =>
-  new Set(files.slice(1).map(({keeper = 0}, at) => pairOf(cluster, at + 1, keeper).kind)));
+  new Set(files.slice(1).flatMap((_, at) => tagsOf(cluster, at + 1))));
 
 function writeTop() {
-  const sum = total(all);
-  const facts = [[found.read, "files read"], [found.clusters_found, "clusters"], [sum.files, "files can go"],
-    [bytes(sum.bytes), "can be freed"], [found.unreadable, "unreadable"]];
-  by("facts").replaceChildren(...facts.map(([value, name]) => make("div", {}, make("dt", {}, name),
-    make("dd", {}, value.toLocaleString("en")))));
+  for (const [at, label] of [...by("levels").querySelectorAll("label")].entries()) {
+    label.firstElementChild.checked = at === level;
+    label.querySelector("b").textContent = freed(total(all, at), false);
+  }
 }
 
 function writeOnce() {
@@ -24,6 +23,12 @@ function writeOnce() {
   by("failures").lastElementChild.append(
     ...found.failures.map(([path, reason]) => make("li", {}, make("bdi", {}, shown(path)), `: ${shown(reason)}`)),
     ...(more ? [make("li", {}, `and ${more.toLocaleString("en")} more, in unreadable.csv`)] : []));
+  const facts = [[found.read, "files read"], [found.clusters_found, "clusters"], [found.unreadable, "unreadable"]];
+  by("facts").append(...facts.map(([value, name]) => make("div", {}, make("dt", {}, name),
+    make("dd", {}, value.toLocaleString("en")))));
+  by("levels").append(...LEVELS.map((name, at) => make("label", {},
+    make("input", {type: "radio", name: "level", value: at}),
+    make("span", {}, name, make("b"), make("small", {}, TOLD[name])))));
   by("settings").lastElementChild.append(...Object.entries(found.settings).map(([name, value]) =>
     make("div", {}, make("dt", {}, name), make("dd", {}, shown(String(value ?? "the encoder's own"))))));
   const present = Object.keys(KINDS).filter((kind) => kindsOf.some((kinds) => kinds.has(kind)));
@@ -68,12 +73,22 @@ function refresh() {
   writeTop();
   const decided = all.filter((cluster) => decisionOf(cluster).decided);
   const narrowed = order.length < all.length ? `${order.length.toLocaleString("en")} shown · ` : "";
-  const sum = total(all);
-  by("progress").textContent = `${narrowed}${decided.length.toLocaleString("en")} of ${count(all.length, "cluster")} decided · ${count(sum.files, "file")}, ${bytes(sum.bytes)} would go`;
+  by("progress").textContent = `${narrowed}${decided.length.toLocaleString("en")} of ${count(all.length, "cluster")} decided · ${freed(total(all))}`;
+  const left = order.filter((cluster) => !decisionOf(cluster).decided);
+  by("keep-best").disabled = !left.length;
+  by("keep-best").title = `Decide ${count(left.length, "cluster")} as shown: ${freed(total(left))}`;
   if (focused && current) {
     const again = cellOf(current);
     (again?.querySelector(`[data-act="${act}"]`) ?? again?.querySelector(".photo"))?.focus({preventScroll: true});
   }
+}
+
+// Decide upon all that is shown, but for what was decided already.
+function keepBest() {
+  const left = order.filter((cluster) => !decisionOf(cluster).decided);
+  decideAll(left);
+  refresh();
+  tell(`${count(left.length, "cluster")} decided: ${freed(total(left))}. Undo with u.`);
 }
 
 function tell(text) {
@@ -134,12 +149,22 @@ function decideAndGoOn(cluster) {
   }
 }
 
+function nextLevel(cluster, to = (levelOf(cluster) + 1) % LEVELS.length) {
+  setLevel(cluster, to);
+  refresh();
+  tell(`Cluster ${cluster + 1} at the level ${LEVELS[to]}: ${freed(sumOf(cluster, to))}.`);
+}
+
 function undo() {
   const cluster = undoLast();
   if (cluster === undefined) return tell("Nothing to undo.");
   refresh();
   if (order.includes(cluster)) setCurrent({cluster, file: decisionOf(cluster).groups[0][0]});
 }
+
+// What goes at each level.
+const TOLD = {exact: "same bytes or pixels", copies: "also in another format, quality or size",
+  edits: "also crops, turned, toned and marked pictures"};
 
 // Every key; each is listed under `?`.
 const KEYS = [
@@ -156,6 +181,7 @@ const KEYS = [
   {keys: ["s"], told: "s", does: "split off into a cluster of its own", run: () => act("split", current)},
   {keys: ["n"], told: "n", does: "not a duplicate: remembered", run: () => act("different", current)},
   {keys: ["y"], told: "y", does: "decided as shown, go on", run: () => act("decided", current)},
+  {keys: ["v"], told: "v", does: "this cluster at the next level: exact, copies, edits", run: () => current && nextLevel(current.cluster)},
   {keys: ["u"], told: "u", does: "undo the last decision", run: undo},
   {keys: ["/"], told: "/", does: "search", run: () => by("search").focus()},
   {keys: ["w"], told: "w", does: "save decisions", run: () => openSave()},
@@ -165,7 +191,9 @@ const COMPARING_KEYS = {ArrowRight: "next", ArrowLeft: "previous", l: "next", h:
   k: "keep", x: "stay", n: "different"};
 
 function onKey(event) {
-  if (event.ctrlKey || event.metaKey || event.altKey || event.target.matches("input:not([type=checkbox]), select")) return;
+  if (event.ctrlKey || event.metaKey || event.altKey || event.target.matches("input:not([type=checkbox], [type=radio]), select")) return;
+  if (event.target.matches("[type=radio]") && event.key.startsWith("Arrow")) return; // the browser goes to the next level
+  if (!by("series").hidden) return;
   if (dialog.open) return onComparingKey(event);
   if (document.querySelector("dialog[open]")) return;
   const entry = KEYS.find(({keys}) => keys.includes(event.key));
@@ -196,13 +224,9 @@ function onClick({target}) {
 
 function openSave() {
   const decided = all.filter((cluster) => decisionOf(cluster).decided);
-  const say = (clusters) => {
-    const {files, checks, bytes: freed} = total(clusters);
-    return `${count(files, "file")}, ${bytes(freed)}${checks ? `; ${count(checks, "file")} only if the check allows it` : ""}`;
-  };
   const [first, second] = document.querySelectorAll("#save label span");
-  first.textContent = `all ${count(all.length, "cluster")} as shown: ${say(all)} would go`;
-  second.textContent = `only the ${count(decided.length, "cluster")} you decided: ${say(decided)} would go`;
+  first.textContent = `all ${count(all.length, "cluster")} as shown: ${freed(total(all))}`;
+  second.textContent = `only the ${count(decided.length, "cluster")} you decided: ${freed(total(decided))}`;
   const pairs = all.reduce((sum, cluster) => sum + decisionOf(cluster).different.length, 0);
   by("save-summary").textContent = pairs ? `${count(pairs, "pair")} will be remembered as not duplicates.` : "";
   document.querySelector(`#save [value=${decided.length ? "decided" : "all"}]`).checked = true;
@@ -222,6 +246,7 @@ function save() {
 
 recall();
 writeOnce();
+writeTabs();
 tools.addEventListener("input", choose);
 tools.addEventListener("submit", (event) => event.preventDefault());
 by("show-all").addEventListener("click", () => { tools.reset(); choose(); });
@@ -236,6 +261,14 @@ dialog.addEventListener("click", ({target}) => {
 });
 stage.addEventListener("click", blink);
 list.addEventListener("click", onClick);
+list.addEventListener("change", ({target}) => {
+  if (target.matches(".level")) nextLevel(Number(target.dataset.cluster), Number(target.value));
+});
+by("levels").addEventListener("change", ({target}) => {
+  setLevelOfAll(Number(target.value));
+  refresh();
+});
+by("keep-best").addEventListener("click", keepBest);
 list.addEventListener("pointerover", ({target}) => {
   const key = target.closest?.("[data-key]")?.dataset.key.split(",").map(Number);
   if (key) highlight(key[0], key[1]);
@@ -249,9 +282,9 @@ document.addEventListener("scroll", () => requestAnimationFrame(draw), {passive:
 addEventListener("pagehide", keep);
 let width = 0;
 new ResizeObserver(() => {
-  if (list.clientWidth === width) return draw();
+  if (!list.clientWidth || list.clientWidth === width) return draw();
   width = list.clientWidth;
   refresh();
   if (dialog.open) lay();
 }).observe(document.body);
-choose();
+openView("clusters");

@@ -1,27 +1,34 @@
 // What was found, and what was decided about it. Nothing in this part touches the page.
 //
-// A decision on a cluster: {groups: [[keeper, member, ...], ...], stays: [file], different: [[file, file]], decided}.
+// A decision on a cluster: {groups: [[keeper, member, ...], ...], stays: [file], different: [[file, file]], decided, level}.
 // Files are places in the cluster's list. A file goes by its own match with the best of its version or with its group's
-// keeper, never through a third.
+// keeper, never through a third. `level` is how far removal goes, a place in LEVELS; without it, as far as for all.
 
 const found = JSON.parse(document.getElementById("data").textContent);
 const STORE = `decisions ${found.id}`;
 const WHOLE = [1, 0, 0, 0, 1, 0, 0, 0, 1];
 const decisions = new Map(); // by cluster; only those that were touched
-const past = []; // [cluster, its decision before], to undo
+const past = []; // [[cluster, its decision before], ...], to undo
+const LEVELS = found.levels.map(([name]) => name);
+let level = LEVELS.indexOf(found.settings.remove); // of all clusters that have none of their own
+
+const levelOf = (cluster, otherwise = level) => decisions.get(cluster)?.level ?? otherwise;
 
 function decisionOf(cluster) {
   return decisions.get(cluster)
     ?? {groups: [found.clusters[cluster].files.map((_, place) => place)], stays: [], different: [], decided: false};
 }
 
-function change(cluster, edit) {
-  const next = structuredClone(decisionOf(cluster));
-  next.decided = true;
-  edit(next);
-  next.groups = next.groups.filter((group) => group.length);
-  past.push([cluster, decisions.get(cluster)]);
-  setDecision(cluster, next);
+// Decide upon clusters; what was decided is at the level of then, whatever becomes of the others.
+function change(clusters, edit) {
+  past.push([clusters].flat().map((cluster) => [cluster, decisions.get(cluster)]));
+  for (const [cluster] of past.at(-1)) {
+    const next = structuredClone(decisionOf(cluster));
+    Object.assign(next, {decided: true, level: levelOf(cluster)});
+    edit(next);
+    next.groups = next.groups.filter((group) => group.length);
+    setDecision(cluster, next);
+  }
 }
 
 function setDecision(cluster, decision) {
@@ -32,9 +39,9 @@ function setDecision(cluster, decision) {
 }
 
 function undoLast() {
-  const last = past.pop();
-  if (last) setDecision(...last);
-  return last?.[0];
+  const last = past.pop() ?? [];
+  for (const [cluster, decision] of last) setDecision(cluster, decision);
+  return last[0]?.[0];
 }
 
 const makeKeeper = (cluster, file) => change(cluster, ({groups, stays}) => {
@@ -63,6 +70,15 @@ const toggleDecided = (cluster) => {
   change(cluster, (decision) => { decision.decided = !before; });
 };
 
+const setLevel = (cluster, to) => change(cluster, (decision) => { decision.level = to; });
+
+function setLevelOfAll(to) {
+  level = to;
+  remember();
+}
+
+const decideAll = (clusters) => change(clusters, () => {});
+
 function moveOut(groups, files) {
   const home = groups.find((group) => group.includes(files[0]));
   const leaving = home.filter((file) => files.includes(file));
@@ -88,16 +104,27 @@ function pairOf(cluster, i, j) {
   return null;
 }
 
-// The file that another one goes for: that of its version, as long as the keeper is the one that was proposed.
-function keeperOf(cluster, file, [first, ...others]) {
-  const {keeper} = found.clusters[cluster].files[file];
-  return first === 0 && others.includes(keeper) ? keeper : first;
+// The files of a group by version, that of its keeper first; of each the best file first.
+function versionsOf(cluster, group) {
+  const parts = new Map();
+  for (const file of group) {
+    const {version} = found.clusters[cluster].files[file];
+    if (!parts.has(version)) parts.set(version, []);
+    parts.get(version).push(file);
+  }
+  return [...parts.values()];
+}
+
+// The file that another one goes for: that of its level, as long as the keeper is the one that was proposed.
+function keeperOf(cluster, file, group, at = levelOf(cluster)) {
+  const keeper = found.clusters[cluster].files[file].keepers?.[at];
+  return keeper && group[0] === 0 && group.includes(keeper) ? keeper : group[0];
 }
 
 // What becomes of a file of a group: {fate: keeper, goes, check or stays; kind, distance, coverage, reason, transform}.
-function verdict(cluster, file, group, stays) {
+function verdict(cluster, file, group, stays, at = levelOf(cluster)) {
   const {files, why = ""} = found.clusters[cluster];
-  const keeper = file === group[0] ? file : keeperOf(cluster, file, group);
+  const keeper = file === group[0] ? file : keeperOf(cluster, file, group, at);
   if (file === keeper) return {fate: "keeper", kind: "keeper", reason: file === 0 ? why : "as you chose"};
   const pair = pairOf(cluster, file, keeper) ?? {kind: "", why: null};
   const say = (fate, reason) => ({...pair, fate, reason});
@@ -105,8 +132,11 @@ function verdict(cluster, file, group, stays) {
   if (files[file].archive) return say("stays", "lies in the archive");
   if (found.against && !files[keeper].archive) return say("stays", "not in the archive");
   if (!files[file].blake2b || !files[keeper].blake2b) return say("stays", "could not be read again");
+  if (pair.why) return say("stays", pair.why);
+  const least = pair.kind ? found.levels.findIndex(([, kinds]) => kinds.includes(pair.kind)) : at;
+  if (least > at) return say("stays", `${least > 1 ? "another version" : "saved again"}: goes at the level ${LEVELS[least]}`);
   if (pair.why === null) return say("check", "if the kept file shows all of it: that is checked when applied");
-  return pair.why ? say("stays", pair.why) : say("goes", whyItGoes(pair.kind, files[file], files[keeper]));
+  return say("goes", whyItGoes(pair.kind, files[file], files[keeper]));
 }
 
 function whyItGoes(kind, file, keeper) {
@@ -117,29 +147,30 @@ function whyItGoes(kind, file, keeper) {
   return kind === "near" ? "near the kept file, not confirmed" : `the kept file shows all of it${more}`;
 }
 
-// Every file of a cluster that would go, with its keeper.
-function removals(cluster) {
+// Every file of a cluster that would go at a level, with its keeper.
+function removals(cluster, at = levelOf(cluster)) {
   const {groups, stays} = decisionOf(cluster);
   return groups.flatMap((group) => group.slice(1)
-    .map((file) => ({keeper: keeperOf(cluster, file, group), file, fate: verdict(cluster, file, group, stays).fate}))
+    .map((file) => ({keeper: keeperOf(cluster, file, group, at), file, fate: verdict(cluster, file, group, stays, at).fate}))
     .filter(({fate}) => fate === "goes" || fate === "check"));
 }
 
-const sums = new Map(); // by cluster: how many files would go, how many of them are to be checked, bytes
-function sumOf(cluster) {
-  if (!sums.has(cluster)) {
-    const going = removals(cluster);
-    const bytes = going.reduce((sum, {file}) => sum + found.clusters[cluster].files[file].bytes, 0);
-    sums.set(cluster, {files: going.length, checks: going.filter(({fate}) => fate === "check").length, bytes});
-  }
-  return sums.get(cluster);
+const sums = new Map(); // by cluster and level: how many files would go, how many of them are to be checked, bytes
+function sumOf(cluster, at) {
+  if (!sums.has(cluster)) sums.set(cluster, []);
+  sums.get(cluster)[at] ??= sum(removals(cluster, at).map(({file, fate}) => (
+    {files: 1, checks: Number(fate === "check"), bytes: found.clusters[cluster].files[file].bytes})));
+  return sums.get(cluster)[at];
 }
 
-function total(clusters) {
-  const sum = {files: 0, checks: 0, bytes: 0};
-  for (const cluster of clusters) for (const name in sum) sum[name] += sumOf(cluster)[name];
-  return sum;
+function sum(parts) {
+  const all = {files: 0, checks: 0, bytes: 0};
+  for (const part of parts) for (const name in all) all[name] += part[name];
+  return all;
 }
+
+// What would go of clusters, each at its own level, or at this one where it has none.
+const total = (clusters, at = level) => sum(clusters.map((cluster) => sumOf(cluster, levelOf(cluster, at))));
 
 // The content of decisions.json.
 function decisionsFile(clusters) {
@@ -147,7 +178,7 @@ function decisionsFile(clusters) {
   const content = (each) => ({size: each.bytes, blake2b: each.blake2b});
   const named = (each) => ({path: each.path, ...each.archive, ...content(each)});
   const remove = clusters.flatMap((cluster) => removals(cluster).map(({keeper, file: place}) => (
-    {keep: named(file(cluster, keeper)), drop: named(file(cluster, place))})));
+    {keep: named(file(cluster, keeper)), drop: named(file(cluster, place)), level: LEVELS[levelOf(cluster)]})));
   const different = clusters.flatMap((cluster) => decisionOf(cluster).different
     .map((pair) => pair.map((place) => content(file(cluster, place)))));
   return {decisions: 1, remove, different};
@@ -168,21 +199,21 @@ function remember() {
 
 function keep() {
   try {
-    localStorage.setItem(STORE, JSON.stringify([...decisions]));
+    localStorage.setItem(STORE, JSON.stringify([level, ...decisions]));
   } catch { /* without a store they last as long as the page */ }
 }
 
 function recall() {
   try {
-    for (const [cluster, decision] of JSON.parse(localStorage.getItem(STORE) ?? "[]")) {
-      if (fits(cluster, decision)) decisions.set(cluster, decision);
-    }
+    const [to, ...some] = JSON.parse(localStorage.getItem(STORE));
+    if (to in LEVELS) level = to;
+    for (const [cluster, decision] of some) if (fits(cluster, decision)) decisions.set(cluster, decision);
   } catch { /* nothing to go by */ }
 }
 
-function fits(cluster, {groups, stays, different, decided}) {
+function fits(cluster, {groups, stays, different, decided, level: own}) {
   const count = found.clusters[cluster].files.length;
   const files = groups.flat().sort((a, b) => a - b);
-  return files.length === count && files.every((file, place) => file === place) && typeof decided === "boolean"
+  return files.length === count && files.every((file, place) => file === place) && typeof decided === "boolean" && own in LEVELS
     && [...stays, ...different.flat()].every((file) => Number.isInteger(file) && file >= 0 && file < count);
 }
