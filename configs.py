@@ -4,8 +4,11 @@ images_dir = "samples"  # folder that is searched for duplicates, with everythin
 # endings of the files that count as images, in any case
 extensions = [".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".png", ".apng", ".webp", ".gif", ".bmp", ".dib",
               ".tif", ".tiff", ".heic", ".heics", ".heif", ".heifs", ".hif", ".avif", ".avifs",
-              ".jp2", ".j2k", ".j2c", ".jpc", ".jpf", ".jpx", ".tga", ".icb", ".vda", ".vst",
-              ".qoi", ".ppm", ".pgm", ".pbm", ".pnm", ".pfm"]  # fmt: skip
+              ".jp2", ".j2k", ".j2c", ".jpc", ".jpf", ".jpx", ".jxl", ".tga", ".icb", ".vda", ".vst",
+              ".qoi", ".ppm", ".pgm", ".pbm", ".pnm", ".pfm",
+              ".3fr", ".arw", ".cr2", ".cr3", ".crw", ".dcr", ".dng", ".erf", ".fff", ".gpr", ".iiq", ".kdc", 
+              ".mef", ".mos", ".mrw", ".nef", ".nrw", ".orf", ".pef", ".raf", ".rw2", ".rwl", ".sr2",
+              ".srf", ".srw", ".x3f"]  # fmt: skip
 batch_size = 32  # images encoded at a time, 1 or more; fewer need less memory, more are faster on a GPU
 embedding_size = None  # numbers in an image's vector, 1 or more; None = the encoder's own
 image_resize = None  # side of the encoder's square input, 32 to 1024 px; None = what the encoder is best at

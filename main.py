@@ -318,7 +318,8 @@ def search_in(config: Config, options: argparse.Namespace, phase: Phases) -> int
     from dedup.workers import Losses
 
     paths, failures = result.embeddings.paths, result.embeddings.failures
-    passed_over = [*messages.passing_over(result.others), *messages.leaving_alone(result.passed_over, folder)]
+    unread = [*messages.passing_over(result.others), *messages.needing(result.others, config.extensions)]
+    passed_over = [*unread, *messages.leaving_alone(result.passed_over, folder)]
     if not paths and not failures:
         endings = "; ".join([f"no file in it ends in {', '.join(config.extensions)}", *passed_over])
         raise ConfigError(f"no images in {folder}: {endings}")

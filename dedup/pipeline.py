@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import os
 from collections import Counter
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext, suppress
 from dataclasses import replace
 from pathlib import Path
@@ -15,6 +16,8 @@ from scipy.sparse import csr_matrix
 from dedup.clustering.clusters import build_clusters, cluster_labels
 from dedup.clustering.result import Result
 from dedup.config import Config, ConfigError
+from dedup.contents.companions import picture_beside
+from dedup.dataset.decoding import RAW, missing_plugins
 from dedup.dataset.folder_rules import NOWHERE, THUMBNAILS, Places, is_thumbnail
 from dedup.dataset.images import list_images
 from dedup.deletion.not_duplicates import Pair, keep_apart, read_not_duplicates
@@ -88,11 +91,13 @@ def _find(
     epsilon = own_epsilon if config.epsilon is None else config.epsilon
     with phase("Neighbours"):
         graph = candidate_graph(embeddings, epsilon, phase, NEAREST if config.verify else None)
-        if places.against:
-            graph = _without_archived_pairs(graph, [places.archive_of(path) > 0 for path in embeddings.paths])
+        wanted = _wanted(embeddings.paths, config.images_dir, places)
+        graph = _only(graph, wanted)
     with phase("Confirming"):
         verifier = _verifier(embeddings, config, store, phase)
-        confirmed = verifier.verify(graph, embeddings.vectors) if verifier else graph
+        confirmed = _only(verifier.verify(graph, embeddings.vectors), wanted) if verifier else graph
+        if verifier:  # which looks beyond the graph, too
+            verifier.matches = {pair: match for pair, match in verifier.matches.items() if wanted(*pair)}
     with phase("Clustering"):
         if different:
             matches = verifier.matches if verifier else {}
@@ -153,10 +158,22 @@ def embed_on_ray(config: Config, paths: list[Path], ray: str, phase: Phases) -> 
     return embed_folder(encoder, paths, config, ray, phase), about
 
 
-def _without_archived_pairs(graph: csr_matrix, is_archived: list[bool]) -> csr_matrix:
-    """What the archive holds twice is not looked for."""
-    edges, of_archive = graph.tocoo(), np.array(is_archived)
-    kept = ~(of_archive[edges.row] & of_archive[edges.col]) | (edges.row == edges.col)
+def _wanted(paths: Sequence[Path], images_dir: Path, places: Places) -> Callable:
+    """Whether two rows, or each two of many, may be duplicates.
+
+    What the archive holds twice is not looked for, nor a RAW file among pictures. Nor are two RAW files compared that
+    have pictures beside them: these tell what becomes of both.
+    """
+    of_archive = np.array([places.archive_of(path) > 0 for path in paths])
+    raw = np.array([path.suffix.lower() in RAW for path in paths])
+    beside = np.array([picture_beside(path, places.root_of(path) or images_dir) is not None for path in paths])
+    return lambda i, j: ~(of_archive[i] & of_archive[j]) & (raw[i] == raw[j]) & ~(beside[i] & beside[j])
+
+
+def _only(graph: csr_matrix, wanted: Callable) -> csr_matrix:
+    """The edges that are wanted, and the diagonal."""
+    edges = graph.tocoo()
+    kept = wanted(edges.row, edges.col) | (edges.row == edges.col)
     return csr_matrix((edges.data[kept], (edges.row[kept], edges.col[kept])), shape=graph.shape)
 
 
@@ -175,14 +192,15 @@ def images_to_search(
     if folder == output:
         raise ConfigError(f"output_dir {config.output_dir} is images_dir itself; choose another folder, in it or not")
     unread: list[Path] = []
-    paths = places.incoming(list_images(config.images_dir, config.extensions, config.exclude, unread, passed_over))
+    extensions = set(config.extensions).difference(*missing_plugins(config.extensions).values())
+    paths = places.incoming(list_images(config.images_dir, extensions, config.exclude, unread, passed_over))
     if output.is_relative_to(folder):
         left_out = config.images_dir / output.relative_to(folder)
         paths, unread = ([path for path in some if not path.is_relative_to(left_out)] for some in (paths, unread))
     if others is not None:
         others.update(path.suffix.lower() for path in places.incoming(unread))
     archives = places.against if paths else ()
-    archived = (path for archive in archives for path in list_images(archive, config.extensions))
+    archived = (path for archive in archives for path in list_images(archive, extensions))
     return [path for path in (*paths, *filter(places.archive_of, archived)) if not is_thumbnail(path)]
 
 

@@ -531,9 +531,9 @@ def test_no_memory_left_is_no_fault_of_ours(find, pictures, tmp_path, capsys):
 
 
 def test_what_was_not_read_for_its_ending_is_told_in_one_line(find, pictures, tmp_path, capsys):
-    find(others={".dng": 1, ".jxl": 1, "": 4})
+    find(others={".mov": 1, ".psd": 1, "": 4})
     assert call(pictures, "--output", tmp_path / "out", "--quiet") == 0
-    assert "\n6 files not read: .dng 1, .jxl 1, no ending 4\n" in capsys.readouterr().out
+    assert "\n6 files not read: .mov 1, .psd 1, no ending 4\n" in capsys.readouterr().out
     find(others={f".{number}": 20 - number for number in range(11)})
     assert call(pictures, "--output", tmp_path / "out", "--quiet") == 0
     assert ".7 13, other endings 33\n" in capsys.readouterr().out

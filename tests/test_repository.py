@@ -25,6 +25,7 @@ MODULES = {
     "lazy_loader": "lazy-loader",
     "PIL": "pillow",
     "pillow_heif": "pillow-heif",
+    "pillow_jxl": "pillow-jxl-plugin",
     "sklearn": "scikit-learn",
     "yaml": "pyyaml",
 }

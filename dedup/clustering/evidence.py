@@ -32,6 +32,7 @@ from dedup.clustering.members import (
     what_is_missing,
 )
 from dedup.clustering.quality import Details, lost_in_compression, lost_in_toning, read_details
+from dedup.contents.companions import picture_beside
 from dedup.contents.inventory import Contents, read_all_contents, why_it_stays
 from dedup.dataset.folder_rules import NOWHERE, Places
 from dedup.store import NOTHING, Store
@@ -121,7 +122,9 @@ class Evidence:
                 size, modified = 0, 0
             found = self._facts.of("details", partial(read_details, path), path)
             details = Details() if isinstance(found, Lost) else Details(*found)
-            place = self.places.protects(path), self.places.archive_of(path) > 0
+            beside = picture_beside(path, self.places.root_of(path) or self.images_dir)
+            preferred = self.places.protects(path) or (f"belongs together with {beside.name}" if beside else "")
+            place = preferred, self.places.archive_of(path) > 0
             self.files[row] = FileRecord(path, width, height, size, modified, details, contents[path], *place)
 
     def match(self, pairs: Iterable[Pair]) -> None:

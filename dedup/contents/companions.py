@@ -1,7 +1,7 @@
 """Files that belong to a picture and lie beside it: a picture's path in, its sidecars, films, RAW files, memos out.
 
-A companion is a file that is no picture (or the picture is none that we decode, as a RAW file), under the picture's
-name or stem and something that begins with no letter or digit: IMG_1.xmp, IMG_1.jpg.json, IMG_1_01.jpg.xmp.
+A companion is a file that is no picture (or one of the two is a RAW file, as of RAW + JPEG of one shot), under the
+picture's name or stem and something that begins with no letter or digit: IMG_1.xmp, IMG_1.jpg.json, IMG_1_01.jpg.xmp.
 It may lie in a folder beside the picture that holds no pictures of its own. Of several that fit the longest counts.
 Names are taken as programs write them:
 
@@ -19,13 +19,14 @@ import stat
 from bisect import bisect_left
 from collections import defaultdict
 from collections.abc import Container, Iterator
+from contextlib import suppress
 from functools import cache, lru_cache
 from pathlib import Path
 from typing import NamedTuple
 
 from PIL import Image
 
-from dedup.dataset.decoding import FORMATS, NAMED, digest_of
+from dedup.dataset.decoding import FORMATS, NAMED, RAW, digest_of
 from dedup.dataset.images import is_of_other_programs
 
 CLIPPED = 46  # characters of a name (or bytes, where it is longer in those) from which Takeout may have clipped it
@@ -69,6 +70,16 @@ def belongs_anew(member: Path, known: Container[Path]) -> bool:
 def companions_of(picture: Path) -> list[Path]:
     """The companions of a picture, sorted."""
     return sorted(other for other, owners in _in_folder(picture.parent).items() if picture.name in owners)
+
+
+def picture_beside(raw: Path, root: Path) -> Path | None:
+    """The picture that a RAW file belongs to, beside it or in a folder above, below `root`: it goes with that alone."""
+    folders = [folder for folder in raw.parents if folder == root or root in folder.parents]
+    for folder in folders[: 1 + LEVELS_BELOW] if raw.suffix.lower() in RAW else ():
+        with suppress(OSError):  # it is gone
+            if pictures := sorted(filter(_is_picture, _in_folder(folder).get(raw, ()))):
+                return folder / pictures[0]
+    return None
 
 
 def _owners(other: Path, folder: Path) -> set[Path]:
@@ -181,7 +192,7 @@ def _is_picture(name: str) -> bool:
 
 @cache
 def _endings() -> frozenset[str]:
-    """Of the files that we decode."""
+    """Of the files that we decode, but for RAW files, which may belong to others."""
     Image.init()
     named = {ending for ending, name in Image.registered_extensions().items() if name in FORMATS}
-    return frozenset(named | _HEIF | set(NAMED))
+    return frozenset(named | _HEIF | set(NAMED) | {".jxl"})

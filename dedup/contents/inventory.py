@@ -22,15 +22,25 @@ from pathlib import Path
 
 from PIL import Image, ImageChops, ImageCms
 
-from dedup.contents.companions import digest_when, matched_companions
+from dedup.contents.companions import digest_when, matched_companions, picture_beside
 from dedup.contents.metadata import CAPTURED, Told, digest, read_metadata
 from dedup.contents.parts import bits_in_boxes, read_parts
-from dedup.dataset.decoding import BYTES_PER_PIXEL, DIGEST, MAX_BYTES, broken_tells_nothing, identify, one_line
+from dedup.dataset.decoding import (
+    BYTES_PER_PIXEL,
+    DIGEST,
+    MAX_BYTES,
+    RAW,
+    broken_tells_nothing,
+    identify,
+    is_jpeg_xl,
+    one_line,
+)
 from dedup.store import NOTHING, Store
 from dedup.workers import Lost, job, run_apart, run_jobs
 
 TRANSPARENCY, FRAMES, FRAME_TIMES, PROFILE = "transparency", "other frames or pages", "frame times", "colour profile"
 CMYK, BITS = "CMYK colours", "bits a channel"
+SENSOR, JPEG_XL = "sensor data", "JPEG XL data"  # of which a decoder shows a part, and tells not what the rest is
 _TRASH = re.compile(
     r"\.dedup-trash|\.?trash(es|-\d+)?|files_trashbin|\$recycle\.bin|recycle[rd]|[#@]recycle|\.dtrash|\.stversions",
     re.IGNORECASE,
@@ -38,6 +48,7 @@ _TRASH = re.compile(
 _MOST_FRAMES = 1000  # of an animation that is compared frame by frame
 _MEMORY = 4 * MAX_BYTES  # bytes, of the process that reads a file
 _BITS_PER_SAMPLE, _SUBFILE, _REDUCED = 258, 254, 1  # TIFF 6.0
+_OF_RAW = {0x014A, 0xC612}  # tags of a TIFF that hold pictures in it (SubIFDs), or make it a DNG
 _MOST_TOLD = 3  # of what a keeper lacks, in a reason
 _SHADES = (0, 64, 128, 192, 255)  # of each channel, by which a colour profile is compared with sRGB
 _AS_SRGB = 3  # levels of 255 that a profile may differ from sRGB and still count as it
@@ -133,6 +144,8 @@ def why_it_stays(
     if any(_TRASH.fullmatch(part) for part in keeper_path.relative_to(keeper_dir or images_dir).parts[:-1]):
         return "its keeper lies in a trash folder"
     try:
+        if picture := picture_beside(member_path, images_dir):
+            return f"belongs together with {picture.name}"
         return (
             _of_one_file(member_path, keeper_path)
             or matched_companions(member_path, keeper_path).reason
@@ -213,11 +226,21 @@ def _read(path: Path) -> Told:
         with identify(io.BytesIO(data), path.suffix.lower()) as image:
             if image.width * image.height * BYTES_PER_PIXEL > MAX_BYTES:
                 raise ValueError("it is too large to be read in full")
+            if sealed := _sealed(image, data, path.suffix.lower()):
+                held[sealed] = {digest(data)}
             # Bits first: Pillow forgets those of a PNG when anything else is asked.
             for find in (bits_of, _colours, read_metadata, read_parts, _transparency, _frames):
                 for name, values in find(image, data).items():
                     held[name] = held.get(name, set()) | values
     return held
+
+
+def _sealed(image: Image.Image, data: bytes, ending: str) -> str:
+    """What a file holds that can't be compared but as a whole, so that it goes for one with the same bytes only."""
+    if is_jpeg_xl(data):
+        return JPEG_XL
+    is_raw = ending in RAW or (image.format == "TIFF" and not _OF_RAW.isdisjoint(image.tag_v2))
+    return SENSOR if is_raw else ""
 
 
 def bits_of(image: Image.Image, data: bytes) -> Told:

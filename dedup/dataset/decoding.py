@@ -9,10 +9,13 @@ and limited before anything is decoded; a file that ends early is unreadable, ne
 from __future__ import annotations
 
 import hashlib
+import importlib.util
+import io
 import os
+import re
 import stat
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
@@ -24,16 +27,29 @@ from pillow_heif import HeifImageFile
 
 from dedup.dataset.folder_rules import DIGEST
 
-FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "AVIF", "BMP", "TIFF", "JPEG2000", "PPM", "QOI")  # and HEIF
+FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "AVIF", "BMP", "TIFF", "JPEG2000", "PPM", "QOI", "JXL")  # and HEIF
 # Has no mark of its own at its start: taken by the file's ending.
 NAMED = dict.fromkeys((".tga", ".icb", ".vda", ".vst"), "TGA")
+# Of cameras' own files, many of which begin as a TIFF does: their preview is read.
+RAW = frozenset(
+    ".3fr .arw .cr2 .cr3 .crw .dcr .dng .erf .fff .gpr .iiq .kdc .mef .mos .mrw .nef .nrw .orf .pef .raf .rw2 .rwl"
+    " .sr2 .srf .srw .x3f".split()
+)
+PLUGINS = {  # module, name for pip, endings of the files that need it
+    "rawpy": ("rawpy", RAW),
+    "pillow_jxl": ("pillow-jxl-plugin", frozenset({".jxl"})),
+}
 MAX_BYTES = 2**29  # of one picture in memory, 4 a pixel (134 megapixels), and of one file
 RARE_BYTES = {"TGA": 2**26, "QOI": 2**24}  # their headers promise what few bytes can't hold; QOI takes 1 s a megapixel
 BYTES_PER_PIXEL = 4  # what Pillow needs for RGB
 NEARLY_WHITE = 240
-DEPTH_UNKNOWN = ("AVIF", "HEIF", "JPEG2000")  # of which Pillow tells not whether a channel has more than 8 bits
+DEPTH_UNKNOWN = ("AVIF", "HEIF", "JPEG2000", "JXL")  # of which Pillow tells not whether a channel has more than 8 bits
 STRIP = 512  # rows flattened at a time
 ORIENTATION = 0x0112
+FLIPS = {3: 3, 5: 8, 6: 6}  # LibRaw's numbers for how a camera was held, as EXIF's
+JXL_START = b"\xff\x0a"
+JXL_BOX = b"\0\0\0\x0cJXL \r\n\x87\n"  # what a JPEG XL in boxes begins with (ISO 18181-2)
+JXL_RATIOS = ((1, 1), (12, 10), (4, 3), (3, 2), (16, 9), (5, 4), (2, 1))  # width to height (ISO 18181-1, SizeHeader)
 THUMBNAIL = 400  # long side in px; a phone's screenshot still shows a small picture with enough keypoints
 UPRIGHT = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -196,13 +212,19 @@ def identify(file: BinaryIO, ending: str) -> Image.Image:
 
     ending : of the file's name, with its dot, in small letters; some formats are known by nothing else
     """
+    if ending in RAW:
+        return identify(_preview(file), "")
     Image.preinit()
     prefix, failure = file.read(16), UnreadableImage("not a picture in a format we read")
+    if is_jpeg_xl(prefix):
+        return _open_jpeg_xl(file)
     for name in (*FORMATS, NAMED.get(ending)):
         if name is None:
             continue
         if name not in Image.OPEN:
             Image.init()
+        if name not in Image.OPEN:  # a plugin that is not needed for this file
+            continue
         factory, accepts = Image.OPEN[name]
         if name in FORMATS and accepts(prefix) is not True:
             continue
@@ -215,6 +237,75 @@ def identify(file: BinaryIO, ending: str) -> Image.Image:
         file.seek(0)
         return HeifImageFile(file, "")
     raise failure
+
+
+def _preview(file: BinaryIO) -> BinaryIO:
+    """The largest picture that a camera has put into its RAW file; LibRaw tells in it how the camera was held."""
+    import rawpy
+
+    with rawpy.imread(file) as raw:
+        found = raw.extract_thumb()
+        if found.format == rawpy.ThumbFormat.JPEG:
+            return io.BytesIO(found.data)
+        image, turn = Image.fromarray(found.data), UPRIGHT.get(FLIPS.get(raw.sizes.flip))
+    upright = io.BytesIO()
+    (image.transpose(turn) if turn else image).save(upright, "BMP")
+    upright.seek(0)
+    return upright
+
+
+def is_jpeg_xl(start: bytes) -> bool:
+    """Whether a file that begins so is a JPEG XL."""
+    return start.startswith((JXL_START, JXL_BOX))
+
+
+def _open_jpeg_xl(file: BinaryIO) -> Image.Image:
+    """The plugin decodes it at once, and turns it upright unless it was made from a JPEG."""
+    from pillow_jxl import JpegXLImagePlugin
+
+    file.seek(0)
+    width, height = _size_of_jpeg_xl(file.read())
+    if width * height * BYTES_PER_PIXEL > MAX_BYTES:
+        raise UnreadableImage(f"{width} x {height} px need more memory than the limit, {MAX_BYTES:,}")
+    file.seek(0)
+    JpegXLImagePlugin.DECODE_THREADS = 0  # none of its own would survive a fork
+    image = JpegXLImagePlugin.JXLImageFile(file, "")
+    if not image.jpeg:
+        with broken_tells_nothing():
+            image.getexif()[ORIENTATION] = 1
+    return image
+
+
+def _size_of_jpeg_xl(data: bytes) -> tuple[int, int]:
+    """Width and height from the SizeHeader (ISO 18181-1), the bits of which begin with the lowest of each byte."""
+    boxed = re.search(rb"jxlc|jxlp.{4}", data, re.DOTALL) if data.startswith(JXL_BOX) else None
+    start = (boxed.end() if boxed else 0) + len(JXL_START)
+    bits = int.from_bytes(data[start : start + 10], "little")
+
+    def take(count: int) -> int:
+        nonlocal bits
+        value, bits = bits & (1 << count) - 1, bits >> count
+        return value
+
+    is_small = take(1)
+
+    def side() -> int:
+        return 8 * (1 + take(5)) if is_small else 1 + take((9, 13, 18, 30)[take(2)])
+
+    height, ratio = side(), take(3)
+    if not ratio:
+        return side(), height
+    across, down = JXL_RATIOS[ratio - 1]
+    return height * across // down, height
+
+
+def missing_plugins(extensions: Iterable[str]) -> dict[str, frozenset[str]]:
+    """Endings of files that can't be read here, by the package that they need."""
+    return {
+        package: endings.intersection(extensions)
+        for module, (package, endings) in PLUGINS.items()
+        if importlib.util.find_spec(module) is None
+    }
 
 
 @contextmanager

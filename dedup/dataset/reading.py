@@ -16,7 +16,7 @@ from typing import BinaryIO, NamedTuple
 import numpy as np
 from PIL import Image
 
-from dedup.dataset.decoding import NAMED, UnreadableImage, decode, digest_of, open_picture
+from dedup.dataset.decoding import NAMED, RAW, UnreadableImage, decode, digest_of, open_picture
 from dedup.dataset.panels import panels
 from dedup.store import Stamp, status_of
 from dedup.workers import Lost, job, run_jobs
@@ -102,4 +102,5 @@ def _stamp(file: BinaryIO, ending: str) -> Stamp:
     content = digest_of(file)
     after = status_of(os.fstat(file.fileno()))
     file.seek(0)
-    return Stamp(content + (ending.encode() if ending in NAMED else b""), after if before == after else None)
+    told = ending.encode() if ending in NAMED or ending in RAW else b""
+    return Stamp(content + told, after if before == after else None)

@@ -207,7 +207,7 @@ def _compared(verifier: Verifier, pairs: Mapping[tuple[int, int], str]) -> dict[
         )
         found[row, keeper] = match.kind, str(reason or "")
         if reason is None and is_looked_at(match):
-            looks[row, keeper] = *files, match.transform, row < keeper
+            looks[row, keeper] = *files, match.transform, row < keeper, match.kind
     for pair, reason in zip(looks, why_they_stay(list(looks.values()), verifier.num_workers), strict=True):
         found[pair] = found[pair][0], f"{NOT_LOOKED_AT}: {reason.reason}" if isinstance(reason, Lost) else reason
     return found

@@ -99,6 +99,15 @@ def passing_over(others: Counter[str]) -> Iterator[str]:
         yield f"{count_of(others.total(), 'file')} not read: {', '.join(named)}"
 
 
+def needing(others: Counter[str], extensions: Sequence[str]) -> Iterator[str]:
+    """How many of them could be read with a package that is not installed."""
+    from dedup.dataset.decoding import missing_plugins
+
+    for package, endings in missing_plugins(extensions).items():
+        if count := sum(others[ending] for ending in endings):
+            yield f"{count_of(count, 'file')} of them could be read: pip install {package}"
+
+
 def leaving_alone(folders: Sequence[Path], images_dir: Path) -> Iterator[str]:
     """How many folders of other programs were not searched, and which."""
     if folders:

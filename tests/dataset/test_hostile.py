@@ -24,6 +24,7 @@ from types import SimpleNamespace
 import cv2
 import numpy as np
 import pillow_heif
+import pillow_jxl  # noqa: F401  (so that Pillow writes JPEG XL)
 import pytest
 from PIL import Image, PngImagePlugin
 
@@ -38,7 +39,7 @@ from dedup.workers import TIME_LIMIT, TIMED, Lost, job, run_jobs
 MEGABYTE = 2**20
 LIMIT = 1800  # seconds for a whole process
 HUGE = 20_000  # px
-KINDS = ["JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF", "HEIF", "JPEG2000", "PPM", "TGA", "QOI"]
+KINDS = ["JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF", "HEIF", "JPEG2000", "PPM", "TGA", "QOI", "JXL"]
 PROJECT = Path(__file__).resolve().parents[2]
 
 
