@@ -26,7 +26,7 @@ from dedup.encoder.embeddings import Embeddings, Gathering, read_and_encode, rem
 from dedup.encoder.inference import About, encoder_tag, open_encoder
 from dedup.encoder.memory import Memory
 from dedup.matching.neighbors import candidate_graph
-from dedup.progress import FINDING, Phases
+from dedup.output import FINDING, Phases
 from dedup.store import NAME, Store
 
 NEAREST = 64  # candidates of each picture where pairs are confirmed: in a large folder many more are within epsilon

@@ -25,7 +25,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from dedup.words import relative_path
+from dedup.output import relative_path
 from dedup.workers import Helper, Losses, Lost
 
 NAME = "cache.sqlite"

@@ -21,7 +21,7 @@ from dedup.dataset.panels import MOST
 from dedup.dataset.reading import Outcome, read_ahead, stamp_of
 from dedup.encoder.inference import Encoder, at_work
 from dedup.encoder.memory import Memory, Seen
-from dedup.progress import Phases, progress_bar
+from dedup.output import Phases, progress_bar
 from dedup.store import Stamp
 from dedup.workers import Lost, run_jobs
 

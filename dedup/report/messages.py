@@ -18,8 +18,8 @@ from typing import TYPE_CHECKING
 from dedup.config import REMOVE
 from dedup.deletion.outcome import BAD_PLAN, DONE, LOCKED, SOME_REFUSED
 from dedup.deletion.records import AGAINST
+from dedup.output import count_of, format_bytes, relative_path, write_table
 from dedup.report.lettering import escape
-from dedup.words import count_of, format_bytes, relative_path, write_table
 
 if TYPE_CHECKING:
     from dedup.clustering.clusters import Cluster, Member

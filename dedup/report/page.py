@@ -23,8 +23,8 @@ from dedup.clustering.members import KEEPER, LEVELS, Choice, Member, Why, seen_b
 from dedup.contents.inventory import why_it_stays
 from dedup.dataset.folder_rules import DIGEST, THUMBNAILS
 from dedup.dataset.thumbnails import thumbnail_path, write_thumbnails
+from dedup.output import relative_path, write_whole
 from dedup.store import NOTHING, Store
-from dedup.words import relative_path, write_whole
 from dedup.workers import attempt, step
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from dedup.config import Config
     from dedup.dataset.folder_rules import Places
     from dedup.matching.confirmation import Match
-    from dedup.progress import Phases
+    from dedup.output import Phases
 
 NAME, DECISIONS = "report.html", "decisions.json"
 MOST_CLUSTERS, MOST_UNREADABLE, MOST_SERIES = 20_000, 1_000, 500  # shown on the page

@@ -12,13 +12,21 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
-from dedup.progress import Phases, progress_bar
+from dedup.output import (
+    Phases,
+    count_of,
+    format_bytes,
+    progress_bar,
+    relative_path,
+    table_text,
+    write_table,
+    write_whole,
+)
 from dedup.report.canvas import read_mark
 from dedup.report.fonts import font_families
 from dedup.report.grid import layout, plot_cluster_grid
 from dedup.report.lettering import escape, unescape
 from dedup.store import code_digest
-from dedup.words import count_of, format_bytes, relative_path, table_text, write_table, write_whole
 from dedup.workers import Losses, job, run_jobs
 
 if TYPE_CHECKING:

@@ -6,8 +6,7 @@ import pickle
 import numpy as np
 import pytest
 
-from dedup.spill import RECENT, Spool
-from dedup.workers import START_METHOD, job, run_jobs
+from dedup.workers import RECENT, START_METHOD, Spool, job, run_jobs
 
 
 @pytest.fixture
