@@ -289,7 +289,7 @@ def _decide_at_levels(
     """What becomes of the files at each of LEVELS. Only what goes at this run's is compared at full resolution."""
     found = {}
     for level in sorted(LEVELS, key=lambda level: level != remove):
-        found[level] = _examine(evidence, partial(_decide_all, evidence, groups, parted, level), level == remove)
+        found[level] = examine(evidence, partial(_decide_all, evidence, groups, parted, level), level == remove)
     for some in itertools.chain.from_iterable(found.values()):
         for row, (keeper, reason) in some.items():
             if reason is None and evidence.is_unseen(row, keeper):
@@ -297,7 +297,7 @@ def _decide_at_levels(
     return {level: found[level] for level in LEVELS}
 
 
-def _examine(
+def examine(
     evidence: Evidence, decide_all: Callable[[], list[dict[int, Decision]]], closer: bool = True
 ) -> list[dict[int, Decision]]:
     """Gather what may speak against each removal, the dearest last, until nothing that would go is unexamined.
@@ -336,7 +336,7 @@ def _with_archives(evidence: Evidence, groups: Sequence[Group], remove: str) -> 
             found.append(incoming)
     pairs = [(row, keeper) for _, tried in mixed for row, some in tried.items() for keeper in some]
     evidence.match(pairs)
-    _examine(evidence, lambda: [decide_for([row], keeper, evidence, remove) for row, keeper in pairs])
+    examine(evidence, lambda: [decide_for([row], keeper, evidence, remove) for row, keeper in pairs])
     for incoming, tried in mixed:
         going = defaultdict(set)
         for row, keepers in tried.items():

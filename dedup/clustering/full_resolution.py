@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import cv2
 import numpy as np
@@ -46,9 +46,6 @@ from dedup.workers import Lost, job, run_jobs
 if TYPE_CHECKING:
     from dedup.matching.classification import Match
 
-# member, keeper, the match's transform, whether the member is its first, and the match's kind
-Job = tuple[Path, Path, tuple[float, ...] | None, bool, MatchKind]
-
 # Kinds of matches that are looked at before a file may go.
 LOOKED_AT = (MatchKind.RESAVED, MatchKind.EDITED, MatchKind.CROP)
 LOOK_SIDE, DRAWN_SIDE = 800, 1600  # longest side looked at in px, of photos and of drawings or pages
@@ -73,12 +70,22 @@ WEAKER = 1.17  # gain of fine detail, as a multiple of that of coarse detail, fr
 FOUND = 0.83  # correlation of the finest detail below which some of it is lost, not only weaker
 
 
+class Look(NamedTuple):
+    """What is looked at. transform, kind : of the match; is_first : whether the member is the first in that"""
+
+    member: Path
+    keeper: Path
+    transform: tuple[float, ...] | None
+    is_first: bool
+    kind: MatchKind
+
+
 def is_looked_at(match: Match | None) -> bool:
     """Whether a file of this match goes only after a closer look."""
     return bool(match and match.kind in LOOKED_AT)
 
 
-def why_they_stay(jobs: Sequence[Job], num_workers: int) -> Iterator[str | Lost]:
+def why_they_stay(jobs: Sequence[Look], num_workers: int) -> Iterator[str | Lost]:
     """Look at each member and its keeper; the reason why the member stays, "" if it may go."""
     cv2.setNumThreads(1)  # OpenCV's own threads do not survive a fork
     with threadpool_limits(1):
@@ -86,8 +93,8 @@ def why_they_stay(jobs: Sequence[Job], num_workers: int) -> Iterator[str | Lost]
 
 
 @job
-def _why_it_stays(given: Job) -> str:
-    member, keeper, transform, is_first, kind = given
+def _why_it_stays(look: Look) -> str:
+    member, keeper, transform, is_first, kind = look
     if not transform:
         raise ValueError("where it lies on its keeper is not known")
     to_keeper = np.reshape(transform, (3, 3))

@@ -157,8 +157,6 @@ def what_is_missing(view: View) -> Reason | None:
         beside = view.coverage < view.shown
         text = "shows the kept file beside other things" if beside else "the kept file shows it beside other things"
         return Reason(Why.CONTAINS, text)
-    if view.kind == INDIRECT:
-        return Reason(Why.INDIRECT, "no match of its own to the kept file")
     if view.kind not in LEVELS["edits"]:
         return Reason(Why.SIMILAR, "similar, not confirmed")
     if view.marks > MARKED or view.coverage < COVERED <= view.coverage + view.marks:
