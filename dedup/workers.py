@@ -10,6 +10,7 @@ import contextlib
 import ctypes
 import faulthandler
 import gc
+import logging
 import math
 import multiprocessing
 import os
@@ -389,28 +390,25 @@ class Spool:
         self._in_memory: dict[int, bytes] = {}
         self._on_disk: dict[int, tuple[int, int]] = {}  # offset, bytes
         self._recent: OrderedDict[int, Any] = OrderedDict()
-        self._taken = self._end = 0
+        self._left, self._end = self._room, 0
         self._file = None  # it vanishes with its last user
 
     def __contains__(self, number: int) -> bool:
         return number in self._in_memory or number in self._on_disk
 
     def put(self, number: int, pickled: bytes) -> None:
-        """Keep a pickled object. Raises OSError where the disk is full."""
+        """Keep a pickled object; in memory, with all that follow, once the file can't be written."""
         self._recent.pop(number, None)
-        self._taken -= len(self._in_memory.pop(number, b""))
-        if self._taken + len(pickled) <= self._room:
-            self._in_memory[number] = pickled
-            self._taken += len(pickled)
-            return
-        if self._file is None:
-            self._file = tempfile.TemporaryFile(dir=self._folder, buffering=0)  # noqa: SIM115 - open until cleared
-        self._file.seek(self._end)
-        rest = memoryview(pickled)
-        while rest:
-            rest = rest[self._file.write(rest) :]
-        self._on_disk[number] = self._end, len(pickled)
-        self._end += len(pickled)
+        self._left += len(self._in_memory.pop(number, b""))
+        if len(pickled) > self._left:
+            try:
+                return self._write(number, pickled)
+            except OSError as error:
+                logging.getLogger(__name__).warning("pictures stay in memory, a temporary file fails: %s", error)
+                self._left = math.inf
+        self._on_disk.pop(number, None)
+        self._in_memory[number] = pickled
+        self._left -= len(pickled)
 
     def get(self, number: int) -> Any:
         """The object, unpickled. Raises KeyError if there is none."""
@@ -421,6 +419,16 @@ class Spool:
                 self._recent.popitem(last=False)
         self._recent.move_to_end(number)
         return self._recent[number]
+
+    def _write(self, number: int, pickled: bytes) -> None:
+        if self._file is None:
+            self._file = tempfile.TemporaryFile(dir=self._folder, buffering=0)  # noqa: SIM115 - open until cleared
+        self._file.seek(self._end)
+        rest = memoryview(pickled)
+        while rest:
+            rest = rest[self._file.write(rest) :]
+        self._on_disk[number] = self._end, len(pickled)
+        self._end += len(pickled)
 
     def _read(self, offset: int, size: int) -> bytes:
         if hasattr(os, "pread"):  # forked processes share the file's position: leave it alone

@@ -54,7 +54,7 @@ SAME_SHADES, SAME_HUES = 6.0, 0.75  # grey levels, and of a place that stands ou
 ROUNDED_OFF = 2.0  # squared levels of a channel that rounding may add where nothing was compressed
 UNTOUCHED = 0.1  # the same, below which hardly a value of a place is another one
 SAME_VALUES = 0.25  # share of the places with something to be seen that hold the same values
-COLOURS = 400  # px, long side of the copy in which colours are looked at
+COLOURS_SIDE = 400  # px, long side of the copy in which colours are looked at
 WORTH_PROCESSES = 48  # pairs that are worth processes of their own
 LOST_LIGHT = 0.04  # share of a picture that is burnt out or lost in black in another exposure
 TOO_COARSE = "is too small or too blurred to tell what it shows"
@@ -317,4 +317,4 @@ def _read(path: Path, side: int, mtime_ns: int) -> Picture:
 
 
 def _picture_of(image: Image.Image, size: tuple[int, int], side: int) -> Picture:
-    return Picture(*size, shrink(image.convert("L"), side), shrink(image, COLOURS), (0.0, 0.0, 1.0, 1.0))
+    return Picture(*size, shrink(image.convert("L"), side), shrink(image, COLOURS_SIDE), (0.0, 0.0, 1.0, 1.0))

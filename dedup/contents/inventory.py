@@ -41,7 +41,7 @@ from dedup.workers import Lost, job, run_apart, run_jobs
 TRANSPARENCY, FRAMES, FRAME_TIMES, PROFILE = "transparency", "other frames or pages", "frame times", "colour profile"
 CMYK, BITS = "CMYK colours", "bits a channel"
 SENSOR, JPEG_XL = "sensor data", "JPEG XL data"  # of which a decoder shows a part, and tells not what the rest is
-_TRASH = re.compile(
+_TRASHES = re.compile(
     r"\.dedup-trash|\.?trash(es|-\d+)?|files_trashbin|\$recycle\.bin|recycle[rd]|[#@]recycle|\.dtrash|\.stversions",
     re.IGNORECASE,
 )
@@ -50,7 +50,7 @@ _MEMORY = 4 * MAX_BYTES  # bytes, of the process that reads a file
 _BITS_PER_SAMPLE, _SUBFILE, _REDUCED = 258, 254, 1  # TIFF 6.0
 _OF_RAW = {0x014A, 0xC612}  # tags of a TIFF that hold pictures in it (SubIFDs), or make it a DNG
 _MOST_TOLD = 3  # of what a keeper lacks, in a reason
-_SHADES = (0, 64, 128, 192, 255)  # of each channel, by which a colour profile is compared with sRGB
+_VALUES = (0, 64, 128, 192, 255)  # of each channel, by which a colour profile is compared with sRGB
 _AS_SRGB = 3  # levels of 255 that a profile may differ from sRGB and still count as it
 
 
@@ -139,9 +139,9 @@ def why_it_stays(
     facts : what is remembered of their contents; their names, links and companions are looked at anew
     told : their contents, where these were read already
     """
-    if any(_TRASH.fullmatch(part) for part in member_path.relative_to(images_dir).parts[:-1]):
+    if any(_TRASHES.fullmatch(part) for part in member_path.relative_to(images_dir).parts[:-1]):
         return "lies in a trash folder"
-    if any(_TRASH.fullmatch(part) for part in keeper_path.relative_to(keeper_dir or images_dir).parts[:-1]):
+    if any(_TRASHES.fullmatch(part) for part in keeper_path.relative_to(keeper_dir or images_dir).parts[:-1]):
         return "its keeper lies in a trash folder"
     try:
         if picture := picture_beside(member_path, images_dir):
@@ -278,7 +278,7 @@ def _profile_name(data: bytes) -> str:
         profile = ImageCms.ImageCmsProfile(io.BytesIO(data))
         space = profile.profile.xcolor_space.strip()
         if space in ("RGB", "GRAY"):
-            shades = [shade for shade in itertools.product(_SHADES, repeat=3) if space == "RGB" or len(set(shade)) == 1]
+            shades = [shade for shade in itertools.product(_VALUES, repeat=3) if space == "RGB" or len(set(shade)) == 1]
             image = Image.new("RGB", (len(shades), 1))
             image.putdata(shades)
             given = image if space == "RGB" else image.convert("L")

@@ -11,6 +11,7 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -153,7 +154,6 @@ def _judged(
     from dedup.clustering.clusters import examine
     from dedup.clustering.evidence import NO_MATCH, NOT_LOOKED_AT, Evidence
     from dedup.clustering.versions import decide_for
-    from dedup.encoder.embeddings import Embeddings
     from dedup.matching.confirmation import Verifier
     from dedup.store import Store
 
@@ -161,7 +161,7 @@ def _judged(
     rows = {path: row for row, path in enumerate(held)}
     pairs = [(rows[_path(roots, each.drop)], rows[_path(roots, each.keep)]) for each in removals]
     alike = np.ones((len(rows), 1), np.float32)  # nothing is embedded: the decisions alone make the pairs
-    seen = Embeddings(list(rows), alike, np.array([_size(path) for path in rows]), {})
+    seen = SimpleNamespace(paths=list(rows), vectors=alike, sizes=[_size(path) for path in rows])
     verifier = Verifier(seen.paths, num_workers, progress, contents=list(held.values()))
 
     def decide() -> list[dict[int, Decision]]:
