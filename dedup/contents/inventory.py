@@ -17,7 +17,7 @@ import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from functools import lru_cache, partial
+from functools import lru_cache
 from pathlib import Path
 
 from PIL import Image, ImageChops, ImageCms
@@ -36,7 +36,7 @@ from dedup.dataset.decoding import (
     one_line,
 )
 from dedup.store import NOTHING, Store
-from dedup.workers import Lost, job, run_apart, run_jobs
+from dedup.workers import Lost, job, run_jobs
 
 TRANSPARENCY, FRAMES, FRAME_TIMES, PROFILE = "transparency", "other frames or pages", "frame times", "colour profile"
 CMYK, BITS = "CMYK colours", "bits a channel"
@@ -99,11 +99,7 @@ def ages(files: Sequence[tuple[Contents, float]]) -> list[float]:
 
 def read_contents(path: Path, facts: Store = NOTHING) -> Contents:
     """What a file holds, remembered or read in a process of its own; what can't be told says why."""
-    try:
-        status = os.stat(path)
-    except OSError as error:
-        return Contents(untold=one_line(error))
-    return _contents(facts.of("contents", partial(_read_apart, path, status.st_size, status.st_mtime_ns), path))
+    return read_all_contents([path], 1, facts)[path]
 
 
 def read_all_contents(paths: Sequence[Path], num_workers: int, facts: Store = NOTHING) -> dict[Path, Contents]:
@@ -198,18 +194,8 @@ def _more_inside(member_path: Path, keeper_path: Path, facts: Store, told: Mappi
         }
         if len(digests) == 1:
             return ""
-    found = (told[path] if told else read_contents(path, facts) for path in (member_path, keeper_path))
-    return why_it_lacks(*found)
-
-
-@job
-@lru_cache(maxsize=1 << 14)
-def _read_apart(path: Path, size: int, mtime_ns: int) -> dict[str, list[str]]:
-    """What a file holds; its size and time make a change be seen."""
-    found = run_apart(_read_told, path, memory_limit=_MEMORY)
-    if isinstance(found, Lost):
-        raise ValueError(found.reason)
-    return found
+    told = told or read_all_contents([member_path, keeper_path], 2, facts)
+    return why_it_lacks(told[member_path], told[keeper_path])
 
 
 @job

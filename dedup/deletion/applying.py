@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import tempfile
 import time
+from collections import defaultdict
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING
@@ -27,27 +28,8 @@ from dedup.deletion.records import File
 from dedup.workers import Lost, attempt
 
 if TYPE_CHECKING:
+    from dedup.clustering.clusters import Cluster
     from dedup.clustering.versions import Decision
-
-
-@dataclass(frozen=True)
-class _Going:
-    """A file as `removal.make_plan` reads it from a cluster."""
-
-    path: Path
-    bytes: int
-    kind: str = "keeper"
-    keeper: Path | None = None
-
-    @property
-    def removable(self) -> bool:
-        return self.keeper is not None
-
-
-@dataclass(frozen=True)
-class _Group:
-    keeper: _Going
-    members: tuple[_Going, ...]
 
 
 def apply_decisions(
@@ -82,12 +64,12 @@ def apply_decisions(
             remembered = len(decisions.different)
         different = decisions.different | read_not_duplicates(output_dir)
         unchanged = list(_unchanged(decisions.removals, different, roots, tally))
-        groups = _groups(unchanged, roots, tally, num_workers, progress, places, remove)
+        clusters = _clusters(unchanged, roots, tally, num_workers, progress, places, remove)
         files = {file for each in unchanged for file in (each.keep, each.drop)}
         contents = {_path(roots, file): bytes.fromhex(file.content.blake2b) for file in files}
         with tempfile.TemporaryDirectory() as holder:
             plan = Path(holder) / "plan.jsonl"
-            planned = removal.make_plan(groups, images_dir, plan, began, contents, places)
+            planned = removal.make_plan(clusters, images_dir, plan, began, contents, places)
             applied = removal.apply_plan(plan, images_dir, places=places) if planned.done else planned
         refused = (*tally.refused, *(planned.refused if applied is not planned else ()), *applied.refused)
         exit_code = applied.exit_code or SOME_REFUSED * bool(refused)
@@ -125,7 +107,7 @@ def _unchanged(
                 yield each
 
 
-def _groups(
+def _clusters(
     removals: Sequence[Removal],
     roots: Sequence[Path],
     tally: Tally,
@@ -133,30 +115,15 @@ def _groups(
     progress: bool,
     places: Places,
     remove: str,
-) -> list[_Group]:
-    """The removals that a new match allows, by keeper; the others are refused."""
-    members: dict[Named, list[_Going]] = {}
-    removals = sorted(removals)
-    judged = _judged(removals, roots, num_workers, progress, places, remove)
-    for each, (kind, reason) in zip(removals, judged, strict=True):
-        if reason:
-            tally.refused.append((Path(*each.drop.parts), reason))
-        else:
-            going = _Going(_path(roots, each.drop), each.drop.content.size, kind, _path(roots, each.keep))
-            members.setdefault(each.keep, []).append(going)
-    return [_Group(_Going(_path(roots, keep), keep.content.size), tuple(going)) for keep, going in members.items()]
-
-
-def _judged(
-    removals: Sequence[Removal], roots: Sequence[Path], num_workers: int, progress: bool, places: Places, remove: str
-) -> Iterator[tuple[str, str]]:
-    """Of each removal the kind of its match, and why it stays, as a run that finds it says; empty if it may go."""
-    from dedup.clustering.clusters import examine
+) -> list[Cluster]:
+    """The removals that a new match allows, by keeper; the others are refused, as in a run that finds duplicates."""
+    from dedup.clustering.clusters import Cluster, examine, member_of
     from dedup.clustering.evidence import NO_MATCH, NOT_LOOKED_AT, Evidence
     from dedup.clustering.versions import decide_for
     from dedup.matching.confirmation import Verifier
     from dedup.store import Store
 
+    removals = sorted(removals)
     held = {_path(roots, file): bytes.fromhex(file.content.blake2b) for each in removals for file in each[:2]}
     rows = {path: row for row, path in enumerate(held)}
     pairs = [(rows[_path(roots, each.drop)], rows[_path(roots, each.keep)]) for each in removals]
@@ -174,13 +141,18 @@ def _judged(
         evidence.match(pairs)
         verifier.forget_pictures()
         decided = examine(evidence, decide)
-    for (row, keeper), found in zip(pairs, decided, strict=True):
-        view, reason = evidence.view(row, keeper), found[row].reason
+    members = defaultdict(list)
+    for each, (row, keeper), found in zip(removals, pairs, decided, strict=True):
+        reason = found[row].reason
         if lost := verifier.losses.about(seen.paths[row], seen.paths[keeper]):
             reason = f"{NOT_LOOKED_AT}: {lost}"
         elif reason == NO_MATCH:
             reason = "not confirmed to show the same picture as the kept file"
-        yield view.kind if view else "", str(reason or "")
+        if reason:
+            tally.refused.append((Path(*each.drop.parts), str(reason)))
+        else:
+            members[keeper].append(member_of(evidence, row, 1, found[row]))
+    return [Cluster(0, member_of(evidence, keeper, 1, None), tuple(going)) for keeper, going in members.items()]
 
 
 def _size(path: Path) -> tuple[int, int]:

@@ -20,7 +20,7 @@ from urllib.parse import quote
 
 from dedup.clustering.full_resolution import is_looked_at
 from dedup.clustering.members import KEEPER, LEVELS, Choice, Member, Why, seen_by, way_back, what_is_missing
-from dedup.contents.inventory import why_it_stays
+from dedup.contents.inventory import read_all_contents, why_it_stays
 from dedup.dataset.folder_rules import DIGEST, THUMBNAILS
 from dedup.dataset.thumbnails import thumbnail_path, write_thumbnails
 from dedup.output import relative_path, write_whole
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from dedup.clustering.clusters import Cluster
     from dedup.clustering.result import Result, Series
     from dedup.config import Config
+    from dedup.contents.inventory import Contents
     from dedup.dataset.folder_rules import Places
     from dedup.matching.confirmation import Match
     from dedup.output import Phases
@@ -245,14 +246,15 @@ def _pairs(clusters: Sequence[Cluster], result: Result, config: Config, facts: S
         for place, member in enumerate((cluster.keeper, *cluster.members))
     }
     found: list[dict[tuple[int, int], list]] = [{} for _ in clusters]
-    for (first, second), match in result.matches.items():
-        if first in places and second in places and places[first][0] == places[second][0]:
-            number, i = places[first]
-            j = places[second][1]
-            files = result.embeddings.paths[first], result.embeddings.paths[second]
-            known = attempt(_known, i, j, match, *files, config, result.places, facts)
-            if known := facts.losses.note(known, *files):
-                found[number][i, j] = known
+    both = {pair: (places[pair[0]], places[pair[1]]) for pair in result.matches if places.keys() >= set(pair)}
+    both = {pair: (number, i, j) for pair, ((number, i), (other, j)) in both.items() if number == other}
+    paths = [result.embeddings.paths[row] for row in sorted({row for pair in both for row in pair})]
+    told = read_all_contents(paths, config.num_workers, facts)
+    for pair, (number, *ends) in both.items():
+        files = [result.embeddings.paths[row] for row in pair]
+        known = attempt(_known, *ends, result.matches[pair], *files, config, result.places, facts, told)
+        if known := facts.losses.note(known, *files):
+            found[number][tuple(ends)] = known
     for cluster, known in zip(clusters, found, strict=True):
         place_of = {member.path: place for place, member in enumerate((cluster.keeper, *cluster.members))}
         for place, member in enumerate(cluster.members, start=1):
@@ -278,13 +280,21 @@ def _whys(member: Member) -> dict[Path, list[str | None]]:
 
 @step
 def _known(
-    i: int, j: int, match: Match, first: Path, second: Path, config: Config, places: Places, facts: Store
+    i: int,
+    j: int,
+    match: Match,
+    first: Path,
+    second: Path,
+    config: Config,
+    places: Places,
+    facts: Store,
+    told: Mapping[Path, Contents],
 ) -> list:
     seen = seen_by(match, is_first=True), seen_by(match, is_first=False)
     reasons = tuple(
         places.protects(*files)
         or str(what_is_missing(view) or "")
-        or why_it_stays(*files, config.images_dir, places.root_of(files[1]), facts)
+        or why_it_stays(*files, config.images_dir, places.root_of(files[1]), facts, told)
         for files, view in zip(((first, second), (second, first)), seen, strict=True)
     )
     if is_looked_at(match):  # that was left for the members of a keeper

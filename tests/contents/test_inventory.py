@@ -1,7 +1,6 @@
 """What a file holds besides its picture: for each kind a file that has it and stays, and the bare one that may go."""
 
 import io
-import os
 import struct
 import zlib
 from functools import partial
@@ -516,14 +515,6 @@ def test_a_keeper_that_lacks_nothing_and_is_not_alike_is_richer(own, kept):
     assert what_it_lacks(own, own) == ()
     if not what_it_lacks(own, kept):
         assert richness(own) < richness(kept) or own == kept
-
-
-def test_an_unchanged_file_is_read_once(tmp_path, monkeypatch):
-    path, read = saved(tmp_path / "a.jpg"), []
-    monkeypatch.setattr(contents, "run_apart", lambda function, job, **_: read.append(job) or function(job))
-    assert read_contents(path) == read_contents(path) and read == [path]
-    os.utime(path, (1, 1))
-    assert read_contents(path) and read == [path, path]
 
 
 def test_what_raises_tells_nothing_and_the_rest_still_does():
