@@ -436,7 +436,7 @@ BUGS = {
     ),
     "a clipped name is none": (
         "contents/companions",
-        ">= CLIPPED and",
+        ">= CUT_OFF and",
         ">= 999 and",
     ),
     "an edited picture has no companion": (
