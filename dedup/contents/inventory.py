@@ -85,25 +85,14 @@ def capture_time(contents: Contents) -> float | None:
         return None
 
 
-def age(contents: Contents, mtime: float) -> float:
-    """Seconds since 1970: the capture time where a file tells one, else when it was last changed."""
-    captured = capture_time(contents)
-    return mtime if captured is None else captured
-
-
 def ages(files: Sequence[tuple[Contents, float]]) -> list[float]:
     """Ages that can be compared, of (contents, mtime): capture times where all files tell one, else mtimes."""
     captured = [capture_time(contents) for contents, _ in files]
     return [mtime for _, mtime in files] if None in captured else captured
 
 
-def read_contents(path: Path, facts: Store = NOTHING) -> Contents:
-    """What a file holds, remembered or read in a process of its own; what can't be told says why."""
-    return read_all_contents([path], 1, facts)[path]
-
-
 def read_all_contents(paths: Sequence[Path], num_workers: int, facts: Store = NOTHING) -> dict[Path, Contents]:
-    """`read_contents` of many files, in parallel."""
+    """What files hold, remembered or read in processes of their own; what can't be told says why."""
     known = {path: facts.get("contents", path) for path in paths}
     left = [path for path, found in known.items() if found is None]
     for path, found in zip(left, run_jobs(_read_told, left, num_workers, memory_limit=_MEMORY), strict=True):
