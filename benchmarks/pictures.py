@@ -15,7 +15,6 @@ import numpy as np
 from benchmarks.finding import score_result, settings
 from dedup.clustering.result import Result
 from dedup.evaluation.curves import Truth, grouping_of
-from dedup.matching.classification import CONFIRMED
 from dedup.output import write_table
 from dedup.pipeline import find_duplicates
 
@@ -80,7 +79,7 @@ def called_copies(result: Result) -> list[Pair]:
     """Pairs that are called identical, same pixels, copy or crop."""
     names = [path.relative_to(result.config.images_dir).as_posix() for path in result.embeddings.paths]
     matches = sorted(result.matches.items())
-    return [(names[i], names[j], match.kind) for (i, j), match in matches if match.kind in CONFIRMED]
+    return [(names[i], names[j], match.kind) for (i, j), match in matches if match.kind.joins]
 
 
 def looked_at() -> dict[frozenset, str]:

@@ -9,10 +9,7 @@ import pytest
 from PIL import Image, ImageDraw, ImageEnhance, ImageFilter, ImageFont, ImageOps
 
 from dedup.dataset import samples
-from dedup.dataset.thumbnails import read_with_thumbnail
-from dedup.matching.classification import CONFIRMED
-from dedup.matching.confirmation import match_pictures
-from dedup.matching.pictures import picture_of
+from dedup.matching.confirmation import match_pictures, read_picture
 
 PHOTOS = "chelsea.png astronaut.png coffee.png china.jpg flower.jpg coins.png".split()
 SIDE = 360
@@ -32,7 +29,9 @@ def cut(image, left, top, right, bottom):
 def jpeg(image, quality):
     data = io.BytesIO()
     image.save(data, "JPEG", quality=quality)
-    return Image.open(data).convert("RGB")
+    found = Image.open(data).convert("RGB")
+    found.file = data.getvalue()  # what `match` writes, tables and all
+    return found
 
 
 def write(image, text, place, size, fill="black"):
@@ -41,23 +40,21 @@ def write(image, text, place, size, fill="black"):
     return image
 
 
-def read_picture(path):
-    """A file's Picture, as the verifier reads it."""
-    return picture_of(*read_with_thumbnail(path))
-
-
 def match(first, second):
     """Compare two images as two files: their Match, or None."""
     with TemporaryDirectory() as folder:
-        paths = [Path(folder) / "first.png", Path(folder) / "second.png"]
+        paths = [Path(folder) / "first", Path(folder) / "second"]
         for path, image in zip(paths, (first, second), strict=True):
-            image.save(path, compress_level=1)
+            if hasattr(image, "file"):
+                path.write_bytes(image.file)
+            else:
+                image.save(path, "PNG", compress_level=1)
         return match_pictures(*map(read_picture, paths))
 
 
 def joined(found):
     """Whether a match makes a cluster of two files."""
-    return found is not None and found.kind in CONFIRMED
+    return found is not None and found.kind.joins
 
 
 def moved(found, x, y):

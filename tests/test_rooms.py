@@ -30,7 +30,7 @@ MODULES = {
 }
 MOST_LINES, MOST_MODULES, MOST_NAMES = 450, 8, 12
 CROWDED = {"dataset": 10, "deletion": 10, "matching": 9}  # modules of larger rooms
-TWO_VALUES = set("GREY LEVELS LOST NEAR SAME_TONE SIDE STEPS".split())
+TWO_VALUES = set("GREY LEVELS LOST NEAR SIDE STEPS".split())
 
 
 def room_of(name: str) -> str:

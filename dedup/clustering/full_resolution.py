@@ -32,6 +32,7 @@ from dedup.matching.classification import (
 from dedup.matching.differences import (
     TEXTURED,
     WINDOW,
+    has_other_look,
     lost_light,
     sharpness_ratio,
     soft_difference,
@@ -156,8 +157,10 @@ def _is_transparent(path: Path) -> bool:
 
 def is_another_exposure(member: Path, keeper: Path, transform: np.ndarray) -> bool:
     """Tell whether one file shows something where the other is burnt out or lost in black; as `shows_another`."""
-    frame = _lay(member, keeper, transform, LOOK_SIDE).as_matched
-    return soft_difference(frame)[1] > SAME_TONE and lost_light(frame) > LOST_LIGHT
+    laid = _lay(member, keeper, transform, LOOK_SIDE)
+    if is_framed_alike(*laid.pictures, transform) and not has_other_look(*laid.pictures):
+        return False
+    return soft_difference(laid.as_matched)[1] > SAME_TONE and lost_light(laid.as_matched) > LOST_LIGHT
 
 
 def is_changed_without_loss(member: Path, keeper: Path, transform: np.ndarray, kind: MatchKind) -> bool:

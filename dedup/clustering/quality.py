@@ -117,6 +117,8 @@ def shot_quality(path: Path) -> float:
 
 def lost_in_compression(view: View, own: Details, kept: Details) -> Reason | None:
     """Why a file stays whose keeper, at about its size, is strongly compressed; the file was not made from that."""
+    if not (own.step or own.lossless or own.bits > kept.bits):  # no table tells, nor do its bits
+        return None
     is_coarse = kept.step >= max(STRONG, 2 * own.step) and view.resolution < LARGER and view.kind not in EXACT
     return LESS_COMPRESSED if is_coarse else None
 

@@ -8,15 +8,16 @@ from __future__ import annotations
 
 import json
 from dataclasses import astuple, dataclass, replace
+from functools import lru_cache
 
 import cv2
 import numpy as np
 
 from dedup.matching.differences import (
+    has_other_look,
     other_colours,
     places_of,
     sharpness_ratio,
-    soft_difference,
     textured_share,
     worst_place,
 )
@@ -37,20 +38,15 @@ TINY = 48  # px, long side below which a picture shows too little to be let off 
 DIFFERENT, MOVED = 0.95, 0.38  # correlation of fine detail below which motion is looked for; share that it explains
 COVERS = 0.945  # share of a picture with which the other shows all of it, but for an edge cut or a frame added
 SAME_FRAMING = 0.008  # share of a side by which a corner of one may lie beside the other's
-ROUNDED = 1.5  # px that rounding may add to a side or take from it
-PLACES, FEW_PLACES = 16, 6  # across and down, at which colours are compared; of coarse pictures
-SAME_COLOURS = (4.5, 9.0, 20.0)  # CIELAB units apart, on the mean, at 95 of 100 places, and at the worst
-PALER = 0.2  # share of their strength by which colours may be weaker
+ROUNDED = 1.5  # px that rounding may add to a side of the smaller one or take from it
 WHOLE_ALIKE = 0.97  # correlation of the squeezed squares of two pictures that may be one saved again
 LEAST_TEXTURE = 0.03  # share of a picture where there is something to be seen
-SHARP_ALIKE = 2.4  # times the fine detail that compression and another size may make of it
+SHARP_ALIKE, SHARP_SAME_SIZE = 2.4, 1.6  # times the fine detail that another size may make of it; compression alone
 SAME_TONE = 4.2  # grey levels apart, root mean square, of pictures whose every tone is the same
 CHANGED = 1.5  # how far a place stands out that was changed
 DRAWING = 0.95  # share of the commonest grey levels from which a picture is a drawing, sign or letter
 UPRIGHT = 5.0  # degrees by which a drawing may be turned and mean the same
 WHOLE = (1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0)  # the transform of all of a picture to all of its like
-
-CONFIRMED = tuple(kind for kind in MatchKind if kind.joins)  # and `near`, without geometry
 
 
 @dataclass(frozen=True)
@@ -111,9 +107,6 @@ def confirmed(overlay: Overlay, graphic: bool, edge: float, breaks: float, turn:
         veiled = o.agreement >= 0.75 and o.detail_blocks >= 0.85 and o.detail >= 0.85
         if veiled or (o.agreement >= 0.95 and o.detail_blocks >= 0.9 and o.detail >= 0.8):
             return True
-    # Shown smaller inside a frame of its own: screenshots, collages.
-    if whole_frame and breaks >= 0.2 and o.agreement >= 0.85 and o.detail_blocks >= 0.9 and o.detail >= 0.8:
-        return True
     # Changed in places, by captions, stickers, something laid over: what is untouched agrees in every detail.
     usual, least = (0.95, 0.6) if whole_frame else (0.975, 0.8)
     return o.detail_usual >= usual and o.agreement >= least and o.detail_blocks >= least
@@ -172,28 +165,27 @@ def is_resaved(first: Picture, second: Picture, transform: np.ndarray) -> bool:
 
     transform : unit coordinates of the first -> unit coordinates of the second
     """
-    if not is_framed_alike(first, second, transform) or not _has_same_colours(first, second):
+    return is_framed_alike(first, second, transform) and _is_alike_everywhere(first, second)
+
+
+@lru_cache(maxsize=2)  # asked again where they are compared in more ways
+def _is_alike_everywhere(first: Picture, second: Picture) -> bool:
+    if has_other_look(first, second):
         return False
-    frame = _closer(first, second)
-    if soft_difference(frame)[0] > SAME_TONE or sharpness_ratio(frame) > SHARP_ALIKE:
-        return False
-    return worst_place(frame) <= CHANGED
+    is_resized = (first.width, first.height) != (second.width, second.height)
+    frame = lay(first, second, np.eye(3), min(max(first.grey.shape), max(second.grey.shape), CLOSER))
+    return sharpness_ratio(frame) <= (SHARP_ALIKE if is_resized else SHARP_SAME_SIZE) and worst_place(frame) <= CHANGED
 
 
-def _closer(first: Picture, second: Picture) -> Frame:
-    """Two pictures on each other as they are."""
-    return lay(first, second, np.eye(3), min(max(first.grey.shape), max(second.grey.shape), CLOSER))
-
-
-def match_whole(first: Picture, second: Picture, distance: float = 0.0) -> Match | None:
+def match_resaved(first: Picture, second: Picture, distance: float = 0.0) -> Match | None:
     """The match of two pictures that are one, saved again in another format, quality or size; None if they are not.
 
     No keypoints are found for it, and nothing is said of pictures that show next to nothing.
     """
     likeness = float(np.dot(first.squares[0].astype(np.float32), second.squares[0].astype(np.float32)))
-    if likeness < WHOLE_ALIKE or not is_resaved(first, second, np.eye(3)):
+    if likeness < WHOLE_ALIKE or not is_framed_alike(first, second, np.eye(3)):
         return None
-    if textured_share(_closer(first, second)) < LEAST_TEXTURE:
+    if textured_share(lay(first, second, np.eye(3))) < LEAST_TEXTURE or not is_resaved(first, second, np.eye(3)):
         return None
     resolution = resolution_ratios(first, second, np.eye(3))
     strengths = [float(np.hypot(*_chroma_planes(each)).mean()) for each in (first, second)]
@@ -217,21 +209,8 @@ def is_framed_alike(first: Picture, second: Picture, transform: np.ndarray) -> b
     """Whether all of one picture lies on all of the other, the same way up and unstretched."""
     if np.abs(outline(transform) - outline(np.eye(3))).max() > SAME_FRAMING:
         return False
-    (width, height), (other_width, other_height) = (first.width, first.height), (second.width, second.height)
-    least, most = ((other_width - off) / max(other_height + off, 1) for off in (ROUNDED, -ROUNDED))
-    return least * height <= width <= most * height
-
-
-def _has_same_colours(first: Picture, second: Picture) -> bool:
-    """Whether two pictures that lie on each other as they are have the same colours, but for what compression takes."""
-    side = FEW_PLACES if first.coarse or second.coarse else PLACES
-    squares = (cv2.resize(each.colours, (side, side), interpolation=cv2.INTER_AREA) for each in (first, second))
-    labs = [cv2.cvtColor(np.float32(square) / 255, cv2.COLOR_RGB2LAB).reshape(-1, 3) for square in squares]
-    colours = [lab[:, 1] + 1j * lab[:, 2] for lab in labs]
-    strengths, apart = [float(np.abs(each).mean()) for each in colours], np.abs(colours[0] - colours[1])
-    if max(strengths) - min(strengths) > max(PALER * max(strengths), 1):
-        return False
-    return bool((np.r_[apart.mean(), np.percentile(apart, [95, 100])] <= SAME_COLOURS).all())
+    (width, height), (wide, high) = sorted(((each.width, each.height) for each in (first, second)), key=sum)
+    return abs(width * high - height * wide) <= ROUNDED * (wide + high)
 
 
 def is_drawing(first: Picture, second: Picture) -> bool:

@@ -10,11 +10,11 @@ from __future__ import annotations
 
 import filecmp
 import pickle
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
@@ -23,19 +23,20 @@ from threadpoolctl import threadpool_limits
 
 from dedup.dataset.decoding import read_values
 from dedup.dataset.thumbnails import read_with_thumbnail
-from dedup.matching.classification import WHOLE, Match, judge, match_coarse, match_whole
+from dedup.matching.classification import WHOLE, Match, judge, match_coarse, match_resaved
 from dedup.matching.kinds import MatchKind
-from dedup.matching.pictures import Picture, picture_of
+from dedup.matching.pictures import Picture, picture_of, rounding_steps
 from dedup.matching.registration import Frame, correspondences, keypoint_transforms, lay, refine, whole_transforms
 from dedup.matching.scheduling import edges_graph, join
 from dedup.matching.similarity import Overlay, compare, likeness
 from dedup.output import Phases, progress_bar
 from dedup.store import NOTHING, Store
-from dedup.workers import Losses, Lost, Spool, job, run_jobs
+from dedup.workers import Losses, Spool, job, run_jobs
 
 KEPT_AT_ONCE = 256  # comparisons
 WORTH_FORKING, FEW_PICTURES = 48, 16  # pairs to compare, and pictures to read, that are worth all processes
 SETTLED = (MatchKind.RESAVED, MatchKind.EDITED)
+ALL, ENOUGH = 2.0, 1.9  # agreement and correlation of fine detail together; from where nothing better can follow
 AGREEING = 0.5  # share of blocks that must agree before a closer look
 
 
@@ -99,22 +100,23 @@ class Verifier:
         pairs = [pair for pair in pairs if not set(pair[:2]) & self._unreadable]
         with threadpool_limits(1), self._bar(len(pairs), "Comparing", "pairs") as bar:
             unsettled = self._compare(_compare_whole, pairs, bar, is_last=False)
-            self._find_keypoints(sorted({k for i, j, _ in unsettled for k in (i, j)}))
-            self._compare(_compare_laid, unsettled, bar, is_last=True)
+            self._find_keypoints(sorted({k for i, j, *_ in unsettled for k in (i, j)}))
+            self._compare(_compare_closely, unsettled, bar, is_last=True)
 
-    def _compare(self, compare: Callable, pairs: list[tuple[int, int, float]], bar: Any, is_last: bool) -> list:
-        """Compare pairs in one way; those that have no match by it, unless it is the last."""
-        jobs = [(*pair, self.paths[pair[0]], self.paths[pair[1]]) for pair in pairs]
+    def _compare(self, compare: Callable, pairs: list[tuple], bar: Any, is_last: bool) -> list[tuple]:
+        """Compare pairs in one way; those that it does not settle, with what it found, unless it is the last."""
+        jobs = [(self.paths[i], self.paths[j], *pair) for pair in pairs for i, j in [pair[:2]]]
         found = run_jobs(partial(compare, self._pictures), jobs, self.num_workers, few=WORTH_FORKING, inherits=True)
         unsettled, new = [], []
-        for (i, j, distance), match in zip(pairs, found, strict=True):
-            if match is None and not is_last:
-                unsettled.append((i, j, distance))
+        for (i, j, distance, *_), best in zip(pairs, found, strict=True):
+            if isinstance(best, Best) and not (is_last or best.is_settled):
+                unsettled.append((i, j, distance, best))
                 continue
-            self._note((i, j), self.losses.note(match, self.paths[i], self.paths[j]))
+            best = self.losses.note(best, self.paths[i], self.paths[j])
+            self._note((i, j), best and best.match)
             bar.update()
-            if not isinstance(match, Lost):
-                new.append((i, j, match))
+            if best:
+                new.append((i, j, best.match))
             if len(new) >= KEPT_AT_ONCE:
                 self._remember(new)
                 new = []
@@ -205,10 +207,15 @@ class Verifier:
         return progress_bar(is_told and self.progress, total, description, unit)
 
 
+def read_picture(path: Path, thumbnails: Path | None = None) -> Picture:
+    """A file's picture as confirmation sees it, its thumbnail left by the way; may raise UnreadableImage."""
+    return picture_of(*read_with_thumbnail(path, thumbnails), rounding_steps(path))
+
+
 @job
 def _read(thumbnails: Path | None, path: Path) -> bytes:
     """A pickled Picture."""
-    picture = picture_of(*read_with_thumbnail(path, thumbnails))
+    picture = read_picture(path, thumbnails)
     for found in ("squares", "plain", "drawn", "coarse", "striped"):
         getattr(picture, found)  # found now, in this process, and kept
     return pickle.dumps(picture, pickle.HIGHEST_PROTOCOL)
@@ -222,19 +229,31 @@ def _find_keypoints(pictures: Spool, k: int) -> bytes:
     return pickle.dumps(picture, pickle.HIGHEST_PROTOCOL)
 
 
+class Best(NamedTuple):
+    """The best match of two files so far, and how well they agree in it, up to ALL."""
+
+    match: Match | None = None
+    score: float = 0.0
+
+    @property
+    def is_settled(self) -> bool:
+        return self.score > ENOUGH or (self.match is not None and self.match.kind in SETTLED)
+
+
 @job
-def _compare_whole(pictures: Spool, given: tuple[int, int, float, Path, Path]) -> Match | None:
-    """The match of two files that hold the same, or show it at first sight."""
-    i, j, distance, *paths = given
+def _compare_whole(pictures: Spool, given: tuple[Path, Path, int, int, float]) -> Best:
+    """What two files are that hold the same, or of which one is all of the other's picture."""
+    *paths, i, j, distance = given
     first, second = pictures.get(i), pictures.get(j)
-    return _same_data(first, second, *paths, distance) or match_whole(first, second, distance)
+    same = _same_data(first, second, *paths, distance)
+    return Best(same, ALL) if same else match_whole(first, second, distance)
 
 
 @job
-def _compare_laid(pictures: Spool, given: tuple[int, int, float, Path, Path]) -> Match | None:
-    """The match of two files that lie in each other in some other way."""
-    i, j, distance, *_ = given
-    return match_laid(pictures.get(i), pictures.get(j), distance)
+def _compare_closely(pictures: Spool, given: tuple[Path, Path, int, int, float, Best]) -> Best:
+    """What two files are that lie in each other in some other way."""
+    *_, i, j, distance, best = given
+    return match_closely(pictures.get(i), pictures.get(j), distance, best)
 
 
 def _same_data(first: Picture, second: Picture, path: Path, other: Path, distance: float) -> Match | None:
@@ -254,15 +273,29 @@ def _same_data(first: Picture, second: Picture, path: Path, other: Path, distanc
 
 def match_pictures(first: Picture, second: Picture, distance: float = 0.0) -> Match | None:
     """The match of two pictures, or None where they are not one picture."""
-    return match_whole(first, second, distance) or match_laid(first, second, distance)
+    best = match_whole(first, second, distance)
+    return (best if best.is_settled else match_closely(first, second, distance, best)).match
 
 
-def match_laid(first: Picture, second: Picture, distance: float = 0.0) -> Match | None:
-    """Compare two pictures by every likely transform; the best match, or None where they are not one picture."""
-    if first.striped or second.striped:
-        return None
-    best, best_score = None, 0.0
-    for transform in _transforms(first, second):
+def match_whole(first: Picture, second: Picture, distance: float) -> Best:
+    """Compare two pictures as wholes: saved again, turned, mirrored, framed; no keypoints are found for it."""
+    if match := match_resaved(first, second, distance):
+        return Best(match, ALL)
+    if first.striped or second.striped:  # any two of them would agree
+        return Best(None, ALL)
+    return _best_of(whole_transforms(first, second), first, second, distance, Best())
+
+
+def match_closely(first: Picture, second: Picture, distance: float, best: Best) -> Best:
+    """Compare two pictures by what their keypoints suggest as well; None as match where they are not one picture."""
+    transforms = (transform for transform, _ in keypoint_transforms(first, second))
+    best = _best_of(transforms, first, second, distance, best)
+    return best if best.match else Best(match_coarse(first, second, distance))
+
+
+def _best_of(transforms: Iterable[np.ndarray], first: Picture, second: Picture, distance: float, best: Best) -> Best:
+    """The best match by any of some transforms, or the one before."""
+    for transform in transforms:
         frame = lay(first, second, transform)
         overlay = compare(first, second, frame, AGREEING)
         if overlay is None:
@@ -272,11 +305,11 @@ def match_laid(first: Picture, second: Picture, distance: float = 0.0) -> Match 
             if finer_overlay.detail > overlay.detail:
                 frame, overlay = finer, finer_overlay
         score = overlay.detail + overlay.agreement
-        if score > best_score and (match := judge(first, second, frame, overlay, distance)):
-            best, best_score = match, score
-        if best and (best.kind in SETTLED or best_score > 1.9):  # nothing better can follow
+        if score > best.score and (match := judge(first, second, frame, overlay, distance)):
+            best = Best(match, score)
+        if best.is_settled:
             break
-    return best or match_coarse(first, second, distance)
+    return best
 
 
 @dataclass(frozen=True, eq=False)
@@ -304,7 +337,7 @@ class Comparison:
 
 def explain(path: Path, other: Path) -> Comparison:
     """Compare two files, and show by which steps; what can't be read raises UnreadableImage."""
-    first, second = (picture_of(*read_with_thumbnail(each, None)) for each in (path, other))
+    first, second = read_picture(path), read_picture(other)
     transforms = list(_transforms(first, second)) or [np.eye(3)]
     frames = [refine(lay(first, second, transform)) for transform in transforms]
     overlays = [compare(first, second, frame) for frame in frames]

@@ -11,7 +11,6 @@ Where some area has a colour of its own that this does not explain, another thin
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import cv2
@@ -27,8 +26,8 @@ SAMPLES = 6_000  # px that the prediction is fitted on
 LEAST_GAIN = 0.1  # share of its contrast that the filtered picture must keep
 EVERY = 2  # px from one place to the next that tell what is usual
 STEPS = 3  # of the fit, in which what does not fit loses weight
-SAME_TONE = 2.5  # grey levels apart on the mean, below which the tone curve is left straight
-LEVELS, HELD = 32, 100.0  # of the tone curve, and px that hold each of them straight
+STRAIGHT = 2.5  # grey levels apart on the mean, below which the tone curve is left straight
+LEVELS, HELD = 32, 25.0  # of the tone curve, and px that hold each of them straight
 # A place stands out where its mean squared error is more than that of most places and a share of what is to be seen
 # there: squared grey levels, times the error of the 90th of 100 places; share of the variance, and times the share that
 # is lost at the 90th of 100 textured places. Fitted on 204 pairs saved again and 440 changed at one place.
@@ -39,6 +38,10 @@ GREY, COLOURED = 3.0, 99.9  # CIELAB units, chroma of nearly all places of a pic
 COLOUR_NOISE, USUAL_COLOUR = 14.0, 3.0  # CIELAB units, and times the difference of the 90th of 100 places
 MOST_USUAL = 14.0  # CIELAB units that compression may add to that one
 BLACK, WHITE = 2, 253  # grey levels from which there is nothing to be seen
+TONE_SIDE, TONE_SOFT = 192, 2.0  # px, side of the squares in which greys are compared, colours in a quarter; sigma
+SAME_LOOK, FEW_PLACES = 3.0, 0.01  # grey levels or CIELAB units that places may lie apart, all but this share of them
+PALER, GREYED = 0.12, 0.5  # share of their strength by which colours may be weaker, or CIELAB units
+SHIFTED = 0.2  # share of the standard deviation nearby by which another size may change a place
 SOFTENED = 192  # times the sigma of the blur that tones are compared under
 TEXTURED = 16.0  # squared grey levels, variance of a place where there is something to be seen
 
@@ -53,11 +56,10 @@ def worst_place(frame: Frame) -> float:
         return np.inf
     error, variance = _errors(frame)
     seen = inside > 0
-    some = np.zeros_like(seen)
-    some[::EVERY, ::EVERY] = seen[::EVERY, ::EVERY]
-    lost = (error / (variance + TEXTURED))[some & (variance > TEXTURED)]
+    errors, variances = _some(error, seen), _some(variance, seen)
+    lost = (errors / (variances + TEXTURED))[variances > TEXTURED]
     usually_lost = float(np.percentile(lost, 90)) if len(lost) else 0.0
-    noise = NOISE + USUAL * (float(np.percentile(error[some], 90)) if some.any() else 0.0)
+    noise = NOISE + USUAL * (float(np.percentile(errors, 90)) if len(errors) else 0.0)
     core, around = cv2.erode(error, _square(3)), cv2.dilate(variance, _square(3))  # no single px decides
     return float((core / (noise + (LOST + USUALLY_LOST * usually_lost) * around))[seen].max())
 
@@ -82,6 +84,40 @@ def worst_colour(first: Picture, second: Picture, frame: Frame) -> float:
     return max(worst / (COLOUR_NOISE + USUAL_COLOUR * usual), usual / MOST_USUAL)
 
 
+def has_other_look(first: Picture, second: Picture) -> bool:
+    """Whether brightness or colours of two pictures differ that lie on each other as they are.
+
+    What a JPEG rounds away is no difference, nor is a share of what changes nearby, which another size may shift.
+    """
+    side = min(*(max(picture.grey.shape) for picture in (first, second)), TONE_SIDE)
+    greys = [_squeezed(picture.grey, side)[..., None] for picture in (first, second)]
+    colours = [_squeezed(picture.colours, side // 4) / 255 for picture in (first, second)]
+    hues = [cv2.cvtColor(image, cv2.COLOR_RGB2LAB)[..., 1:] for image in colours]
+    rounded, rounded_hue = np.maximum(first.steps, second.steps) / 2
+    weak, strong = sorted(float(np.sqrt(np.square(each).sum(axis=-1).mean())) for each in hues)
+    if strong - weak > PALER * strong + max(rounded_hue, GREYED):
+        return True
+    return _lie_apart(*hues, SAME_LOOK + rounded_hue) or _lie_apart(*greys, SAME_LOOK + rounded)
+
+
+def _squeezed(image: np.ndarray, side: int) -> np.ndarray:
+    return np.float32(cv2.resize(image, (side, side), interpolation=cv2.INTER_AREA))
+
+
+def _lie_apart(own: np.ndarray, other: np.ndarray, most: float) -> bool:
+    """Whether two images (side, side, channels), once softened, lie apart at one place of a hundred."""
+    soft = [cv2.GaussianBlur(image, (0, 0), TONE_SOFT).reshape(image.shape) for image in (own, other)]
+    apart = np.sqrt(np.square(soft[0] - soft[1]).sum(axis=-1))
+    if (apart > most).mean() <= FEW_PLACES:
+        return False
+    spreads = [
+        cv2.GaussianBlur(np.square(image).sum(axis=-1), (0, 0), TONE_SOFT) - np.square(mean).sum(axis=-1)
+        for image, mean in zip((own, other), soft, strict=True)
+    ]
+    shifted = SHIFTED * np.sqrt(np.maximum(np.minimum(*spreads), 0))
+    return bool((apart - shifted > most).mean() > FEW_PLACES)
+
+
 def soft_difference(frame: Frame) -> tuple[float, float]:
     """Grey levels between both pictures once they are softened: root mean square, and at the 90th of 100 places.
 
@@ -89,7 +125,9 @@ def soft_difference(frame: Frame) -> tuple[float, float]:
     """
     own, other = (image.astype(np.float32) for image in (frame.base, frame.other))
     soft = cv2.GaussianBlur(own - other, (0, 0), max(len(own) / SOFTENED, 2))
-    apart = np.abs(soft[frame.mask]) if frame.mask.any() else np.zeros(1)
+    apart = np.abs(_some(soft, frame.mask))
+    if not len(apart):
+        return 0.0, 0.0
     return float(np.sqrt(np.square(apart).mean())), float(np.percentile(apart, 90))
 
 
@@ -123,7 +161,13 @@ def _square(side: int) -> np.ndarray:
 
 
 def _energy(image: np.ndarray, mask: np.ndarray) -> float:
-    return float(np.square(image - cv2.GaussianBlur(image, (0, 0), 2))[mask].mean()) + 1e-3
+    detail = _some(image - cv2.GaussianBlur(image, (0, 0), 2), mask)
+    return float(np.square(detail).mean()) + 1e-3 if len(detail) else 1e-3
+
+
+def _some(values: np.ndarray, mask: np.ndarray) -> np.ndarray:
+    """(k,) values of the places that tell what is usual: every EVERYth px across and down, where the mask is set."""
+    return values[::EVERY, ::EVERY][mask[::EVERY, ::EVERY]]
 
 
 def _errors(frame: Frame) -> tuple[np.ndarray, np.ndarray]:
@@ -134,8 +178,9 @@ def _errors(frame: Frame) -> tuple[np.ndarray, np.ndarray]:
         cv2.GaussianBlur(image, (0, 0), soft) for image, soft in zip((sharper, softer), SOFT, strict=True)
     )
     expected = np.clip(_filtered(sharper, softer, frame.mask), 0, 255)
-    curve = _tone_curve(expected[frame.mask], softer[frame.mask])
-    expected = cv2.remap(curve[None], expected, np.zeros_like(expected), cv2.INTER_LINEAR)
+    curve = _tone_curve(_some(expected, frame.mask), _some(softer, frame.mask))
+    if curve is not None:
+        expected = cv2.remap(curve[None], expected, np.zeros_like(expected), cv2.INTER_LINEAR)
 
     def mean(values: np.ndarray) -> np.ndarray:
         return cv2.blur(values, (WINDOW, WINDOW))
@@ -147,10 +192,14 @@ def _errors(frame: Frame) -> tuple[np.ndarray, np.ndarray]:
 def _filtered(sharper: np.ndarray, softer: np.ndarray, mask: np.ndarray) -> np.ndarray:
     """The sharper picture through the filter that makes it most like the softer one."""
     blurred = [sharper, *(cv2.GaussianBlur(sharper, (0, 0), sigma) for sigma in FILTERS)]
-    samples = np.flatnonzero(mask)[:: max(1, int(mask.sum() // SAMPLES))]
-    middle = float(sharper.ravel()[samples].mean())
-    terms = np.stack([image.ravel()[samples] - middle for image in blurred] + [np.ones(len(samples))], axis=1)
-    wanted, weights = softer.ravel()[samples].astype(float), np.ones(len(samples))
+    step = max(1, int(np.sqrt(mask.size / SAMPLES)))
+    seen = mask[::step, ::step]
+    if not seen.any():
+        return sharper
+    samples = np.stack([image[::step, ::step][seen] for image in blurred], axis=1).astype(float)
+    middle = samples[:, 0].mean()
+    terms = np.c_[samples - middle, np.ones(len(samples))]
+    wanted, weights = softer[::step, ::step][seen].astype(float), np.ones(len(samples))
     held = 0.004 * len(samples) * np.diag([1.0] * len(blurred) + [0.0])
     for _ in range(STEPS):
         factors = np.linalg.solve(terms.T @ (terms * weights[:, None]) + held, terms.T @ (weights * wanted))
@@ -158,25 +207,20 @@ def _filtered(sharper: np.ndarray, softer: np.ndarray, mask: np.ndarray) -> np.n
         weights = 1 / (1 + (left / (3 * np.median(left) + 2)) ** 2)
     if factors[:-1].sum() < LEAST_GAIN:  # of a picture that shows nothing anything would be predicted well
         return sharper
-    return _sum(factors, [image - np.float32(middle) for image in blurred])
-
-
-def _sum(factors: np.ndarray, images: Sequence[np.ndarray]) -> np.ndarray:
-    """A weighted sum of images; the last factor stands alone."""
-    total = np.full(images[0].shape, factors[-1], np.float32)
-    for factor, image in zip(factors, images, strict=False):
-        total += np.float32(factor) * image
+    total = np.full(sharper.shape, factors[-1] - middle * factors[:-1].sum(), np.float32)
+    for factor, image in zip(factors, blurred, strict=False):
+        cv2.scaleAdd(image, float(factor), total, total)
     return total
 
 
-def _tone_curve(own: np.ndarray, other: np.ndarray) -> np.ndarray:
-    """(256,) float32: what each grey level of one becomes in the other, both (k,)."""
+def _tone_curve(own: np.ndarray, other: np.ndarray) -> np.ndarray | None:
+    """(256,) float32: what each grey level of one becomes in the other, both (k,); None where it stays the same."""
+    if not len(own) or np.abs(own - other).mean() < STRAIGHT:
+        return None
     levels = np.arange(256, dtype=np.float32)
-    if np.abs(own - other).mean() < SAME_TONE:
-        return levels
     slope, start = np.polyfit(own[::7], other[::7], 1)
     if slope < LEAST_GAIN:
-        return levels
+        return None
     place = np.clip(own.astype(int) * LEVELS // 256, 0, LEVELS - 1)
     off, count = np.bincount(place, other - (slope * own + start), LEVELS), np.bincount(place, minlength=LEVELS)
     bent = np.interp(levels, (np.arange(LEVELS) + 0.5) * 256 / LEVELS, off / (count + HELD))
@@ -249,7 +293,7 @@ def places_of(first: Picture, second: Picture, frame: Frame, apart: np.ndarray) 
 def other_colours(places: Places) -> bool:
     """Whether an area has a colour in one picture that no change of all colours makes of the other's."""
     colours = [each[places.mask] for each in places.chromas]
-    if max(places.strengths) < GREY or len(colours[0]) < AREA:
+    if max(places.strengths) < GREY or _largest_area(np.abs(colours[0] - colours[1]) > UNEXPLAINED, places) < AREA:
         return False
     lumas = [each[places.mask] for each in places.lumas]
     has_own = [_own_colours(*each) for each in zip(lumas, colours, strict=True)]
@@ -290,8 +334,13 @@ def _area_unexplained(own: np.ndarray, other: np.ndarray, places: Places) -> int
     off = (other - expected) * direction.conj()
     along, across = (np.where(places.clipped[places.mask], *shares[::-1]) * strength for shares in (ALONG, ACROSS))
     beyond = np.hypot(np.maximum(np.abs(off.real) - along, 0), np.maximum(np.abs(off.imag) - across, 0))
+    return _largest_area(beyond > UNEXPLAINED, places)
+
+
+def _largest_area(is_other: np.ndarray, places: Places) -> int:
+    """Places that lie side by side, of those of the mask (k,) that are other."""
     flagged = np.zeros(places.mask.shape, np.uint8)
-    flagged[places.mask] = beyond > UNEXPLAINED
+    flagged[places.mask] = is_other
     sizes = cv2.connectedComponentsWithStats(flagged)[2][1:, cv2.CC_STAT_AREA]
     return int(sizes.max(initial=0))
 

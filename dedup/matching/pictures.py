@@ -8,17 +8,20 @@ from __future__ import annotations
 import threading
 from dataclasses import dataclass, field
 from functools import cached_property
+from pathlib import Path
 
 import cv2
 import numpy as np
 
-from dedup.dataset.decoding import shrink
+from dedup.dataset.decoding import broken_tells_nothing, open_header, shrink
 from dedup.dataset.panels import panels
 
 COLOURS = 96  # long side of the small colour copy in px
 COARSE, LOST = 24, 0.075  # long side in px that shows all of a coarse picture, but for this share of its contrast
 KEYPOINTS, KEYPOINT_SIDE = 400, 192  # how many, and the long side in px of the copy that they are found on
 STRIPED = 24  # grey levels, range along a line, up to which it is of one level
+BLOCK = 8  # px, side of a JPEG's blocks, by which its tables are scaled
+PLAIN_LINE, FEW_LINES = 0.98, 8  # share of a line that has the margin's colour; lines that most pictures have not
 GRID = 32  # side of the squeezed squares that are compared first
 
 Box = tuple[float, float, float, float]
@@ -58,6 +61,7 @@ class Picture:
     colours : (h, w, 3) uint8 RGB, long side COLOURS px or less
     box : (left, top, right, bottom) in unit coordinates: the picture without its plain margins
     panels : such boxes of pictures that it shows, as a screenshot or collage does
+    steps : in which a JPEG's blocks of one brightness, and of one colour, are rounded, in levels; 0 where unknown
     """
 
     width: int
@@ -66,6 +70,7 @@ class Picture:
     colours: np.ndarray = field(repr=False)
     box: Box
     panels: tuple[Box, ...] = ()
+    steps: tuple[float, float] = (0.0, 0.0)
 
     @property
     def views(self) -> tuple[Box, ...]:
@@ -124,13 +129,21 @@ class Picture:
         return Keypoints(points, np.minimum(np.round(np.sqrt(shares) * 400), 255).astype(np.uint8))
 
 
-def picture_of(small: np.ndarray, size: tuple[int, int]) -> Picture:
+def rounding_steps(path: Path) -> tuple[float, float]:
+    """In which a JPEG's blocks of one brightness, and of one colour, are rounded, in levels; 0 of other files."""
+    with broken_tells_nothing(), open_header(path) as image:
+        tables = [image.quantization[key] for key in sorted(image.quantization)]
+        return tables[0][0] / BLOCK, tables[-1][0] / BLOCK
+    return 0.0, 0.0
+
+
+def picture_of(small: np.ndarray, size: tuple[int, int], steps: tuple[float, float] = (0.0, 0.0)) -> Picture:
     """What confirmation needs to know of what `read_small` gave."""
     width, height = size
     grey = cv2.cvtColor(small, cv2.COLOR_RGB2GRAY)
     unit = np.array(grey.shape * 2)[[1, 0, 1, 0]]
     boxes = tuple(tuple(map(float, panel / unit)) for panel in np.reshape(panels(small), (-1, 4)))
-    return Picture(width, height, grey, shrink(small, COLOURS), content_box(small), boxes)
+    return Picture(width, height, grey, shrink(small, COLOURS), content_box(small), boxes, steps)
 
 
 def content_box(image: np.ndarray, tolerance: int = 14) -> tuple[float, float, float, float]:
@@ -167,8 +180,10 @@ def _margins(lines: np.ndarray, tolerance: int) -> tuple[int, int]:
 
 def _margin(lines: np.ndarray, tolerance: int) -> int:
     """How many of the first lines (n, length, 3) have the colour of the first."""
-    colour = np.median(lines[0], axis=0).astype(np.int16)
-    for number, line in enumerate(lines):
-        if np.mean(np.abs(line - colour).max(axis=1) <= tolerance) < 0.98:
-            return number
+    colour = np.median(lines[0], axis=0).astype(int)
+    for some in (lines[:FEW_LINES], lines):
+        near = cv2.inRange(np.ascontiguousarray(some), colour - tolerance, colour + tolerance)
+        is_plain = near.mean(axis=1) >= PLAIN_LINE * 255
+        if not is_plain.all():
+            return int(is_plain.argmin())
     return len(lines)

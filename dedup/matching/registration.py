@@ -41,7 +41,7 @@ def _box_transform(box: tuple[float, float, float, float]) -> np.ndarray:
     return np.array([[right - left, 0, left], [0, bottom - top, top], [0, 0, 1]], float)
 
 
-def whole_transforms(first: Picture, second: Picture, least: float = 0.5, most: int = 3) -> list[np.ndarray]:
+def whole_transforms(first: Picture, second: Picture, least: float = 0.5, most: int = 2) -> list[np.ndarray]:
     """Transforms that lay all of one picture, its content or a panel on those of the other, turned and mirrored.
 
     Only those whose squeezed squares correlate by `least` or more, the best `most`.
@@ -164,34 +164,16 @@ def outline(transform: np.ndarray) -> np.ndarray:
 
 def shares(picture: Picture, polygon: np.ndarray) -> tuple[float, float]:
     """Share of a picture inside a convex polygon in unit coordinates: of its area, and with plain margins as inside."""
-    share, (left, top, right, bottom) = _area(_clip(polygon, 0, 0, 1, 1)), picture.box
+    share, (left, top, right, bottom) = _area_inside(polygon, 0, 0, 1, 1), picture.box
     if picture.box == (0, 0, 1, 1):
         return share, share
-    return share, 1 - (right - left) * (bottom - top) + _area(_clip(polygon, left, top, right, bottom))
+    return share, 1 - (right - left) * (bottom - top) + _area_inside(polygon, left, top, right, bottom)
 
 
-def _clip(polygon: np.ndarray, left: float, top: float, right: float, bottom: float) -> np.ndarray:
-    """The part of a convex polygon in a box (Sutherland and Hodgman, CACM 1974), (k, 2)."""
-    if ((polygon >= (left, top)) & (polygon <= (right, bottom))).all():
-        return polygon
-    corners = [tuple(map(float, corner)) for corner in polygon]
-    for axis, sign, limit in ((0, 1, left), (0, -1, -right), (1, 1, top), (1, -1, -bottom)):
-        kept = []
-        for start, end in zip(corners, corners[1:] + corners[:1], strict=True):
-            from_start, from_end = sign * start[axis] - limit, sign * end[axis] - limit  # >= 0 is inside
-            if from_start >= 0:
-                kept.append(start)
-            if (from_start >= 0) != (from_end >= 0):
-                along = from_start / (from_start - from_end)
-                kept.append(tuple(s + along * (e - s) for s, e in zip(start, end, strict=True)))
-        corners = kept
-    return np.array(corners).reshape(-1, 2)
-
-
-def _area(polygon: np.ndarray) -> float:
-    """Area of a polygon (k, 2), in either sense of turning."""
-    corners = polygon.tolist()
-    return abs(sum(x * v - y * u for (x, y), (u, v) in zip(corners, corners[1:] + corners[:1], strict=True))) / 2
+def _area_inside(polygon: np.ndarray, left: float, top: float, right: float, bottom: float) -> float:
+    """Area of the part of a convex polygon that lies in a box."""
+    box = np.float32([(left, top), (right, top), (right, bottom), (left, bottom)])
+    return float(cv2.intersectConvexConvex(np.float32(polygon), box)[0])
 
 
 def to_pixels(transform: np.ndarray, image: np.ndarray, side: int) -> np.ndarray:

@@ -13,7 +13,6 @@ from scipy.sparse.csgraph import connected_components
 
 from dedup.dataset import samples
 from dedup.matching import confirmation, scheduling
-from dedup.matching.classification import CONFIRMED
 from dedup.matching.confirmation import Verifier
 from dedup.matching.kinds import MatchKind
 from tests.confirmation_pictures import collage, cut, photo
@@ -81,7 +80,7 @@ def test_the_confirmed_graph_is_symmetric_and_keeps_distances_and_diagonal(album
 def test_leaving_pairs_out_changes_no_group(album, verified):
     exhaustive = Verifier(album, num_workers=0, progress=False)
     exhaustive.match_many([(i, j, 0.1) for i, j in combinations(range(len(album)), 2)])
-    edges = [(*pair, 0.1) for pair, found in exhaustive.matches.items() if found.kind in CONFIRMED]
+    edges = [(*pair, 0.1) for pair, found in exhaustive.matches.items() if MatchKind(found.kind).joins]
     edges = scheduling.without_bridges(edges, exhaustive)
     assert components(scheduling.edges_graph(edges, len(album))) == components(verified[1])
     assert len(verified[0].compared) < len(exhaustive.compared)
@@ -142,7 +141,7 @@ COPIES = {(0, 2): confirmation.Match("crop", 0.1, 0.5, 1.0, (1.4, 0, -0.2, 0, 1.
 def test_a_collage_joins_no_two_pictures_by_crops_of_them(shown, groups):
     matches = COPIES | {(part, 4): lies_in(*how) for part, how in shown.items() if part < 4}
     matches |= {(4, part): around(*how) for part, how in shown.items() if part > 4}
-    edges = [(*pair, found.distance) for pair, found in matches.items() if found.kind in CONFIRMED]
+    edges = [(*pair, found.distance) for pair, found in matches.items() if MatchKind(found.kind).joins]
     kept = scheduling.without_bridges(edges, knowing(matches, 6))
     assert components(scheduling.edges_graph(kept, 6)) - {frozenset({5})} == set(map(frozenset, groups))
 
@@ -152,7 +151,7 @@ def test_a_collage_joins_no_two_pictures_by_crops_of_them(shown, groups):
 def test_a_match_that_can_not_be_laid_out_costs_its_pair_alone(kind, transform):
     lost = confirmation.Match(kind, 0.1, first_coverage=0.5, transform=transform)
     verifier = knowing(COPIES | {(3, 4): lost}, 5)
-    edges = [(*pair, 0.1) for pair, found in verifier.matches.items() if found.kind in CONFIRMED]
+    edges = [(*pair, 0.1) for pair, found in verifier.matches.items() if MatchKind(found.kind).joins]
     assert scheduling.without_bridges(edges, verifier) == [(*pair, 0.1) for pair in COPIES]
     assert list(verifier.losses) == [(Path("3.png"), Path("4.png"))]
 
@@ -247,7 +246,7 @@ def test_a_match_is_asked_for_in_any_order_and_compared_once(twins, monkeypatch)
     verifier = Verifier(twins, num_workers=0, progress=False)
     found = verifier.match(3, 2, 0.25)
     assert (found.kind, found.distance) == ("resaved", 0.25) and list(verifier.matches) == [(2, 3)]
-    monkeypatch.setattr(confirmation, "match_laid", lambda *_: pytest.fail("compared again"))
+    monkeypatch.setattr(confirmation, "match_whole", lambda *_: pytest.fail("compared again"))
     assert verifier.match(2, 3, 0.3) is found
     assert verifier.match(2, 2, 0.0) is None
 
@@ -267,7 +266,7 @@ def test_two_groups_that_do_not_join_are_left_after_some_tries(tmp_path, monkeyp
         return confirmation.Match(MatchKind.RESAVED, distance) if path.name[0] == other.name[0] else None
 
     monkeypatch.setattr(confirmation, "_same_data", same_letter)
-    monkeypatch.setattr(confirmation, "match_laid", lambda *_: None)
+    monkeypatch.setattr(confirmation, "match_whole", lambda *_: confirmation.Best(None, confirmation.ALL))
     paths = [tmp_path / f"{letter}{number}" for letter in "ab" for number in range(6)]
     for path in paths:
         Image.new("RGB", (8, 8)).save(path, "PNG")
@@ -280,7 +279,7 @@ def test_two_groups_that_do_not_join_are_left_after_some_tries(tmp_path, monkeyp
 
 def test_pictures_that_join_nothing_are_compared_with_few_others(tmp_path, monkeypatch):
     monkeypatch.setattr(scheduling, "OTHERS", 3)
-    monkeypatch.setattr(confirmation, "match_laid", lambda *_: None)
+    monkeypatch.setattr(confirmation, "match_whole", lambda *_: confirmation.Best(None, confirmation.ALL))
     paths = [tmp_path / f"{number}.png" for number in range(30)]
     for number, path in enumerate(paths):
         Image.new("RGB", (8, 8), (number, 0, 0)).save(path)

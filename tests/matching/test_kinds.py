@@ -39,3 +39,16 @@ def test_another_size_or_quality_is_resaved(name, edit):
 @pytest.mark.parametrize("name", ["chelsea.png", "astronaut.png", "coffee.png", "china.jpg"])
 def test_what_is_changed_on_purpose_is_edited(name, edit):
     assert match(photo(name), EDITED[edit](photo(name))).kind == MatchKind.EDITED
+
+
+def test_what_a_jpeg_rounds_away_is_no_other_tone_but_grey_is():
+    pale = ImageEnhance.Color(photo("coffee.png")).enhance(0.15)
+    assert match(pale, jpeg(pale, 10)).kind == "resaved"
+    assert match(pale, jpeg(pale.convert("L").convert("RGB"), 80)).kind == "edited"
+    assert match(pale, jpeg(ImageEnhance.Color(pale).enhance(1.6), 80)).kind == "edited"
+
+
+def test_the_order_of_two_files_does_not_tell_whether_one_is_stretched():
+    large = photo("chelsea.png").resize((333, 250))
+    small = large.resize((58, 43))  # 43.5 px, cut off
+    assert match(large, small).kind == match(small, large).kind == "resaved"
