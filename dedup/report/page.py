@@ -167,14 +167,9 @@ def _files(cluster: Cluster, config: Config, places: Places, digests: Mapping[Pa
         _file(member, config, places, digests.get(member.path))
         | {"version": member.version}
         | ({"changes": member.changes} if member.changes else {})
-        | ({"keepers": keepers} if any(keepers := _keepers(member, place_of)) else {})
+        | ({"keepers": keepers} if any(keepers := [place_of.get(keeper, 0) for keeper, _ in _choices(member)]) else {})
         for member in files
     ]
-
-
-def _keepers(member: Member, place_of: Mapping[Path | None, int]) -> list[int]:
-    """Places of the files that a file would go for, one for each level; 0 where that is not in its cluster."""
-    return [place_of.get(choice.keeper, 0) for choice in _choices(member)]
 
 
 def _choices(member: Member) -> Sequence[Choice]:
