@@ -11,7 +11,7 @@ import hashlib
 import json
 import os
 from base64 import b64encode
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
@@ -29,9 +29,9 @@ from dedup.workers import attempt, step
 
 if TYPE_CHECKING:
     from dedup.clustering.clusters import Cluster
+    from dedup.clustering.members import View
     from dedup.clustering.result import Result, Series
     from dedup.config import Config
-    from dedup.contents.inventory import Contents
     from dedup.dataset.folder_rules import Places
     from dedup.matching.confirmation import Match
     from dedup.output import Phases
@@ -245,9 +245,14 @@ def _pairs(clusters: Sequence[Cluster], result: Result, config: Config, facts: S
     both = {pair: (number, i, j) for pair, ((number, i), (other, j)) in both.items() if number == other}
     paths = [result.embeddings.paths[row] for row in sorted({row for pair in both for row in pair})]
     told = read_all_contents(paths, config.num_workers, facts)
+
+    def why(own: Path, kept: Path, view: View) -> str:
+        reason = result.places.protects(own, kept) or what_is_missing(view)
+        return str(reason or why_it_stays(own, kept, config.images_dir, result.places.root_of(kept), facts, told))
+
     for pair, (number, *ends) in both.items():
         files = [result.embeddings.paths[row] for row in pair]
-        known = attempt(_known, *ends, result.matches[pair], *files, config, result.places, facts, told)
+        known = attempt(_known, *ends, result.matches[pair], *files, why)
         if known := facts.losses.note(known, *files):
             found[number][tuple(ends)] = known
     for cluster, known in zip(clusters, found, strict=True):
@@ -274,24 +279,9 @@ def _whys(member: Member) -> dict[Path, list[str | None]]:
 
 
 @step
-def _known(
-    i: int,
-    j: int,
-    match: Match,
-    first: Path,
-    second: Path,
-    config: Config,
-    places: Places,
-    facts: Store,
-    told: Mapping[Path, Contents],
-) -> list:
+def _known(i: int, j: int, match: Match, first: Path, second: Path, why: Callable[[Path, Path, View], str]) -> list:
     seen = seen_by(match, is_first=True), seen_by(match, is_first=False)
-    reasons = tuple(
-        places.protects(*files)
-        or str(what_is_missing(view) or "")
-        or why_it_stays(*files, config.images_dir, places.root_of(files[1]), facts, told)
-        for files, view in zip(((first, second), (second, first)), seen, strict=True)
-    )
+    reasons = why(first, second, seen[0]), why(second, first, seen[1])
     if is_looked_at(match):  # that was left for the members of a keeper
         reasons = tuple(reason or None for reason in reasons)
     transform = match.transform and [_round(value) for value in match.transform]
