@@ -22,7 +22,7 @@ import configs
 from dedup.config import SETTINGS, Config, ConfigError, Setting
 
 if TYPE_CHECKING:
-    from dedup.progress import Phases
+    from dedup.output import Phases
 
 BAD_USAGE, STOPPED, FAULT, INTERRUPTED, UNHEARD = 2, 4, 70, 130, 141  # 70: EX_SOFTWARE of sysexits.h
 REMOVALS = ("delete_files", "dry_run", "apply", "undo", "purge")
@@ -292,7 +292,7 @@ def search_bucket(source: str, config: Config, options: argparse.Namespace) -> i
 def search(config: Config, options: argparse.Namespace) -> int:
     """Find, report, plan and, if asked, move; say how far it is, and where the time went."""
     make_output(config)
-    from dedup.progress import RUN, Phases
+    from dedup.output import RUN, Phases
 
     with Phases(RUN, is_shown=not options.quiet) as phase:
         status = search_in(config, options, phase)
@@ -448,8 +448,8 @@ def change(config: Config, options: argparse.Namespace) -> int:
 def apply_decisions(config: Config, options: argparse.Namespace) -> int:
     """Do what was decided on the review page."""
     from dedup.deletion import applying, not_duplicates
+    from dedup.output import count_of
     from dedup.report import messages
-    from dedup.words import count_of
 
     outcome, remembered = applying.apply_decisions(
         Path(options.apply),
@@ -470,8 +470,8 @@ def conclude(outcome, done: str, config: Config, options: argparse.Namespace) ->
     """Say what a removal call observed, and what to run next; its exit code."""
     from dedup.deletion import trash
     from dedup.deletion.outcome import Outcome
+    from dedup.output import count_of
     from dedup.report import messages
-    from dedup.words import count_of
 
     images_dir, run_name = config.images_dir, f" (run {messages.shown(outcome.run)})" if outcome.run else ""
     counted = f"{count_of(len(outcome.done), 'file')} {done}{run_name}"

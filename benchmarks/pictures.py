@@ -15,8 +15,8 @@ import numpy as np
 from benchmarks.finding import score_result, settings
 from dedup.clustering.result import Result
 from dedup.evaluation.curves import Truth, grouping_of
+from dedup.output import write_table
 from dedup.pipeline import find_duplicates
-from dedup.words import write_table
 
 LOOKED_AT = Path(__file__).parent / "looked_at.csv"
 SAME_PICTURE = Path(__file__).parent / "same_picture.csv"

@@ -13,10 +13,8 @@ Beside that way lie evaluation, report, training and distributed. Outside of roo
     config.py    settings: types, ranges and help, in one table
     pipeline.py  the way of the data, room by room
     store.py     what earlier runs found out, by the contents of files, in output_dir/cache.sqlite
-    spill.py     objects that wait in a temporary file
-    progress.py  the phases of a run: one line that says how far it is, and a table of where its time went
-    workers.py   processes that read strangers' files: a crash or a hang costs one file, not the run
-    words.py     counts, sizes and paths as people read them; tables and files, written whole
+    workers.py   processes that read strangers' files: a crash or a hang costs one file, not the run; a spool
+    output.py    what a run writes for people: numbers, tables, whole files, and how far it is
 """
 
 import lazy_loader

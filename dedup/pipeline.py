@@ -26,10 +26,10 @@ from dedup.encoder.embeddings import Embeddings, Gathering, read_and_encode, rem
 from dedup.encoder.inference import About, encoder_tag, open_encoder
 from dedup.encoder.memory import Memory
 from dedup.matching.neighbors import candidate_graph
-from dedup.progress import FINDING, Phases
-from dedup.store import NAME, Store
+from dedup.output import FINDING, Phases
+from dedup.store import CACHE, Store
 
-NEAREST = 64  # candidates of each picture where pairs are confirmed: in a large folder many more are within epsilon
+CANDIDATES = 64  # candidates of each picture where pairs are confirmed: in a large folder many more are within epsilon
 
 
 def find_duplicates(
@@ -90,7 +90,7 @@ def _find(
     own_epsilon = about.epsilon if config.verify else about.strict_epsilon
     epsilon = own_epsilon if config.epsilon is None else config.epsilon
     with phase("Neighbours"):
-        graph = candidate_graph(embeddings, epsilon, phase, NEAREST if config.verify else None)
+        graph = candidate_graph(embeddings, epsilon, phase, CANDIDATES if config.verify else None)
         wanted = _wanted(embeddings.paths, config.images_dir, places)
         graph = _only(graph, wanted)
     with phase("Confirming"):
@@ -127,7 +127,7 @@ def _find(
 
 def open_store(config: Config) -> Store:
     """What earlier runs remembered; what is new is found in a process of its own, unless num_workers is 0."""
-    path = config.output_dir / NAME if config.cache else None
+    path = config.output_dir / CACHE if config.cache else None
     return Store(path, config.images_dir, has_process=config.num_workers > 0)
 
 

@@ -25,10 +25,10 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from dedup.words import relative_path
+from dedup.output import relative_path
 from dedup.workers import Helper, Losses, Lost
 
-NAME = "cache.sqlite"
+CACHE = "cache.sqlite"
 APPLICATION, FORMAT = 0x64757073, 2  # `PRAGMA application_id` and `user_version`
 # Whose version decides values.
 PACKAGES = (
@@ -52,11 +52,11 @@ DECIDED_BY = {
     "match": ("dataset", "matching"),
 }
 DECIDED_BY_ANY = ("dataset", "matching", "contents", "clustering", "deletion")  # values of all other kinds
-MARGIN = 2_000_000_000  # ns; a file that changed so shortly before it was read may change again unseen
-TOGETHER = 256  # values written in one transaction, and lost at most if the process is killed
+JUST_CHANGED = 2_000_000_000  # ns; a file that changed so shortly before it was read may change again unseen
+WRITTEN_TOGETHER = 256  # values written in one transaction, and lost at most if the process is killed
 ASKED_AT_ONCE = 500  # keys asked for in one query
 FORGOTTEN = 10_000  # values deleted at a time, so that other runs wait for a moment only
-PATIENCE = 10.0  # seconds to wait for another run that is writing
+LOCKED_FOR = 10.0  # seconds to wait for another run that is writing
 KEY_BYTES, CHECK = 16, 8  # bytes of a digest, and of a checksum
 
 
@@ -118,7 +118,7 @@ class Store(AbstractContextManager):
 
     def keep_stamps(self, stamps: Mapping[Path, Stamp]) -> None:
         """Keep what files held; not of files that changed just now, whose times would not tell of another change."""
-        latest = time.time_ns() - MARGIN
+        latest = time.time_ns() - JUST_CHANGED
         known = {path: stamp for path, stamp in stamps.items() if stamp.status and max(stamp.status[1:3]) < latest}
         values = ((self._name(path), _as_json([*held.status, held.content.hex()])) for path, held in known.items())
         self.keep_all("file", values)
@@ -168,7 +168,7 @@ class Store(AbstractContextManager):
         if self._connection:
             kind = self._coded(kind)
             self._new.update(((kind, key), value) for key, value in items)
-        if len(self._new) >= TOGETHER:
+        if len(self._new) >= WRITTEN_TOGETHER:
             self.flush()
 
     def keys(self, kind: str, prefix: bytes = b"") -> list[bytes]:
@@ -248,7 +248,7 @@ class Store(AbstractContextManager):
             self.path.parent.mkdir(parents=True, exist_ok=True)
         self._disconnect()
         is_new = not self.path.exists()
-        self._connection = sqlite3.connect(self.path, timeout=PATIENCE, isolation_level=None)
+        self._connection = sqlite3.connect(self.path, timeout=LOCKED_FOR, isolation_level=None)
         if is_new:  # what is forgotten makes it smaller; to be said before the first table
             self._connection.execute("PRAGMA auto_vacuum = INCREMENTAL")
         with self._connection:
@@ -357,14 +357,14 @@ def status_now(path: Path) -> tuple[int, int, int, int] | None:
 
 def _patiently(action: Callable[[], Any]) -> Any:
     """Do it as soon as it is not locked: SQLite itself does not wait where it begins a file or turns it to WAL."""
-    end = time.monotonic() + PATIENCE
+    end = time.monotonic() + LOCKED_FOR
     while True:
         try:
             return action()
         except sqlite3.OperationalError as error:
             if "locked" not in str(error) or time.monotonic() > end:
                 raise
-            time.sleep(PATIENCE / 1000)
+            time.sleep(LOCKED_FOR / 1000)
 
 
 def _as_json(value: Any) -> bytes:

@@ -10,15 +10,18 @@ import contextlib
 import ctypes
 import faulthandler
 import gc
+import logging
 import math
 import multiprocessing
 import os
+import pickle
 import signal
 import sys
+import tempfile
 import threading
 import time
 import warnings
-from collections import deque
+from collections import OrderedDict, deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -38,6 +41,7 @@ _is_worker = False  # whether this process is one of ours: it starts no other
 REASON_LENGTH = 200  # characters of a reason
 DYING = 5.0  # seconds for a process that closed its pipe to end, before it is killed
 STARTS = 3  # failed ones in a row, after which no process can start here
+RECENT = 64  # objects of a spool that are kept as they are, as they tend to be asked for again
 START_LIMIT = 120.0  # seconds for a process to start; where it can't be forked it imports everything anew
 
 
@@ -364,3 +368,70 @@ def _limit_memory(limit: int) -> None:
     hard = resource.getrlimit(resource.RLIMIT_AS)[1]
     wanted = taken + limit
     resource.setrlimit(resource.RLIMIT_AS, (wanted if hard == resource.RLIM_INFINITY else min(wanted, hard), hard))
+
+
+class Spool:
+    """Pickled objects by number, in little memory; a forked process can read those that were there when it was forked.
+
+    The first go into memory, those that follow into a temporary file that nobody else sees.
+
+    Parameters
+    ----------
+    folder : where the temporary file is made once it is needed; None = where the system has such files
+    room : bytes in memory
+    """
+
+    def __init__(self, folder: Path | None = None, room: int = 1 << 28):
+        self._folder, self._room = folder, room
+        self.clear()
+
+    def clear(self) -> None:
+        """Forget all objects, and give memory and disk back."""
+        self._in_memory: dict[int, bytes] = {}
+        self._on_disk: dict[int, tuple[int, int]] = {}  # offset, bytes
+        self._recent: OrderedDict[int, Any] = OrderedDict()
+        self._left, self._end = self._room, 0
+        self._file = None  # it vanishes with its last user
+
+    def __contains__(self, number: int) -> bool:
+        return number in self._in_memory or number in self._on_disk
+
+    def put(self, number: int, pickled: bytes) -> None:
+        """Keep a pickled object; in memory, with all that follow, once the file can't be written."""
+        self._recent.pop(number, None)
+        self._left += len(self._in_memory.pop(number, b""))
+        if len(pickled) > self._left:
+            try:
+                return self._write(number, pickled)
+            except OSError as error:
+                logging.getLogger(__name__).warning("pictures stay in memory, a temporary file fails: %s", error)
+                self._left = math.inf
+        self._on_disk.pop(number, None)
+        self._in_memory[number] = pickled
+        self._left -= len(pickled)
+
+    def get(self, number: int) -> Any:
+        """The object, unpickled. Raises KeyError if there is none."""
+        if number not in self._recent:
+            pickled = self._in_memory[number] if number in self._in_memory else self._read(*self._on_disk[number])
+            self._recent[number] = pickle.loads(pickled)
+            if len(self._recent) > RECENT:
+                self._recent.popitem(last=False)
+        self._recent.move_to_end(number)
+        return self._recent[number]
+
+    def _write(self, number: int, pickled: bytes) -> None:
+        if self._file is None:
+            self._file = tempfile.TemporaryFile(dir=self._folder, buffering=0)  # noqa: SIM115 - open until cleared
+        self._file.seek(self._end)
+        rest = memoryview(pickled)
+        while rest:
+            rest = rest[self._file.write(rest) :]
+        self._on_disk[number] = self._end, len(pickled)
+        self._end += len(pickled)
+
+    def _read(self, offset: int, size: int) -> bytes:
+        if hasattr(os, "pread"):  # forked processes share the file's position: leave it alone
+            return os.pread(self._file.fileno(), size, offset)
+        self._file.seek(offset)
+        return self._file.read(size)

@@ -284,7 +284,7 @@ def test_archive_files_are_remembered(folder, monkeypatch):
 
     for path in [*folder.rglob("*.png"), *folder.rglob("*.jpg")]:
         os.utime(path, ns=(10**18, 10**18))
-    monkeypatch.setattr("dedup.store.MARGIN", -(10**12))  # also what was made just now
+    monkeypatch.setattr("dedup.store.JUST_CHANGED", -(10**12))  # also what was made just now
     assert main("--against", "archive") == 0
     read = []
     ahead = embeddings.read_ahead

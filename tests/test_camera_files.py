@@ -15,7 +15,7 @@ import pytest
 from PIL import Image
 
 from dedup.contents.companions import companions_of, picture_beside
-from dedup.contents.inventory import read_contents, what_it_lacks, why_it_stays
+from dedup.contents.inventory import read_all_contents, what_it_lacks, why_it_stays
 from dedup.dataset.decoding import RAW, UnreadableImage, load_image
 from tests.camera_files import dng, picture, preview
 from tests.conftest import PROJECT
@@ -126,7 +126,7 @@ def test_what_only_its_own_program_reads_stays_for_any_other_file(tmp_path):
     folder = write(
         tmp_path, {"a.dng": shot, "b.dng": edited, "c.jpg": preview(1), "d.tif": shot, "e.jxl": as_jxl(preview(1))}
     )
-    told = {path.name: read_contents(path) for path in sorted(folder.iterdir())}
+    told = {path.name: found for path, found in read_all_contents(sorted(folder.iterdir()), 1).items()}
     assert what_it_lacks(told["a.dng"], told["b.dng"]) == ("sensor data",)
     assert "sensor data" in what_it_lacks(told["d.tif"], told["c.jpg"])
     assert what_it_lacks(told["e.jxl"], told["c.jpg"]) == ("JPEG XL data",)

@@ -217,7 +217,7 @@ def test_each_reason_is_told_in_the_table(tmp_path):
 def test_what_confirmation_decodes_is_the_pages_thumbnail(config, monkeypatch):
     shutil.rmtree(config.images_dir)
     write_pictures(config.images_dir, 12, 240, 200)
-    monkeypatch.setattr(store, "MARGIN", -(10**12))  # so new a file's content is not remembered otherwise
+    monkeypatch.setattr(store, "JUST_CHANGED", -(10**12))  # so new a file's content is not remembered otherwise
     config = replace(config, verify=True)
     config.output_dir.mkdir()
     result = find_duplicates(config, progress=False)

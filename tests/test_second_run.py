@@ -40,7 +40,7 @@ def config(tmp_path, monkeypatch):
     write_pictures(folder, 12, 240, 200)
     age(folder)
     monkeypatch.setattr(reading, "panels", lambda image: [])
-    monkeypatch.setattr(store, "MARGIN", -(10**12))  # ctime can't be set back
+    monkeypatch.setattr(store, "JUST_CHANGED", -(10**12))  # ctime can't be set back
     monkeypatch.setattr(pipeline, "open_encoder", lambda name, size: at_work(Encoder()))
     return Config.load(configs, images_dir=folder, output_dir=tmp_path / "out", num_workers=0, epsilon=2.0)
 
@@ -131,7 +131,7 @@ def test_a_changed_file_is_read_again(config, work, how):
 
 
 def test_a_file_changed_just_now_is_not_trusted_next_time(config, work, monkeypatch):
-    monkeypatch.setattr(store, "MARGIN", 10**12)
+    monkeypatch.setattr(store, "JUST_CHANGED", 10**12)
     find_duplicates(config, progress=False)
     work()
     find_duplicates(config, progress=False)
@@ -285,7 +285,7 @@ import sys
 import main
 from dedup import pipeline, store
 
-store.MARGIN = -(10**12)  # ns; ctime can't be set back
+store.JUST_CHANGED = -(10**12)  # ns; ctime can't be set back
 names = set(os.listdir(sys.argv[1]))
 log = os.open(sys.argv[2], os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
 

@@ -17,7 +17,7 @@ from benchmarks.rows import ROWS, Bench, Row
 from benchmarks.vectors import EPSILON, make_vectors, share_found
 from dedup.encoder.model import choose_device
 from dedup.matching.neighbors import radius_neighbors_graph
-from dedup.progress import OTHER, RUN
+from dedup.output import OTHER, RUN
 from tests.conftest import PROJECT
 
 CHILD = """import subprocess, sys, time; held = bytearray(60_000_000)

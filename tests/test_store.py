@@ -70,7 +70,7 @@ def test_more_keys_than_one_query_asks_for(path):
 
 
 def test_values_are_written_some_at_a_time_and_at_the_end(path, monkeypatch):
-    monkeypatch.setattr(module, "TOGETHER", 2)
+    monkeypatch.setattr(module, "WRITTEN_TOGETHER", 2)
     store = Store(path)
     for k in range(3):
         store.keep_all("vectors", [(b"%d" % k, b"value")])
@@ -144,7 +144,7 @@ def test_where_no_file_can_be_a_run_goes_on_without(path, what, caplog):
 
 
 def test_a_file_that_another_run_holds_is_done_without_and_stays(path, monkeypatch, caplog):
-    monkeypatch.setattr(module, "PATIENCE", 0.1)
+    monkeypatch.setattr(module, "LOCKED_FOR", 0.1)
     store = Store(filled(path))
     with sqlite3.connect(path, isolation_level=None) as other:
         other.execute("BEGIN IMMEDIATE")
@@ -324,7 +324,7 @@ def test_the_file_becomes_smaller_when_values_are_forgotten(path):
 
 
 def test_a_file_that_another_run_writes_stays_as_large(path, monkeypatch, caplog):
-    monkeypatch.setattr(module, "PATIENCE", 0.1)
+    monkeypatch.setattr(module, "LOCKED_FOR", 0.1)
     store, other = Store(path), Store(path)
     keep_of_other_code(store, [b"a%d" % k for k in range(1000)], bytes(1000))
     store._ask("DELETE FROM known")
@@ -368,7 +368,7 @@ class World:
 
 @pytest.fixture
 def world(tmp_path, monkeypatch):
-    monkeypatch.setattr(module, "MARGIN", -(10**12))
+    monkeypatch.setattr(module, "JUST_CHANGED", -(10**12))
     world = World(tmp_path)
     yield world
     world.stores[-1].close()
@@ -433,7 +433,7 @@ def test_a_file_that_changed_just_now_or_while_it_was_read_has_no_stamp(world, m
     held = module.Stamp(b"content", module.status_now(a))
     store.keep_stamps({a: held, b: held._replace(status=None)})
     assert store.contents([a]) == {a: b"content"} and store.contents([b]) != {b: b"content"}
-    monkeypatch.setattr(module, "MARGIN", 10**12)
+    monkeypatch.setattr(module, "JUST_CHANGED", 10**12)
     store.keep_stamps({a: held._replace(content=b"another")})
     assert store.contents([a]) == {a: b"content"}
 

@@ -289,7 +289,7 @@ def _decide_at_levels(
     """What becomes of the files at each of LEVELS. Only what goes at this run's is compared at full resolution."""
     found = {}
     for level in sorted(LEVELS, key=lambda level: level != remove):
-        found[level] = _examine(evidence, partial(_decide_all, evidence, groups, parted, level), level == remove)
+        found[level] = examine(evidence, partial(_decide_all, evidence, groups, parted, level), level == remove)
     for some in itertools.chain.from_iterable(found.values()):
         for row, (keeper, reason) in some.items():
             if reason is None and evidence.is_unseen(row, keeper):
@@ -297,7 +297,7 @@ def _decide_at_levels(
     return {level: found[level] for level in LEVELS}
 
 
-def _examine(
+def examine(
     evidence: Evidence, decide_all: Callable[[], list[dict[int, Decision]]], closer: bool = True
 ) -> list[dict[int, Decision]]:
     """Gather what may speak against each removal, the dearest last, until nothing that would go is unexamined.
@@ -336,7 +336,7 @@ def _with_archives(evidence: Evidence, groups: Sequence[Group], remove: str) -> 
             found.append(incoming)
     pairs = [(row, keeper) for _, tried in mixed for row, some in tried.items() for keeper in some]
     evidence.match(pairs)
-    _examine(evidence, lambda: [decide_for([row], keeper, evidence, remove) for row, keeper in pairs])
+    examine(evidence, lambda: [decide_for([row], keeper, evidence, remove) for row, keeper in pairs])
     for incoming, tried in mixed:
         going = defaultdict(set)
         for row, keepers in tried.items():
@@ -362,7 +362,7 @@ def _build(
 
     def of(row: int, number: int) -> Member:
         levels = tuple(Choice(evidence.paths[at[row].keeper], at[row].reason) for at in decided.values())
-        return replace(_member(evidence, row, number, decided[remove][row]), levels=levels)
+        return replace(member_of(evidence, row, number, decided[remove][row]), levels=levels)
 
     members = []
     for number, version in enumerate(versions, start=1):
@@ -370,14 +370,15 @@ def _build(
         members += some[: number > 1]
         members += sorted(some[number > 1 :], key=lambda member: (not member.removable, member.distance, member.path))
     for row, share in group.containers.items():
-        member = _member(evidence, row, 0, Decision(keeper, evidence.reason(row, keeper, "exact")))
+        member = member_of(evidence, row, 0, Decision(keeper, evidence.reason(row, keeper, "exact")))
         if member.kind != MatchKind.CONTAINS:  # it holds another member than the keeper
             member = replace(member, kind=MatchKind.CONTAINS, coverage=share, reason=BESIDE)
         members.append(member)
-    return Cluster(0, _member(evidence, keeper, 1, None), tuple(members), versions[0].why)
+    return Cluster(0, member_of(evidence, keeper, 1, None), tuple(members), versions[0].why)
 
 
-def _member(evidence: Evidence, row: int, version: int, decision: Decision | None) -> Member:
+def member_of(evidence: Evidence, row: int, version: int, decision: Decision | None) -> Member:
+    """A file as a cluster has it; a keeper where nothing was decided of it."""
     file = evidence.files[row]
     seen = Member(file.path, file.width, file.height, file.bytes, 0.0, KEEPER, 1.0, version)
     if decision is None:

@@ -17,17 +17,17 @@ from dedup.clustering.quality import ZIGZAG, luminance_table
 from dedup.dataset.decoding import load_image, open_header, orientation_of
 from dedup.workers import Lost, job, run_jobs
 
-MANY = 12  # pairs that are worth processes of their own
-SIDE = 1024  # px of a picture that are looked at for a JPEG's steps, along each side
+MANY_PAIRS = 12  # pairs that are worth processes of their own
+STEPS_SIDE = 1024  # px of a picture that are looked at for a JPEG's steps, along each side
 LAID_ALIKE = 0.02  # largest change in a transform of unit coordinates that moves nothing
 PART, FLAT = 512, 1.0  # px of each part that is looked at for detail; energy of the finest there that tells nothing
 ENLARGED_FROM = 1.8  # px for each px of the source, from which an enlargement can be told from a sharper picture
-ROUNDING = 0.5  # energy that rounding to 8 bits, and colours, leave where there is nothing new
+OF_ROUNDING = 0.5  # energy that rounding to 8 bits, and colours, leave where there is nothing new
 NOTHING_NEW = 0.12  # energy of what a picture twice as large adds, as a share of the smaller one's finest, that is none
 ENLARGING = (cv2.INTER_NEAREST, cv2.INTER_NEAREST_EXACT, cv2.INTER_LINEAR, cv2.INTER_CUBIC, cv2.INTER_LANCZOS4)
-COARSE = 4.0  # least step that tells where in it a coefficient was
+COARSE_STEP = 4.0  # least step that tells where in it a coefficient was
 INNER = 0.55  # share of coefficients in the inner half of their step that is no chance
-LEAST_OF_BLOCK, LEAST_BLOCKS = 4, 50  # coefficients of a block, and such blocks, that tell how a picture was made
+LEAST_OF_BLOCK, ENOUGH_BLOCKS = 4, 50  # coefficients of a block, and such blocks, that tell how a picture was made
 LOWEST = 1 + max(map(max, ZIGZAG))  # frequencies down and across that tell it
 
 
@@ -66,7 +66,7 @@ def tell_sources(jobs: Sequence[tuple], num_workers: int) -> Iterator[bool | Los
 
     jobs : (file, source) for `made_from`, or the arguments of `shows_no_more` where the file is larger
     """
-    return run_jobs(_tell_source, jobs, num_workers, few=MANY)
+    return run_jobs(_tell_source, jobs, num_workers, few=MANY_PAIRS)
 
 
 @job
@@ -95,21 +95,21 @@ def made_from(path: Path, source: Path) -> bool:
     copy, first = read_plane(path), read_plane(source)
     if copy is None or first is None or copy.grey.shape != first.grey.shape:
         return False
-    return _share_inside(copy.grey[:SIDE, :SIDE], first.grey[:SIDE, :SIDE], first.table) > INNER
+    return _share_inside(copy.grey[:STEPS_SIDE, :STEPS_SIDE], first.grey[:STEPS_SIDE, :STEPS_SIDE], first.table) > INNER
 
 
 def _share_inside(copy: np.ndarray, source: np.ndarray, table: np.ndarray) -> float:
     """Share of a copy's coefficients that lie in the inner half of a JPEG's steps; 0 where that can't be told."""
     first, second = coefficients(source, LOWEST), coefficients(copy, LOWEST)
     kept, inner = np.zeros((2, first.shape[0] * first.shape[2]))
-    for place in (place for place in ZIGZAG if table[place] >= COARSE):
+    for place in (place for place in ZIGZAG if table[place] >= COARSE_STEP):
         step, before = table[place], _of_blocks(first, place)
         here = np.abs(before) > step / 2
         kept += here
         inner += here & (np.abs(_of_blocks(second, place) - before) < step / 4)
     cut_off = _blocks((source == 0) | (source == 255)).any(axis=1).any(axis=-1).ravel()  # and may have been more so
     told = (kept >= LEAST_OF_BLOCK) & ~cut_off
-    if told.sum() < LEAST_BLOCKS:
+    if told.sum() < ENOUGH_BLOCKS:
         return 0.0
     shares = np.sort(inner[told] / kept[told])
     fourth = len(shares) // 4
@@ -138,7 +138,7 @@ def enlarged(large: Plane, small: Plane) -> bool:
             continue
         real = large.grey[window].astype(np.float32)
         beyond = min(_energy(_finer_than(real - _compressed(each[window], large), scale)) for each in made)
-        if beyond >= ROUNDING + NOTHING_NEW * (2 / scale) ** 1.5 * own:  # the finer, the less there is in any photo
+        if beyond >= OF_ROUNDING + NOTHING_NEW * (2 / scale) ** 1.5 * own:  # the finer, the less any photo has
             return False
         told = True
     return told

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from dedup.clustering.detail import tell_sources
-from dedup.clustering.full_resolution import is_looked_at, why_they_stay
+from dedup.clustering.full_resolution import Look, is_looked_at, why_they_stay
 from dedup.clustering.members import (
     EXACT,
     NEAR,
@@ -43,7 +43,7 @@ if TYPE_CHECKING:
     from dedup.matching.confirmation import Match, Verifier
 
 NOT_LOOKED_AT = "can't be looked at in full"
-INDIRECT = Reason(Why.INDIRECT, "no match of its own to the kept file")
+NO_MATCH = Reason(Why.INDIRECT, "no match of its own to the kept file")
 
 Pair = tuple[int, int]  # row, and the row that it is compared with: its keeper, or what it may have been made from
 
@@ -178,7 +178,7 @@ class Evidence:
         """Compare rows with their keepers at full resolution."""
         new = [pair for pair in dict.fromkeys(pairs) if pair not in self.closer]
         jobs = {
-            (row, keeper): (self.paths[row], self.paths[keeper], match.transform, row < keeper, match.kind)
+            (row, keeper): Look(self.paths[row], self.paths[keeper], match.transform, row < keeper, match.kind)
             for row, keeper in new
             if is_looked_at(match := self._match(row, keeper))
         }
@@ -251,7 +251,7 @@ class Evidence:
         if text := self.places.protects(self.paths[row]):
             return Reason(Why.PROTECTED, text)
         if (view := self.view(row, keeper)) is None:
-            return INDIRECT
+            return NO_MATCH
         reason = what_is_missing(view) or self.contents.get((row, keeper)) or self._lost_in_compression(row, keeper)
         if reason is None and (text := self.places.protects(self.paths[row], self.paths[keeper])):
             return Reason(Why.NOT_ARCHIVED, text)

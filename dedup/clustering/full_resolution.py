@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import cv2
 import numpy as np
@@ -47,9 +47,6 @@ from dedup.workers import Lost, job, run_jobs
 if TYPE_CHECKING:
     from dedup.matching.classification import Match
 
-# member, keeper, the match's transform, whether the member is its first, and the match's kind
-Job = tuple[Path, Path, tuple[float, ...] | None, bool, MatchKind]
-
 # Kinds of matches that are looked at before a file may go.
 LOOKED_AT = (MatchKind.RESAVED, MatchKind.EDITED, MatchKind.CROP)
 LOOK_SIDE, DRAWN_SIDE = 800, 1600  # longest side looked at in px, of photos and of drawings or pages
@@ -58,7 +55,7 @@ SAME_SHADES, SAME_HUES = 6.0, 0.75  # grey levels, and of a place that stands ou
 ROUNDED_OFF = 2.0  # squared levels of a channel that rounding may add where nothing was compressed
 UNTOUCHED = 0.1  # the same, below which hardly a value of a place is another one
 SAME_VALUES = 0.25  # share of the places with something to be seen that hold the same values
-COLOURS = 400  # px, long side of the copy in which colours are looked at
+COLOURS_SIDE = 400  # px, long side of the copy in which colours are looked at
 WORTH_PROCESSES = 48  # pairs that are worth processes of their own
 LOST_LIGHT = 0.04  # share of a picture that is burnt out or lost in black in another exposure
 TOO_COARSE = "is too small or too blurred to tell what it shows"
@@ -74,12 +71,22 @@ WEAKER = 1.17  # gain of fine detail, as a multiple of that of coarse detail, fr
 FOUND = 0.83  # correlation of the finest detail below which some of it is lost, not only weaker
 
 
+class Look(NamedTuple):
+    """What is looked at. transform, kind : of the match; is_first : whether the member is the first in that"""
+
+    member: Path
+    keeper: Path
+    transform: tuple[float, ...] | None
+    is_first: bool
+    kind: MatchKind
+
+
 def is_looked_at(match: Match | None) -> bool:
     """Whether a file of this match goes only after a closer look."""
     return bool(match and match.kind in LOOKED_AT)
 
 
-def why_they_stay(jobs: Sequence[Job], num_workers: int) -> Iterator[str | Lost]:
+def why_they_stay(jobs: Sequence[Look], num_workers: int) -> Iterator[str | Lost]:
     """Look at each member and its keeper; the reason why the member stays, "" if it may go."""
     cv2.setNumThreads(1)  # OpenCV's own threads do not survive a fork
     with threadpool_limits(1):
@@ -87,8 +94,8 @@ def why_they_stay(jobs: Sequence[Job], num_workers: int) -> Iterator[str | Lost]
 
 
 @job
-def _why_it_stays(given: Job) -> str:
-    member, keeper, transform, is_first, kind = given
+def _why_it_stays(look: Look) -> str:
+    member, keeper, transform, is_first, kind = look
     if not transform:
         raise ValueError("where it lies on its keeper is not known")
     to_keeper = np.reshape(transform, (3, 3))
@@ -313,4 +320,4 @@ def _read(path: Path, side: int, mtime_ns: int) -> Picture:
 
 
 def _picture_of(image: Image.Image, size: tuple[int, int], side: int) -> Picture:
-    return Picture(*size, shrink(image.convert("L"), side), shrink(image, COLOURS), (0.0, 0.0, 1.0, 1.0))
+    return Picture(*size, shrink(image.convert("L"), side), shrink(image, COLOURS_SIDE), (0.0, 0.0, 1.0, 1.0))

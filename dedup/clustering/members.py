@@ -157,8 +157,6 @@ def what_is_missing(view: View) -> Reason | None:
         beside = view.coverage < view.shown
         text = "shows the kept file beside other things" if beside else "the kept file shows it beside other things"
         return Reason(Why.CONTAINS, text)
-    if view.kind == INDIRECT:
-        return Reason(Why.INDIRECT, "no match of its own to the kept file")
     if view.kind not in LEVELS["edits"]:
         return Reason(Why.SIMILAR, "similar, not confirmed")
     if view.marks > MARKED or view.coverage < COVERED <= view.coverage + view.marks:
@@ -166,8 +164,9 @@ def what_is_missing(view: View) -> Reason | None:
     if view.coverage < COVERED:
         return Reason(Why.COVERAGE, f"{100 * (1 - view.coverage):.0f} % of it is not in the kept file")
     if view.resolution < COVERED:
-        times = _times(1 / max(view.resolution, 0.01))
-        return Reason(Why.RESOLUTION, f"has {times} the resolution of the kept file")
+        ratio = 1 / max(view.resolution, 0.01)
+        times = f"{ratio:.1f}" if ratio >= 1.1 else f"{ratio:.2f}"
+        return Reason(Why.RESOLUTION, f"has {times} x the resolution of the kept file")
     if view.hidden > 1 - COVERED:
         return Reason(Why.HIDDEN, f"the kept file has marks over {100 * view.hidden:.0f} % of it")
     if view.chroma > LEAST_CHROMA and view.kept_chroma < FADED * view.chroma:
@@ -198,7 +197,3 @@ def is_out_of_reach(kind: str, remove: str) -> Reason | None:
     if kind == MatchKind.CROP:
         return Reason(Why.LEVEL, "a part of it: another version; --remove edits could let it go")
     return Reason(Why.LEVEL, "saved again in another format, quality or size; --remove copies could let it go")
-
-
-def _times(ratio: float) -> str:
-    return f"{ratio:.1f} x" if ratio >= 1.1 else f"{ratio:.2f} x"

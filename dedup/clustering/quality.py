@@ -18,13 +18,13 @@ from dedup.matching.kinds import MatchKind
 from dedup.store import NOTHING, Store
 from dedup.workers import Lost, job
 
-LOSSLESS = ("PNG", "BMP", "TIFF", "PPM", "TGA", "QOI", "GIF")
+LOSSLESS_FORMATS = ("PNG", "BMP", "TIFF", "PPM", "TGA", "QOI", "GIF")
 LOW = 15  # places of a quantisation table, in zigzag order, that hold most of a picture
 ZIGZAG = sorted(np.ndindex(8, 8), key=lambda place: (sum(place), place))[1:LOW]
 STRONG = 12.0  # mean step of a JPEG of quality 60 (libjpeg): from here on what compression took is seen
 AVERAGED = 128  # px, to which a picture is averaged: what compression does to colours is gone then
-SHADES = 25  # levels of lightness
-TONED, COLOURFUL = 0.08, 0.16  # share of the chroma left unexplained, at most where it was toned, at least where not
+LIGHTNESSES = 25  # levels of lightness
+ONE_TONE, OWN_COLOURS = 0.08, 0.16  # share of chroma left unexplained, at most where it was toned, at least where not
 FEW_SHADES = 4.0  # effective number of levels below which a colour for each is chance, as in a drawing
 
 SHOT_SIDE = 1024  # px of the longer side of a shot that is judged: noise is averaged, motion is still seen
@@ -78,7 +78,7 @@ def _keeps_every_pixel(image: Image.Image, path: Path) -> bool:
     if image.format == "WEBP":
         with open(path, "rb") as file:
             return b"VP8L" in file.read(64)
-    return image.format in LOSSLESS and "jpeg" not in str(image.info.get("compression", ""))
+    return image.format in LOSSLESS_FORMATS and "jpeg" not in str(image.info.get("compression", ""))
 
 
 @job
@@ -91,12 +91,12 @@ def own_colours(path: Path) -> float:
     picture = np.asarray(load_image(path, AVERAGED))
     small = cv2.resize(picture, (AVERAGED, AVERAGED), interpolation=cv2.INTER_AREA)
     lab = cv2.cvtColor(np.float32(small) / 255, cv2.COLOR_RGB2LAB).reshape(-1, 3)
-    level = np.minimum(lab[:, 0] * SHADES / 100, SHADES - 1).astype(int)
-    count = np.bincount(level, minlength=SHADES)
+    level = np.minimum(lab[:, 0] * LIGHTNESSES / 100, LIGHTNESSES - 1).astype(int)
+    count = np.bincount(level, minlength=LIGHTNESSES)
     if np.square(count / count.sum()).sum() > 1 / FEW_SHADES:
         return 1.0
-    sums = [np.bincount(level, colour, SHADES) for colour in lab[:, 1:].T]
-    tone = np.stack(sums, axis=1) / np.maximum(count, 1)[:, None]  # (SHADES, 2)
+    sums = [np.bincount(level, colour, LIGHTNESSES) for colour in lab[:, 1:].T]
+    tone = np.stack(sums, axis=1) / np.maximum(count, 1)[:, None]  # (LIGHTNESSES, 2)
     unexplained = np.hypot(*(lab[:, 1:] - tone[level]).T).mean()
     return float(unexplained / max(np.hypot(*lab[:, 1:].T).mean(), 1e-6))
 
@@ -128,5 +128,5 @@ def lost_in_toning(view: View, own: Path, kept: Path, facts: Store = NOTHING) ->
     if view.kind not in (MatchKind.EDITED, MatchKind.CROP) or min(view.chroma, view.kept_chroma) <= LEAST_CHROMA:
         return None
     found = [facts.of("own colours", partial(own_colours, path), path) for path in (own, kept)]
-    is_toned = any(isinstance(each, Lost) for each in found) or (found[1] <= TONED and found[0] >= COLOURFUL)
+    is_toned = any(isinstance(each, Lost) for each in found) or (found[1] <= ONE_TONE and found[0] >= OWN_COLOURS)
     return LACKS_COLOURS if is_toned else None

@@ -17,7 +17,7 @@ from dedup.clustering.evidence import Evidence, FileRecord, Pair
 from dedup.clustering.members import COVERED, LEVELS, Reason
 from dedup.contents.inventory import ages, richness, what_it_lacks
 from dedup.matching.confirmation import Verifier
-from dedup.words import count_of
+from dedup.output import count_of
 
 if TYPE_CHECKING:
     from dedup.clustering.clusters import Cluster

@@ -6,7 +6,7 @@ frames, more bits, a colour profile and so on.
 In:  paths.
 Out: Contents records; the names of what one holds and the other does not; the reason why a file stays.
 
-    inventory.py   read_contents, what_it_lacks, why_it_stays
+    inventory.py   read_all_contents, what_it_lacks, why_it_stays
     metadata.py    EXIF, XMP, IPTC and texts as values by plain names
     parts.py       films, pictures and other data in a file, beside its picture
     companions.py  files beside a picture that belong to it: sidecars, films, RAW files, memos
@@ -18,6 +18,6 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
     submod_attrs={
         "companions": ["companions_of", "matched_companions"],
-        "inventory": ["Contents", "read_contents", "what_it_lacks", "why_it_stays"],
+        "inventory": ["Contents", "read_all_contents", "what_it_lacks", "why_it_stays"],
     },
 )

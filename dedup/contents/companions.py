@@ -29,7 +29,7 @@ from PIL import Image
 from dedup.dataset.decoding import FORMATS, NAMED, RAW, digest_of
 from dedup.dataset.images import is_of_other_programs
 
-CLIPPED = 46  # characters of a name (or bytes, where it is longer in those) from which Takeout may have clipped it
+CUT_OFF = 46  # characters of a name (or bytes, where it is longer in those) from which Takeout may have clipped it
 LEVELS_BELOW = 2  # folders below the picture's own: NKSC_PARAM/a.jpg.nksc, CaptureOne/Settings/a.jpg.cos
 _HEIF = {".heic", ".heics", ".heif", ".heifs", ".hif"}
 _COPY_NUMBER, _APPLE, _VERSION = re.compile(r"\(\d+\)"), re.compile(r"^img_[eo](?=\d)"), re.compile(r"-[^\W\d_]+$")
@@ -159,7 +159,7 @@ class _Names:
         """The other names of the longest start that fits."""
         plain, bare, number = _folded(other)
         stem = os.path.splitext(bare)[0]
-        if max(len(stem), len(os.fsencode(stem))) >= CLIPPED and (found := self._beginning(stem, number) - {other}):
+        if max(len(stem), len(os.fsencode(stem))) >= CUT_OFF and (found := self._beginning(stem, number) - {other}):
             return frozenset(found)
         starts = [
             (end + len(at or ""), names)

@@ -17,7 +17,7 @@ import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from functools import lru_cache, partial
+from functools import lru_cache
 from pathlib import Path
 
 from PIL import Image, ImageChops, ImageCms
@@ -36,12 +36,12 @@ from dedup.dataset.decoding import (
     one_line,
 )
 from dedup.store import NOTHING, Store
-from dedup.workers import Lost, job, run_apart, run_jobs
+from dedup.workers import Lost, job, run_jobs
 
 TRANSPARENCY, FRAMES, FRAME_TIMES, PROFILE = "transparency", "other frames or pages", "frame times", "colour profile"
 CMYK, BITS = "CMYK colours", "bits a channel"
 SENSOR, JPEG_XL = "sensor data", "JPEG XL data"  # of which a decoder shows a part, and tells not what the rest is
-_TRASH = re.compile(
+_TRASHES = re.compile(
     r"\.dedup-trash|\.?trash(es|-\d+)?|files_trashbin|\$recycle\.bin|recycle[rd]|[#@]recycle|\.dtrash|\.stversions",
     re.IGNORECASE,
 )
@@ -50,7 +50,7 @@ _MEMORY = 4 * MAX_BYTES  # bytes, of the process that reads a file
 _BITS_PER_SAMPLE, _SUBFILE, _REDUCED = 258, 254, 1  # TIFF 6.0
 _OF_RAW = {0x014A, 0xC612}  # tags of a TIFF that hold pictures in it (SubIFDs), or make it a DNG
 _MOST_TOLD = 3  # of what a keeper lacks, in a reason
-_SHADES = (0, 64, 128, 192, 255)  # of each channel, by which a colour profile is compared with sRGB
+_VALUES = (0, 64, 128, 192, 255)  # of each channel, by which a colour profile is compared with sRGB
 _AS_SRGB = 3  # levels of 255 that a profile may differ from sRGB and still count as it
 
 
@@ -85,29 +85,14 @@ def capture_time(contents: Contents) -> float | None:
         return None
 
 
-def age(contents: Contents, mtime: float) -> float:
-    """Seconds since 1970: the capture time where a file tells one, else when it was last changed."""
-    captured = capture_time(contents)
-    return mtime if captured is None else captured
-
-
 def ages(files: Sequence[tuple[Contents, float]]) -> list[float]:
     """Ages that can be compared, of (contents, mtime): capture times where all files tell one, else mtimes."""
     captured = [capture_time(contents) for contents, _ in files]
     return [mtime for _, mtime in files] if None in captured else captured
 
 
-def read_contents(path: Path, facts: Store = NOTHING) -> Contents:
-    """What a file holds, remembered or read in a process of its own; what can't be told says why."""
-    try:
-        status = os.stat(path)
-    except OSError as error:
-        return Contents(untold=one_line(error))
-    return _contents(facts.of("contents", partial(_read_apart, path, status.st_size, status.st_mtime_ns), path))
-
-
 def read_all_contents(paths: Sequence[Path], num_workers: int, facts: Store = NOTHING) -> dict[Path, Contents]:
-    """`read_contents` of many files, in parallel."""
+    """What files hold, remembered or read in processes of their own; what can't be told says why."""
     known = {path: facts.get("contents", path) for path in paths}
     left = [path for path, found in known.items() if found is None]
     for path, found in zip(left, run_jobs(_read_told, left, num_workers, memory_limit=_MEMORY), strict=True):
@@ -139,9 +124,9 @@ def why_it_stays(
     facts : what is remembered of their contents; their names, links and companions are looked at anew
     told : their contents, where these were read already
     """
-    if any(_TRASH.fullmatch(part) for part in member_path.relative_to(images_dir).parts[:-1]):
+    if any(_TRASHES.fullmatch(part) for part in member_path.relative_to(images_dir).parts[:-1]):
         return "lies in a trash folder"
-    if any(_TRASH.fullmatch(part) for part in keeper_path.relative_to(keeper_dir or images_dir).parts[:-1]):
+    if any(_TRASHES.fullmatch(part) for part in keeper_path.relative_to(keeper_dir or images_dir).parts[:-1]):
         return "its keeper lies in a trash folder"
     try:
         if picture := picture_beside(member_path, images_dir):
@@ -198,18 +183,8 @@ def _more_inside(member_path: Path, keeper_path: Path, facts: Store, told: Mappi
         }
         if len(digests) == 1:
             return ""
-    found = (told[path] if told else read_contents(path, facts) for path in (member_path, keeper_path))
-    return why_it_lacks(*found)
-
-
-@job
-@lru_cache(maxsize=1 << 14)
-def _read_apart(path: Path, size: int, mtime_ns: int) -> dict[str, list[str]]:
-    """What a file holds; its size and time make a change be seen."""
-    found = run_apart(_read_told, path, memory_limit=_MEMORY)
-    if isinstance(found, Lost):
-        raise ValueError(found.reason)
-    return found
+    told = told or read_all_contents([member_path, keeper_path], 2, facts)
+    return why_it_lacks(told[member_path], told[keeper_path])
 
 
 @job
@@ -278,7 +253,7 @@ def _profile_name(data: bytes) -> str:
         profile = ImageCms.ImageCmsProfile(io.BytesIO(data))
         space = profile.profile.xcolor_space.strip()
         if space in ("RGB", "GRAY"):
-            shades = [shade for shade in itertools.product(_SHADES, repeat=3) if space == "RGB" or len(set(shade)) == 1]
+            shades = [shade for shade in itertools.product(_VALUES, repeat=3) if space == "RGB" or len(set(shade)) == 1]
             image = Image.new("RGB", (len(shades), 1))
             image.putdata(shades)
             given = image if space == "RGB" else image.convert("L")

@@ -51,7 +51,7 @@ JXL_START = b"\xff\x0a"
 JXL_BOX = b"\0\0\0\x0cJXL \r\n\x87\n"  # what a JPEG XL in boxes begins with (ISO 18181-2)
 JXL_RATIOS = ((1, 1), (12, 10), (4, 3), (3, 2), (16, 9), (5, 4), (2, 1))  # width to height (ISO 18181-1, SizeHeader)
 THUMBNAIL = 400  # long side in px; a phone's screenshot still shows a small picture with enough keypoints
-UPRIGHT = {
+TRANSPOSED = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
     4: Image.Transpose.FLIP_TOP_BOTTOM,
@@ -122,8 +122,8 @@ def decode(
     image = _to_rgb(image, background)
     if short_side and (factor := min(image.size) // short_side) >= 2:
         image = image.reduce(1 << factor.bit_length() - 1)  # a power of two, as in a JPEG's draft
-    if orientation in UPRIGHT:
-        image = image.transpose(UPRIGHT[orientation])
+    if orientation in TRANSPOSED:
+        image = image.transpose(TRANSPOSED[orientation])
     # Its pixels alone: a decoder's own threads would not survive a fork, and whoever frees it would wait for them.
     return image._new(image.im), size[::-1] if orientation >= 5 else size
 
@@ -162,7 +162,7 @@ def read_values(path: Path) -> tuple[np.ndarray, bytes]:
                 raise UnreadableImage("its depth can't be read")
             return values, profile
         image.load()
-        turn = UPRIGHT.get(orientation_of(image))
+        turn = TRANSPOSED.get(orientation_of(image))
         image = image if image.mode[0] in "IF" else image.convert("RGBA")
         return np.asarray(image.transpose(turn) if turn else image), profile
 
@@ -247,7 +247,7 @@ def _preview(file: BinaryIO) -> BinaryIO:
         found = raw.extract_thumb()
         if found.format == rawpy.ThumbFormat.JPEG:
             return io.BytesIO(found.data)
-        image, turn = Image.fromarray(found.data), UPRIGHT.get(FLIPS.get(raw.sizes.flip))
+        image, turn = Image.fromarray(found.data), TRANSPOSED.get(FLIPS.get(raw.sizes.flip))
     upright = io.BytesIO()
     (image.transpose(turn) if turn else image).save(upright, "BMP")
     upright.seek(0)
@@ -330,18 +330,11 @@ def _check_size(image: Image.Image, size: tuple[int, int]) -> None:
 
 
 def orientation_of(image: Image.Image) -> int:
-    return int(found) if isinstance(found := exif_of(image).get(ORIENTATION, 1), int) else 1
-
-
-def exif_of(image: Image.Image, part: int | None = None) -> dict[int, object]:
-    """A picture's EXIF by tag, or a part of it such as the place; what is broken tells nothing."""
-    found = {}
+    """By EXIF, 1 to 8; what is broken is upright."""
     with broken_tells_nothing():
-        exif = image.getexif() if part is None else image.getexif().get_ifd(part)
-        for tag in exif:
-            with broken_tells_nothing():
-                found[tag] = exif[tag]
-    return found
+        if isinstance(found := image.getexif().get(ORIENTATION), int):
+            return int(found)
+    return 1
 
 
 @contextmanager

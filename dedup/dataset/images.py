@@ -19,7 +19,6 @@ import numpy as np
 
 from dedup.dataset.decoding import UnreadableImage, load_image
 from dedup.dataset.folder_rules import TRASH
-from dedup.dataset.panels import MOST
 from dedup.dataset.reading import Outcome, read_ahead, read_picture
 
 if TYPE_CHECKING:
@@ -143,7 +142,7 @@ class ImagesDataset:
 
 
 def read_batches(
-    dataset: ImagesDataset, batch_size: int, num_workers: int, with_panels: bool = False
+    dataset: ImagesDataset, batch_size: int, num_workers: int
 ) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
     """Read all pictures of a dataset, in order.
 
@@ -154,7 +153,6 @@ def read_batches(
     ----------
     batch_size : files a batch, 1 or more; fewer where they would take too much memory, as `read_ahead` says
     num_workers : processes that decode; 0 = this one
-    with_panels : whether the pictures of a screenshot or collage are cut out too; they follow the whole, with its index
 
     Yields
     ------
@@ -162,9 +160,8 @@ def read_batches(
     """
     import torch
 
-    views = 1 + MOST * with_panels
     first = 0
-    for batch in read_ahead(dataset.paths, dataset.image_resize, batch_size, num_workers, views):
+    for batch in read_ahead(dataset.paths, dataset.image_resize, batch_size, num_workers):
         for index, outcome in enumerate(batch, first):
             dataset.note(index, outcome)
         squares = [square for outcome in batch for square in outcome.squares]

@@ -18,7 +18,7 @@ from pathlib import Path
 
 from PIL import Image, ImageDraw, ImageEnhance, ImageFont, ImageOps
 
-from dedup.words import write_table
+from dedup.output import write_table
 
 SAMPLES_MARK = ".dedup-samples"  # says that a folder is ours to write to
 OLDEST = 1_577_836_800  # 2020-01-01 UTC: modification times are part of what a keeper is chosen by

@@ -19,8 +19,7 @@ from PIL import Image
 
 from dedup.dataset.decoding import digest_of, open_picture, read_small
 from dedup.dataset.folder_rules import THUMBNAIL_NAME
-from dedup.progress import Phases, progress_bar
-from dedup.words import write_whole
+from dedup.output import Phases, progress_bar, write_whole
 from dedup.workers import Losses, job, run_jobs
 
 QUALITY = 82  # of the JPEG

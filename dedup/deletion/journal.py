@@ -21,7 +21,7 @@ from pathlib import Path
 
 from dedup.deletion.folders import Folder
 from dedup.deletion.records import AGAINST, BadRecord, Item, is_of, parse_object, read_item
-from dedup.words import count_of
+from dedup.output import count_of
 
 JOURNAL = "journal.jsonl"
 

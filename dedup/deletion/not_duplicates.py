@@ -22,8 +22,8 @@ from dedup.dataset.folder_rules import DIGEST
 from dedup.deletion.decisions import Content, Pair, read_pairs
 from dedup.deletion.records import BadRecord, parse_object
 from dedup.matching.kinds import MatchKind
+from dedup.output import write_whole
 from dedup.store import NOTHING, Store
-from dedup.words import write_whole
 
 if TYPE_CHECKING:
     from dedup.matching.classification import Match

@@ -22,7 +22,7 @@ from dedup.deletion.journal import encode, plan_header, read_plan
 from dedup.deletion.outcome import OF_ONE_FILE, Outcome, Refused, Tally, told
 from dedup.deletion.records import KINDS, NO_ARCHIVE, BadRecord, File, Item, Pair, item_record, split_path
 from dedup.deletion.trash import Run, go_home, histories, new_run, open_trash
-from dedup.words import write_whole
+from dedup.output import write_whole
 
 
 def make_plan(

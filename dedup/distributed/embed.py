@@ -28,10 +28,9 @@ from dedup.distributed.shards import make_listing, make_part, missing, read_embe
 from dedup.encoder.embeddings import Embeddings
 from dedup.encoder.model import EncoderCNN, load_encoder
 from dedup.matching.neighbors import candidate_graph
-from dedup.progress import Phases, progress_bar
+from dedup.output import Phases, progress_bar, write_table
 from dedup.report.messages import shown
 from dedup.store import code_digest
-from dedup.words import write_table
 
 BATCH = 1024  # files an actor takes at a time; their bytes, where they come from a bucket, lie on its disk meanwhile
 PARTS = "embeddings"  # folder in output_dir

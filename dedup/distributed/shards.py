@@ -16,7 +16,7 @@ import pyarrow as pa
 from pyarrow import parquet
 
 from dedup.encoder.embeddings import Embeddings
-from dedup.words import write_whole
+from dedup.output import write_whole
 
 FILE_KEY = ["path", "bytes", "changed"]  # a file with the same three is the same file
 NO_FILES = pa.schema([("path", pa.binary()), ("bytes", pa.int64()), ("changed", pa.int64())]).empty_table()

@@ -21,7 +21,7 @@ from dedup.dataset.panels import MOST
 from dedup.dataset.reading import Outcome, read_ahead, stamp_of
 from dedup.encoder.inference import Encoder, at_work
 from dedup.encoder.memory import Memory, Seen
-from dedup.progress import Phases, progress_bar
+from dedup.output import Phases, progress_bar
 from dedup.store import Stamp
 from dedup.workers import Lost, run_jobs
 
@@ -29,8 +29,8 @@ if TYPE_CHECKING:
     import torch
 
 BEHIND = 2  # batches that may wait for the encoder
-TOGETHER = 4096  # pictures recalled at a time
-CHANGED = "changed while it was read"
+RECALLED_TOGETHER = 4096  # pictures recalled at a time
+CHANGED_MEANWHILE = "changed while it was read"
 
 
 @dataclass(frozen=True)
@@ -123,8 +123,8 @@ class Gathering:
     def recall(self, memory: Memory, contents: Mapping[int, bytes]) -> None:
         """Add what is remembered of contents, by row."""
         rows = list(contents)
-        for start in range(0, len(rows), TOGETHER):
-            chunk = rows[start : start + TOGETHER]
+        for start in range(0, len(rows), RECALLED_TOGETHER):
+            chunk = rows[start : start + RECALLED_TOGETHER]
             seen = memory.seen([contents[row] for row in chunk])
             for row in chunk:
                 if contents[row] in seen:
@@ -230,7 +230,7 @@ def _settle_twins(gathering: Gathering, twins: Mapping[int, tuple[int, Stamp]], 
     for row, (first, stamp) in twins.items():
         reason = gathering.failures.get(gathering.paths[first], "")
         if reason or gathering.knows(first):
-            reason = reason or ("" if gathering.contents[first] == stamp.content else CHANGED)
+            reason = reason or ("" if gathering.contents[first] == stamp.content else CHANGED_MEANWHILE)
             gathering.fail(row, reason) if reason else gathering.copy(row, first)
             held.append((gathering.paths[row], stamp, reason))
     if memory:

@@ -18,7 +18,7 @@ from dedup.encoder.checkpoints import PREFIX, ROW_STEP, WHOLE_NUMBERS, principal
 from dedup.encoder.model import EncoderCNN, LocalCentering, branches_of
 from dedup.encoder.resnet import fold_batch_norms
 
-LEVELS = 127  # of an 8-bit number, on either side of 0
+LARGEST_WEIGHT = 127  # of an 8-bit number, on either side of 0
 OPSET = 20  # of ONNX
 
 
@@ -86,12 +86,12 @@ def _round(encoder: EncoderCNN) -> None:
 
 
 def _is_stored_in_bytes(numbers: torch.Tensor | np.ndarray) -> bool:
-    return numbers.ndim > 1 and math.prod(numbers.shape) > LEVELS
+    return numbers.ndim > 1 and math.prod(numbers.shape) > LARGEST_WEIGHT
 
 
 def _step(numbers: torch.Tensor) -> torch.Tensor:
     """Of each row, so that 127 steps reach its largest number."""
-    return (numbers.abs().amax(dim=tuple(range(1, numbers.ndim)), keepdim=True) / LEVELS).clamp(min=1e-12)
+    return (numbers.abs().amax(dim=tuple(range(1, numbers.ndim)), keepdim=True) / LARGEST_WEIGHT).clamp(min=1e-12)
 
 
 def _as_onnx(encoder: EncoderCNN, metadata: Mapping[str, str]) -> bytes:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from dedup.evaluation.distinct import confirmer, distinct_pairs
-from dedup.words import count_of
+from dedup.output import count_of
 
 if TYPE_CHECKING:
     import torch

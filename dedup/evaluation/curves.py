@@ -57,10 +57,6 @@ class PairCurve:
         """The highest recall of a threshold that has at least this precision; 0 where none has."""
         return float(self.recall[self.precision >= precision].max(initial=0))
 
-    def epsilon_at(self, precision: float) -> float:
-        """The largest threshold that has at least this precision; 0 where none has."""
-        return float(self.thresholds[self.precision >= precision].max(initial=0))
-
 
 def pair_curve(vectors: np.ndarray, groups: np.ndarray, block: int = 1024) -> PairCurve:
     """Count the right and the wrong among all pairs, nearest first. Exact; equal distances count as one step.

@@ -29,10 +29,9 @@ from dedup.matching.pictures import Picture, picture_of, rounding_steps
 from dedup.matching.registration import Frame, correspondences, keypoint_transforms, lay, refine, whole_transforms
 from dedup.matching.scheduling import edges_graph, join
 from dedup.matching.similarity import Overlay, compare, likeness
-from dedup.progress import Phases, progress_bar
-from dedup.spill import Spool
+from dedup.output import Phases, progress_bar
 from dedup.store import NOTHING, Store
-from dedup.workers import Losses, job, run_jobs
+from dedup.workers import Losses, Spool, job, run_jobs
 
 KEPT_AT_ONCE = 256  # comparisons
 WORTH_FORKING, FEW_PICTURES = 48, 16  # pairs to compare, and pictures to read, that are worth all processes

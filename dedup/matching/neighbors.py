@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 from scipy.sparse import coo_matrix, csr_matrix
 
-from dedup.progress import Phases, progress_bar
+from dedup.output import Phases, progress_bar
 
 if TYPE_CHECKING:
     import torch

@@ -14,9 +14,9 @@ from PIL import Image
 
 from dedup.dataset.decoding import UnreadableImage, load_image
 from dedup.matching.kinds import MatchKind
+from dedup.output import count_of, format_bytes, relative_path
 from dedup.report.canvas import BLUE, CELL, GREY, INK, LIGHT, PAGE, SKY, VERMILION, Canvas
 from dedup.report.lettering import drawable, shorten, text_width, wrap
-from dedup.words import count_of, format_bytes, relative_path
 
 if TYPE_CHECKING:
     from dedup.clustering.clusters import Cluster, Member

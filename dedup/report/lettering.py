@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import re
+from pathlib import Path
 
+from dedup.output import relative_path
 from dedup.report.fonts import advance, has_glyph
 
 
@@ -18,6 +20,11 @@ def escape(text: str) -> str:
     raw = re.sub(rb"\\(?=x[0-9a-f]{2})", rb"\\x5c", raw)
     text = raw.decode("utf-8", "backslashreplace")
     return re.sub(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]|^[=+\-@＝＋－＠]", lambda hit: _hex(hit[0]), text)
+
+
+def name_in(path: Path, images_dir: Path) -> str:
+    """A path below images_dir as tables have it."""
+    return escape(relative_path(path, images_dir).as_posix())
 
 
 def unescape(text: str) -> str:

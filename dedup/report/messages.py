@@ -18,8 +18,8 @@ from typing import TYPE_CHECKING
 from dedup.config import REMOVE
 from dedup.deletion.outcome import BAD_PLAN, DONE, LOCKED, SOME_REFUSED
 from dedup.deletion.records import AGAINST
-from dedup.report.lettering import escape
-from dedup.words import count_of, format_bytes, relative_path, write_table
+from dedup.output import count_of, format_bytes, relative_path, write_table
+from dedup.report.lettering import escape, name_in
 
 if TYPE_CHECKING:
     from dedup.clustering.clusters import Cluster, Member
@@ -70,7 +70,7 @@ def _path_word(path: Path) -> str:
 
 def write_unreadable(failures: dict[Path, str], images_dir: Path, path: Path) -> None:
     """The files that could not be read, as CSV: path, reason; names written as in clusters.csv."""
-    names = ((escape(relative_path(failed, images_dir).as_posix()), reason) for failed, reason in failures.items())
+    names = ((name_in(failed, images_dir), reason) for failed, reason in failures.items())
     write_table(path, ("path", "reason"), ((name, escape(reason)) for name, reason in names))
 
 

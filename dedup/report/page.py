@@ -11,7 +11,7 @@ import hashlib
 import json
 import os
 from base64 import b64encode
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
@@ -20,20 +20,21 @@ from urllib.parse import quote
 
 from dedup.clustering.full_resolution import is_looked_at
 from dedup.clustering.members import KEEPER, LEVELS, Choice, Member, Why, seen_by, way_back, what_is_missing
-from dedup.contents.inventory import why_it_stays
+from dedup.contents.inventory import read_all_contents, why_it_stays
 from dedup.dataset.folder_rules import DIGEST, THUMBNAILS
 from dedup.dataset.thumbnails import thumbnail_path, write_thumbnails
+from dedup.output import relative_path, write_whole
 from dedup.store import NOTHING, Store
-from dedup.words import relative_path, write_whole
 from dedup.workers import attempt, step
 
 if TYPE_CHECKING:
     from dedup.clustering.clusters import Cluster
+    from dedup.clustering.members import View
     from dedup.clustering.result import Result, Series
     from dedup.config import Config
     from dedup.dataset.folder_rules import Places
     from dedup.matching.confirmation import Match
-    from dedup.progress import Phases
+    from dedup.output import Phases
 
 NAME, DECISIONS = "report.html", "decisions.json"
 MOST_CLUSTERS, MOST_UNREADABLE, MOST_SERIES = 20_000, 1_000, 500  # shown on the page
@@ -166,14 +167,9 @@ def _files(cluster: Cluster, config: Config, places: Places, digests: Mapping[Pa
         _file(member, config, places, digests.get(member.path))
         | {"version": member.version}
         | ({"changes": member.changes} if member.changes else {})
-        | ({"keepers": keepers} if any(keepers := _keepers(member, place_of)) else {})
+        | ({"keepers": keepers} if any(keepers := [place_of.get(keeper, 0) for keeper, _ in _choices(member)]) else {})
         for member in files
     ]
-
-
-def _keepers(member: Member, place_of: Mapping[Path | None, int]) -> list[int]:
-    """Places of the files that a file would go for, one for each level; 0 where that is not in its cluster."""
-    return [place_of.get(choice.keeper, 0) for choice in _choices(member)]
 
 
 def _choices(member: Member) -> Sequence[Choice]:
@@ -245,14 +241,20 @@ def _pairs(clusters: Sequence[Cluster], result: Result, config: Config, facts: S
         for place, member in enumerate((cluster.keeper, *cluster.members))
     }
     found: list[dict[tuple[int, int], list]] = [{} for _ in clusters]
-    for (first, second), match in result.matches.items():
-        if first in places and second in places and places[first][0] == places[second][0]:
-            number, i = places[first]
-            j = places[second][1]
-            files = result.embeddings.paths[first], result.embeddings.paths[second]
-            known = attempt(_known, i, j, match, *files, config, result.places, facts)
-            if known := facts.losses.note(known, *files):
-                found[number][i, j] = known
+    both = {pair: (places[pair[0]], places[pair[1]]) for pair in result.matches if places.keys() >= set(pair)}
+    both = {pair: (number, i, j) for pair, ((number, i), (other, j)) in both.items() if number == other}
+    paths = [result.embeddings.paths[row] for row in sorted({row for pair in both for row in pair})]
+    told = read_all_contents(paths, config.num_workers, facts)
+
+    def why(own: Path, kept: Path, view: View) -> str:
+        reason = result.places.protects(own, kept) or what_is_missing(view)
+        return str(reason or why_it_stays(own, kept, config.images_dir, result.places.root_of(kept), facts, told))
+
+    for pair, (number, *ends) in both.items():
+        files = [result.embeddings.paths[row] for row in pair]
+        known = attempt(_known, *ends, result.matches[pair], *files, why)
+        if known := facts.losses.note(known, *files):
+            found[number][tuple(ends)] = known
     for cluster, known in zip(clusters, found, strict=True):
         place_of = {member.path: place for place, member in enumerate((cluster.keeper, *cluster.members))}
         for place, member in enumerate(cluster.members, start=1):
@@ -277,16 +279,9 @@ def _whys(member: Member) -> dict[Path, list[str | None]]:
 
 
 @step
-def _known(
-    i: int, j: int, match: Match, first: Path, second: Path, config: Config, places: Places, facts: Store
-) -> list:
+def _known(i: int, j: int, match: Match, first: Path, second: Path, why: Callable[[Path, Path, View], str]) -> list:
     seen = seen_by(match, is_first=True), seen_by(match, is_first=False)
-    reasons = tuple(
-        places.protects(*files)
-        or str(what_is_missing(view) or "")
-        or why_it_stays(*files, config.images_dir, places.root_of(files[1]), facts)
-        for files, view in zip(((first, second), (second, first)), seen, strict=True)
-    )
+    reasons = why(first, second, seen[0]), why(second, first, seen[1])
     if is_looked_at(match):  # that was left for the members of a keeper
         reasons = tuple(reason or None for reason in reasons)
     transform = match.transform and [_round(value) for value in match.transform]

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 DPI = 100
 APART = 12  # px of white between two pictures
-SHADES = (BLUE, "#e69f00", "#009e73", "#cc79a7", "#999999", "#56b4e9", "#b0a000")  # after Okabe and Ito
+PALETTE = (BLUE, "#e69f00", "#009e73", "#cc79a7", "#999999", "#56b4e9", "#b0a000")  # after Okabe and Ito
 
 
 class DrawnFigure(Figure):
@@ -209,7 +209,7 @@ def plot_pair_curves(
     """
     figure, axes = _axes("recall of the pairs of copies", "precision")
     for rank, (name, (recall, precision)) in enumerate(curves.items()):
-        color, width = (BLUE, 2.4) if rank == 0 else (SHADES[rank % len(SHADES)], 1.4)
+        color, width = (BLUE, 2.4) if rank == 0 else (PALETTE[rank % len(PALETTE)], 1.4)
         axes.plot(recall, precision, color=color, lw=width, label=name, zorder=4 if rank == 0 else 3)
     for name, (recall, precision) in (points or {}).items():
         axes.plot(recall, precision, "o", color=VERMILION, ms=7, label=name, zorder=5, clip_on=False)
@@ -226,7 +226,7 @@ def plot_recall_by_edit(recalls: Mapping[str, Mapping[str, float]]) -> Figure:
     edits = sorted(next(iter(recalls.values())), key=lambda edit: [-found.get(edit, 0) for found in recalls.values()])
     figure, axes = _axes("", "copies grouped with their original", width=1000)
     for rank, (name, found) in enumerate(recalls.items()):
-        style = {"color": BLUE, "ms": 11} if rank == 0 else {"color": SHADES[rank % len(SHADES)], "ms": 5}
+        style = {"color": BLUE, "ms": 11} if rank == 0 else {"color": PALETTE[rank % len(PALETTE)], "ms": 5}
         axes.plot(range(len(edits)), [found.get(edit, 0) for edit in edits], "o", label=name, clip_on=False, **style)
     axes.set_xticks(range(len(edits)), [edit.replace("_", " ") for edit in edits], rotation=60, ha="right")
     axes.yaxis.set_major_formatter(lambda share, _: f"{100 * share:.0f} %")

@@ -12,13 +12,20 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
-from dedup.progress import Phases, progress_bar
+from dedup.output import (
+    Phases,
+    count_of,
+    format_bytes,
+    progress_bar,
+    table_text,
+    write_table,
+    write_whole,
+)
 from dedup.report.canvas import read_mark
 from dedup.report.fonts import font_families
 from dedup.report.grid import layout, plot_cluster_grid
-from dedup.report.lettering import escape, unescape
+from dedup.report.lettering import escape, name_in, unescape
 from dedup.store import code_digest
-from dedup.words import count_of, format_bytes, relative_path, table_text, write_table, write_whole
 from dedup.workers import Losses, job, run_jobs
 
 if TYPE_CHECKING:
@@ -138,10 +145,7 @@ def _what_is_shown(
 
 def write_similar(pairs: Iterable[tuple[Path, Path, float]], images_dir: Path, path: Path) -> None:
     """Write pairs of like pictures that are no copies as CSV: both paths, and their cosine distance."""
-    rows = (
-        (*(escape(relative_path(each, images_dir).as_posix()) for each in pair), f"{distance:.4f}")
-        for *pair, distance in pairs
-    )
+    rows = ((*(name_in(each, images_dir) for each in pair), f"{distance:.4f}") for *pair, distance in pairs)
     write_table(path, ("path", "other", "distance"), rows)
 
 
@@ -149,7 +153,7 @@ def write_series(series: Sequence[Series], images_dir: Path, path: Path) -> None
     """Write series of shots as CSV, a row a shot by capture time; `suggested` is 1 for the one that came out best."""
     rows = (
         (
-            escape(relative_path(shot.path, images_dir).as_posix()),
+            name_in(shot.path, images_dir),
             number,
             datetime.fromtimestamp(shot.captured, UTC).isoformat(" ", "milliseconds").removesuffix("+00:00"),
             f"{shot.quality:.4f}",
@@ -163,13 +167,9 @@ def write_series(series: Sequence[Series], images_dir: Path, path: Path) -> None
 
 def write_leaks(leaks: Iterable[Leak], images_dir: Path, path: Path) -> None:
     """Write the files that show what the archive has as CSV; `differ` is 1 if the two labels do."""
-
-    def name(file: Path) -> str:
-        return escape(relative_path(file, images_dir).as_posix())
-
     rows = (
-        (name(leak.path), leak.kind, name(leak.twin), escape(leak.label), escape(leak.twin_label),
-         int(leak.has_other_label))
+        (name_in(leak.path, images_dir), leak.kind, name_in(leak.twin, images_dir), escape(leak.label),
+         escape(leak.twin_label), int(leak.has_other_label))
         for leak in leaks
     )  # fmt: skip
     write_table(path, ("path", "kind", "twin", "label", "twin_label", "differ"), rows)
@@ -235,13 +235,13 @@ def keeper_table(keys: Mapping[Path, KeeperKey], images_dir: Path) -> str:
         decides = next((place for place, pair in enumerate(zip(key, best, strict=True)) if len(set(pair)) > 1), None)
         if decides is not None:
             cells[decides] = f"**{cells[decides]}**"
-        lines.append([escape(relative_path(path, images_dir).as_posix()).replace("|", "\\|"), *cells[first:]])
+        lines.append([name_in(path, images_dir).replace("|", "\\|"), *cells[first:]])
     return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
 
 
 def _row(cluster: Cluster, member: Member, images_dir: Path) -> tuple:
     return (
-        escape(relative_path(member.path, images_dir).as_posix()),
+        name_in(member.path, images_dir),
         cluster.number,
         int(not member.removable),
         member.kind,
@@ -253,7 +253,7 @@ def _row(cluster: Cluster, member: Member, images_dir: Path) -> tuple:
         escape(str(member.reason or "")),
         escape(cluster.why) if member is cluster.keeper else "",
         member.version or "",
-        escape(relative_path(member.keeper, images_dir).as_posix()) if member.keeper else "",
+        name_in(member.keeper, images_dir) if member.keeper else "",
     )
 
 

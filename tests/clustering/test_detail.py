@@ -7,7 +7,7 @@ from PIL import Image, ImageFilter, ImageOps
 
 from dedup.clustering import detail
 from dedup.clustering.detail import enlarged, is_laid_alike, made_from, read_plane, shows_no_more, tell_sources
-from dedup.clustering.quality import COLOURFUL, TONED, own_colours, read_details
+from dedup.clustering.quality import ONE_TONE, OWN_COLOURS, own_colours, read_details
 from dedup.workers import Lost, attempt
 
 FILTERS = ("NEAREST", "BILINEAR", "BICUBIC", "LANCZOS")
@@ -165,8 +165,8 @@ def test_pictures_without_a_whole_block_do_no_harm(save, size):
 @pytest.mark.parametrize("quality", [45, 90, None])
 def test_one_tone_laid_over_greys_is_known(save, quality):
     sepia = ImageOps.colorize(photo().convert("L"), (30, 15, 0), (255, 240, 205))
-    assert own_colours(save(sepia, "sepia", quality)) <= TONED
-    assert own_colours(save(coloured(), "coloured", quality)) >= COLOURFUL
+    assert own_colours(save(sepia, "sepia", quality)) <= ONE_TONE
+    assert own_colours(save(coloured(), "coloured", quality)) >= OWN_COLOURS
 
 
 def test_what_has_few_shades_is_not_toned(save):

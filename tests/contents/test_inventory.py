@@ -1,7 +1,6 @@
 """What a file holds besides its picture: for each kind a file that has it and stays, and the bare one that may go."""
 
 import io
-import os
 import struct
 import zlib
 from functools import partial
@@ -19,17 +18,15 @@ from dedup.contents import inventory as contents
 from dedup.contents import metadata, parts
 from dedup.contents.inventory import (
     Contents,
-    age,
     ages,
     capture_time,
     read_all_contents,
-    read_contents,
     richness,
     what_it_lacks,
     why_it_stays,
 )
 from dedup.contents.metadata import read_metadata
-from dedup.dataset.decoding import exif_of
+from dedup.dataset.decoding import orientation_of
 
 pillow_heif.register_heif_opener()
 
@@ -41,6 +38,10 @@ SCENE = Image.fromarray(np.random.default_rng(1).integers(0, 256, (32, 48, 3), d
 def saved(path: Path, image: Image.Image = SCENE, **options) -> Path:
     image.save(path, **options)
     return path
+
+
+def read_contents(path: Path) -> Contents:
+    return read_all_contents([path], 1)[path]
 
 
 def held(path: Path) -> dict[str, frozenset[str]]:
@@ -502,7 +503,6 @@ def test_age_is_the_capture_time_where_all_tell_one(tmp_path):
     told = read_contents(saved(tmp_path / "a.jpg", exif=exif(detail={0x9003: "1970:01:02 00:00:01"})))
     bare = read_contents(saved(tmp_path / "b.jpg"))
     assert capture_time(told) == 86401 and capture_time(bare) is None
-    assert age(told, 5.0) == 86401 and age(bare, 5.0) == 5.0
     assert ages([(told, 1.0), (told, 2.0)]) == [86401, 86401] and ages([(told, 1.0), (bare, 2.0)]) == [1.0, 2.0]
     assert capture_time(Contents({"capture time": frozenset({"2020:13:45 99:00:00"})})) is None
 
@@ -516,14 +516,6 @@ def test_a_keeper_that_lacks_nothing_and_is_not_alike_is_richer(own, kept):
     assert what_it_lacks(own, own) == ()
     if not what_it_lacks(own, kept):
         assert richness(own) < richness(kept) or own == kept
-
-
-def test_an_unchanged_file_is_read_once(tmp_path, monkeypatch):
-    path, read = saved(tmp_path / "a.jpg"), []
-    monkeypatch.setattr(contents, "run_apart", lambda function, job, **_: read.append(job) or function(job))
-    assert read_contents(path) == read_contents(path) and read == [path]
-    os.utime(path, (1, 1))
-    assert read_contents(path) and read == [path, path]
 
 
 def test_what_raises_tells_nothing_and_the_rest_still_does():
@@ -547,6 +539,6 @@ def test_a_lack_of_memory_is_no_broken_part(monkeypatch):
     monkeypatch.setattr(contents.ImageCms, "ImageCmsProfile", lack)
     image = SimpleNamespace(getexif=lack, _getmp=lack, format="JPEG", info={"xmp": xmp()})
     reads = [partial(each, image, b"") for each in (read_metadata, metadata._exif, metadata._xmp, parts._thumbnails)]
-    for read in (*reads, partial(contents._profile_name, b"lack"), partial(exif_of, image)):
+    for read in (*reads, partial(contents._profile_name, b"lack"), partial(orientation_of, image)):
         with pytest.raises(MemoryError):
             list(read())

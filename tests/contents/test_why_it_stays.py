@@ -133,8 +133,8 @@ def test_a_palette_with_a_clear_colour_is_transparent(keeper, tmp_path):
 def test_transparency_that_is_too_large_to_be_read_makes_it_stay(keeper, tmp_path, monkeypatch):
     Image.new("RGBA", (8, 8)).save(tmp_path / "a.png")
     monkeypatch.setattr(contents, "MAX_BYTES", 255)
-    monkeypatch.setattr(workers, "START_METHOD", "none")  # in this process
-    assert "too large to be read" in why_it_stays(tmp_path / "a.png", keeper, tmp_path)
+    told = contents.read_all_contents([tmp_path / "a.png", keeper], 0)
+    assert "too large to be read" in why_it_stays(tmp_path / "a.png", keeper, tmp_path, told=told)
 
 
 @pytest.mark.parametrize("suffix", [".png", ".tif", ".ppm", ".pgm"])
@@ -194,8 +194,7 @@ def test_a_page_that_brings_its_decoder_down_costs_no_run(keeper, tmp_path, monk
 def test_frames_without_end_stay(keeper, tmp_path, monkeypatch, limit, value, said):
     member = picture(tmp_path / "a.tif", save_all=True, append_images=[Image.new("RGB", (8, 8), "blue")])
     monkeypatch.setattr(contents, limit, value)
-    monkeypatch.setattr(workers, "START_METHOD", "none")  # in this process
-    assert said in why_it_stays(member, keeper, tmp_path)
+    assert said in why_it_stays(member, keeper, tmp_path, told=contents.read_all_contents([member, keeper], 0))
 
 
 def test_pages_that_repeat_the_first_may_go(keeper, tmp_path):

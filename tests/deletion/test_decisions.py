@@ -12,8 +12,7 @@ import pytest
 from PIL import Image
 from scipy.sparse import csr_matrix
 
-from dedup.clustering import detail
-from dedup.contents import inventory
+from dedup.clustering import evidence
 from dedup.dataset import samples
 from dedup.deletion import applying, not_duplicates
 from dedup.deletion.decisions import Content, is_decisions, read_decisions, write_decisions
@@ -174,15 +173,15 @@ def test_what_somebody_called_no_duplicate_stays(folder, apply, earlier):
     assert reasons == {"small.jpg": "somebody said that it is no duplicate of its keeper"}
 
 
-def test_all_pairs_are_traced_and_read_at_once(folder, apply, monkeypatch):
+def test_all_pairs_are_looked_at_and_read_at_once(folder, apply, monkeypatch):
     """Each call may start processes."""
     asked = []
 
     def counted(function):
         return lambda items, *others: asked.append(len(items)) or function(items, *others)
 
-    for module, name in ((detail, "tell_sources"), (inventory, "read_all_contents")):
-        monkeypatch.setattr(module, name, counted(getattr(module, name)))
+    for name in ("why_they_stay", "read_all_contents"):
+        monkeypatch.setattr(evidence, name, counted(getattr(evidence, name)))
     apply(decided(folder, ("a.png", "small.jpg"), ("a.png", "part.png")))
     assert sorted(asked) == [2, 3]  # pairs, files
 

@@ -436,7 +436,7 @@ BUGS = {
     ),
     "a clipped name is none": (
         "contents/companions",
-        ">= CLIPPED and",
+        ">= CUT_OFF and",
         ">= 999 and",
     ),
     "an edited picture has no companion": (
@@ -556,17 +556,17 @@ BUGS = {
     ),
     "files are read in this very process": (
         "contents/inventory",
-        "run_apart(_read_told, path, memory_limit=_MEMORY)",
-        "_read_told(path)",
+        "read_all_contents([member_path, keeper_path], 2, facts)",
+        "read_all_contents([member_path, keeper_path], 0, facts)",
     ),
     "a file in a trash may go": (
         "contents/inventory",
-        "if any(_TRASH.fullmatch(part) for part in member_path.relative_to(images_dir).parts[:-1]):",
+        "if any(_TRASHES.fullmatch(part) for part in member_path.relative_to(images_dir).parts[:-1]):",
         FALSE,
     ),
     "a file in a trash is a keeper": (
         "contents/inventory",
-        "if any(_TRASH.fullmatch(part) for part in keeper_path.relative_to(keeper_dir or images_dir).parts[:-1]):",
+        "if any(_TRASHES.fullmatch(part) for part in keeper_path.relative_to(keeper_dir or images_dir).parts[:-1]):",
         FALSE,
     ),
     "a link may go": (

@@ -38,7 +38,6 @@ def test_curve_of_two_pairs():
     assert curve.precision.tolist() == [1, 0.5] and curve.recall.tolist() == [0.5, 1]
     assert curve.average_precision == 0.75
     assert curve.recall_at(0.99) == 0.5 and curve.recall_at(0.5) == 1
-    assert curve.epsilon_at(0.99) == pytest.approx(1 - np.cos(np.radians(10)), abs=1e-6)
 
 
 def test_equal_distances_count_together():
@@ -46,7 +45,7 @@ def test_equal_distances_count_together():
     curve = pair_curve(bits, np.array([0, 0, 1, 2]))  # the copies differ in one bit, and so do two other pairs
     assert curve.thresholds.tolist() == [0.5]
     assert curve.right.tolist() == [1] and curve.wrong.tolist() == [2]
-    assert curve.recall_at(0.99) == 0 and curve.epsilon_at(0.99) == 0
+    assert curve.recall_at(0.99) == 0
 
 
 def test_of_several_views_the_nearest_count():

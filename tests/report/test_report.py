@@ -19,13 +19,13 @@ from scipy.sparse import csr_matrix
 
 from dedup.clustering.members import Reason, Why
 from dedup.clustering.versions import KeeperKey
+from dedup.output import format_bytes, relative_path
 from dedup.report import fonts, tables
 from dedup.report.canvas import Canvas
 from dedup.report.grid import GAP, HEADER, HIGHEST, MARGIN, SIDE, insets, layout, plot_cluster_grid
 from dedup.report.lettering import drawable, escape, shorten, text_width, unescape, wrap
 from dedup.report.plots import nearest_distances, plot_distance_histogram, plot_k_distances
 from dedup.report.tables import CRITERIA, clusters_table, describe_report, keeper_table, paginate, write_report
-from dedup.words import format_bytes, relative_path
 from dedup.workers import START_METHOD, job, run_jobs
 
 

@@ -2,12 +2,12 @@
 
 import os
 import pickle
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
 
-from dedup.spill import RECENT, Spool
-from dedup.workers import START_METHOD, job, run_jobs
+from dedup.workers import RECENT, START_METHOD, Spool, job, run_jobs
 
 
 @pytest.fixture
@@ -32,6 +32,19 @@ def test_forked_processes_read_at_once(spool):
     numbers = list(range(2 * RECENT)) * 5
     found = run_jobs(job(lambda number: int(spool.get(number).mean())), numbers, num_workers=3)
     assert list(found) == numbers
+
+
+def test_where_the_disk_is_full_all_stays_in_memory(tmp_path, monkeypatch, caplog):
+    spool = Spool(tmp_path, room=1000)
+    for number in range(4):
+        spool.put(number, pickle.dumps(np.full(600, number, np.uint8)))
+    spool._file = Mock(wraps=spool._file)
+    spool._file.write.side_effect = [100, OSError(28, "No space left on device")]
+    for number in range(2, 2 * RECENT):
+        spool.put(number, pickle.dumps(np.full(600, number + 1, np.uint8)))
+    for number in range(2 * RECENT):
+        assert spool.get(number).tolist() == [number + (number > 1)] * 600
+    assert len(caplog.records) == 1
 
 
 def test_cleared_it_is_empty(spool):

@@ -1,4 +1,4 @@
-"""The phases of a run: what is left of it, where its time went, and the one line that says so."""
+"""Output: what is left of a run, where its time went, the line that says so; files are written whole or not at all."""
 
 import os
 import pty
@@ -9,8 +9,8 @@ import sys
 
 import pytest
 
-from dedup import progress
-from dedup.progress import OTHER, Phases, progress_bar
+from dedup import output
+from dedup.output import OTHER, Phases, progress_bar, write_table, write_whole
 from tests.conftest import PROJECT
 
 
@@ -18,7 +18,7 @@ from tests.conftest import PROJECT
 def clock(monkeypatch):
     """Seconds by the clock and of computing, which pass when they are told to."""
     now = [0.0, 0.0]
-    monkeypatch.setattr(progress, "_now", lambda: tuple(now))
+    monkeypatch.setattr(output, "_now", lambda: tuple(now))
 
     def wait(seconds, computing=0.0):
         now[:] = now[0] + seconds, now[1] + computing
@@ -122,5 +122,34 @@ def test_timing_is_told_by_phase_on_stderr(samples_dir, tmp_path):
     )
     assert plain.stderr == "" and timed.stdout == plain.stdout
     rows = re.findall(r"^\| (.+?) \| ([\d.]+) s \| ([\d.]+) s \|$", timed.stderr, re.MULTILINE)
-    assert [row[0] for row in rows] == [*progress.RUN, OTHER, "in all"]
+    assert [row[0] for row in rows] == [*output.RUN, OTHER, "in all"]
     assert sum(float(row[1]) for row in rows[:-1]) == pytest.approx(float(rows[-1][1]), abs=0.5)
+
+
+def test_a_file_is_replaced_whole(tmp_path):
+    path = tmp_path / "some.txt"
+    write_whole(path, b"first")
+    write_whole(path, b"second", sync=True)
+    assert path.read_bytes() == b"second" and os.listdir(tmp_path) == ["some.txt"]
+
+
+@pytest.mark.parametrize("fails", ["replace", "fsync"])
+def test_what_can_not_be_written_leaves_the_old_file_and_nothing_else(fails, tmp_path, monkeypatch):
+    path = tmp_path / "some.txt"
+    write_whole(path, b"first")
+
+    def fail(*_):
+        raise OSError("full")
+
+    monkeypatch.setattr(output.os, fails, fail)
+    with pytest.raises(OSError, match="full"):
+        write_whole(path, b"second", sync=True)
+    assert path.read_bytes() == b"first" and os.listdir(tmp_path) == ["some.txt"]
+    if fails == "fsync":
+        write_whole(path, b"second")  # is not asked for
+        assert path.read_bytes() == b"second"
+
+
+def test_a_table_has_its_header_and_unix_line_ends(tmp_path):
+    write_table(tmp_path / "table.csv", ("path", "reason"), [("a,b.png", 'says "no"'), ("ü.png", "")])
+    assert (tmp_path / "table.csv").read_bytes() == 'path,reason\n"a,b.png","says ""no"""\nü.png,\n'.encode()
