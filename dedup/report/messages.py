@@ -261,6 +261,8 @@ def advice(
             yield f"to put back what is in the trash:\n  {command(images_dir, '--undo', '--run', waiting[-1])}"
         yield f"to write a new plan:\n  {command(images_dir, '--dry-run', *compared)}"
     elif not waiting or (done == "put back" and outcome.exit_code == DONE):
+        if waiting:
+            yield f"to put back what an earlier run moved:\n  {command(images_dir, '--undo')}"
         yield f"to look for duplicates again:\n  {command(images_dir, *compared)}"
     elif done == "moved to the trash" and outcome.exit_code <= SOME_REFUSED and outcome.run in waiting:
         purge = command(images_dir, "--purge", "--older-than", "30d", *compared)
