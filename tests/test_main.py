@@ -545,7 +545,8 @@ def test_what_a_job_has_lost_stays_and_is_counted_and_listed(find, pictures, tmp
         assert call(pictures, "--output", tmp_path / "out", "--quiet") == 0
         said = capsys.readouterr().out
         assert f"1 {'file' if len(lost) == 1 else 'pair'} can't be looked at in full; --verbose names" in said
-        assert "0 files could go" in said and "a.png and" not in said
+        assert "0 files could go: 0 B\nwhy each of them stays: see the column reason in clusters.csv\n" in said
+        assert "a.png and" not in said
         assert len((tmp_path / "out" / "plan.jsonl").read_text().splitlines()) == 1
         assert "in full: crashed its process" in (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
         listed = (tmp_path / "out" / "unreadable.csv").read_text()
