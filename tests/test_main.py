@@ -568,9 +568,10 @@ def test_streams_that_are_closed_are_no_error(closed, pictures, tmp_path):
 
 
 def test_no_images_and_no_readable_images_are_code_2(find, pictures, tmp_path, capsys):
-    find(paths=(), clusters=())
+    find(paths=(), clusters=(), others={".txt": 2})
     assert call(pictures, "--output", tmp_path / "out", "--quiet") == 2
-    assert "no images in" in capsys.readouterr().err
+    says = "none of its files has one of the extensions in configs.py; 2 files not read: .txt 2\n"
+    assert capsys.readouterr().err == f"main.py: no images in {pictures}: {says}"
     find(paths=(), clusters=(), failures={pictures / "broken.jpg": "broken"})
     assert call(pictures, "--output", tmp_path / "out", "--quiet") == 2
     said = capsys.readouterr()
@@ -703,4 +704,4 @@ def test_an_empty_folder_as_a_process(tmp_path):
     (tmp_path / "empty").mkdir()
     done = run(tmp_path / "empty", "--output", tmp_path / "out")
     assert done.returncode == 2
-    assert "no images in" in done.stderr and done.stderr.count("\n") == 1
+    assert "no images in" in done.stderr and done.stderr.endswith(": it is empty\n") and done.stderr.count("\n") == 1
