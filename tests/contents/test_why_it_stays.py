@@ -58,14 +58,10 @@ def test_a_member_of_a_set_stays_unless_its_keeper_has_the_same(keeper, tmp_path
 def test_hard_links_stay(keeper, tmp_path):
     os.link(keeper, tmp_path / "link.png")
     assert why_it_stays(tmp_path / "link.png", keeper, tmp_path).startswith("is a hard link to its keeper")
-    other = tmp_path / "other.png"
-    other.write_bytes(keeper.read_bytes())
-    for name, says in (("1.png", "has another hard link:"), ("2.png", "has 2 more hard links:")):
-        os.link(other, tmp_path / name)
-        assert why_it_stays(other, keeper, tmp_path).startswith(says)
     member = picture(tmp_path / "a.jpg")
-    os.link(member, tmp_path / "b.jpg")
-    assert why_it_stays(member, keeper, tmp_path).startswith("has 1 more hard link")
+    for name, says in (("b.jpg", "has another hard link:"), ("c.jpg", "has 2 more hard links:")):
+        os.link(member, tmp_path / name)
+        assert why_it_stays(member, keeper, tmp_path).startswith(says)
 
 
 def test_links_stay_and_are_no_keepers(keeper, tmp_path):

@@ -12,6 +12,7 @@ from torch.utils.data import DataLoader
 
 from dedup import workers
 from dedup.dataset import reading
+from dedup.dataset.decoding import one_line
 from dedup.dataset.images import ImagesDataset, UnreadableImage, list_images, load_image, read_batches
 
 KINDS = ["JPEG", "PNG", "WEBP", "TIFF", "AVIF", "HEIF", "MPO"]
