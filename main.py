@@ -321,8 +321,8 @@ def search_in(config: Config, options: argparse.Namespace, phase: Phases) -> int
     unread = [*messages.passing_over(result.others), *messages.needing(result.others, config.extensions)]
     passed_over = [*unread, *messages.leaving_alone(result.passed_over, folder)]
     if not paths and not failures:
-        endings = "; ".join([f"no file in it ends in {', '.join(config.extensions)}", *passed_over])
-        raise ConfigError(f"no images in {folder}: {endings}")
+        reasons = ["none of its files has one of the extensions in configs.py", *passed_over]
+        raise ConfigError(f"no images in {folder}: {'; '.join(reasons) if any(folder.iterdir()) else 'it is empty'}")
     unreadable, plan = config.output_dir / "unreadable.csv", config.output_dir / "plan.jsonl"
     contents = dict(zip(paths, result.embeddings.contents, strict=False))
     again = said_again(options)

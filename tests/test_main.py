@@ -545,7 +545,8 @@ def test_what_a_job_has_lost_stays_and_is_counted_and_listed(find, pictures, tmp
         assert call(pictures, "--output", tmp_path / "out", "--quiet") == 0
         said = capsys.readouterr().out
         assert f"1 {'file' if len(lost) == 1 else 'pair'} can't be looked at in full; --verbose names" in said
-        assert "0 files could go" in said and "a.png and" not in said
+        assert "0 files could go: 0 B\nwhy each of them stays: see the column reason in clusters.csv\n" in said
+        assert "a.png and" not in said
         assert len((tmp_path / "out" / "plan.jsonl").read_text().splitlines()) == 1
         assert "in full: crashed its process" in (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
         listed = (tmp_path / "out" / "unreadable.csv").read_text()
@@ -567,9 +568,10 @@ def test_streams_that_are_closed_are_no_error(closed, pictures, tmp_path):
 
 
 def test_no_images_and_no_readable_images_are_code_2(find, pictures, tmp_path, capsys):
-    find(paths=(), clusters=())
+    find(paths=(), clusters=(), others={".txt": 2})
     assert call(pictures, "--output", tmp_path / "out", "--quiet") == 2
-    assert "no images in" in capsys.readouterr().err
+    says = "none of its files has one of the extensions in configs.py; 2 files not read: .txt 2\n"
+    assert capsys.readouterr().err == f"main.py: no images in {pictures}: {says}"
     find(paths=(), clusters=(), failures={pictures / "broken.jpg": "broken"})
     assert call(pictures, "--output", tmp_path / "out", "--quiet") == 2
     said = capsys.readouterr()
@@ -702,4 +704,4 @@ def test_an_empty_folder_as_a_process(tmp_path):
     (tmp_path / "empty").mkdir()
     done = run(tmp_path / "empty", "--output", tmp_path / "out")
     assert done.returncode == 2
-    assert "no images in" in done.stderr and done.stderr.count("\n") == 1
+    assert "no images in" in done.stderr and done.stderr.endswith(": it is empty\n") and done.stderr.count("\n") == 1

@@ -208,7 +208,7 @@ def test_each_reason_is_told_in_the_table(tmp_path):
         "placed": "has the place that its keeper lacks",
         "film": "has the film that its keeper lacks",
         "set": "belongs together with set.xmp",
-        "linked": "has 1 more hard link(s): nothing would be freed",
+        "linked": "has another hard link: nothing would be freed",
         "trashed": "lies in a trash folder",
         "moving": "has the other frames or pages that its keeper lacks",
     }

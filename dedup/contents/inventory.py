@@ -171,7 +171,8 @@ def _of_one_file(member_path: Path, keeper_path: Path) -> str:
         return "it or its keeper is not a regular file"
     if (member.st_dev, member.st_ino) == (keeper.st_dev, keeper.st_ino):
         return "is a hard link to its keeper: nothing would be freed"
-    return f"has {member.st_nlink - 1} more hard link(s): nothing would be freed" if member.st_nlink > 1 else ""
+    more = "another hard link" if member.st_nlink == 2 else f"{member.st_nlink - 1} more hard links"
+    return f"has {more}: nothing would be freed" if member.st_nlink > 1 else ""
 
 
 def _more_inside(member_path: Path, keeper_path: Path, facts: Store, told: Mapping[Path, Contents] | None) -> str:

@@ -389,6 +389,9 @@ def digest_of(file: BinaryIO) -> bytes:
 
 
 def one_line(error: Exception) -> str:
-    """What an error says, harmless to print."""
-    text = " ".join(str(error).split()) or type(error).__name__
+    """What an error says, harmless to print and without the path of a file, which stands beside it."""
+    said = getattr(error, "strerror", None) or str(error)
+    if error.args and isinstance(error.args[0], bytes):  # as LibRaw's
+        said = error.args[0].decode(errors="replace")
+    text = " ".join(said.split()) or type(error).__name__
     return "".join(c if c.isprintable() else "?" for c in text)[:200]

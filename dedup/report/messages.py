@@ -185,6 +185,8 @@ def finding(
     why = f"{'is' if plan['pictures'] == 1 else 'are'} in the archive and " if is_archived else ""
     beside = f", with {count_of(more, 'file')} beside" if (more := plan["files"] - plan["pictures"]) else ""
     yield f"{count_of(plan['pictures'], 'file')} {why}could go{beside}: {format_bytes(plan['bytes'])}"
+    if not plan["pictures"]:
+        yield "why each of them stays: see the column reason in clusters.csv"
     for level in REMOVE[REMOVE.index(remove) + 1 :]:
         if more := levels[level]["files"] - levels[remove]["files"]:
             yield f"up to {count_of(more, 'more file')} could go with --remove {level}"

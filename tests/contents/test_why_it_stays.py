@@ -59,8 +59,9 @@ def test_hard_links_stay(keeper, tmp_path):
     os.link(keeper, tmp_path / "link.png")
     assert why_it_stays(tmp_path / "link.png", keeper, tmp_path).startswith("is a hard link to its keeper")
     member = picture(tmp_path / "a.jpg")
-    os.link(member, tmp_path / "b.jpg")
-    assert why_it_stays(member, keeper, tmp_path).startswith("has 1 more hard link")
+    for name, says in (("b.jpg", "has another hard link:"), ("c.jpg", "has 2 more hard links:")):
+        os.link(member, tmp_path / name)
+        assert why_it_stays(member, keeper, tmp_path).startswith(says)
 
 
 def test_links_stay_and_are_no_keepers(keeper, tmp_path):

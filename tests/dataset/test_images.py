@@ -12,6 +12,7 @@ from torch.utils.data import DataLoader
 
 from dedup import workers
 from dedup.dataset import reading
+from dedup.dataset.decoding import one_line
 from dedup.dataset.images import ImagesDataset, UnreadableImage, list_images, load_image, read_batches
 
 KINDS = ["JPEG", "PNG", "WEBP", "TIFF", "AVIF", "HEIF", "MPO"]
@@ -223,6 +224,18 @@ class TestLoadImage:
             load_image(tmp_path / "x.jpg")
         assert str(caught.value).strip()
         assert len(str(caught.value).splitlines()) == 1
+
+    @pytest.mark.parametrize(
+        ("error", "says"),
+        [
+            (PermissionError(13, "Permission denied", "/photos/x.jpg"), "Permission denied"),
+            (OSError("image file is truncated"), "image file is truncated"),
+            (RuntimeError(b"Unsupported file format or not RAW file"), "Unsupported file format or not RAW file"),
+            (KeyError(), "KeyError"),
+        ],
+    )
+    def test_the_reason_is_in_words_alone(self, error, says):
+        assert one_line(error) == says
 
     def test_pillow_is_left_as_it_was(self, tmp_path):
         before = Image.MAX_IMAGE_PIXELS, dict(Image.OPEN)

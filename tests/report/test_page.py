@@ -356,6 +356,21 @@ def test_the_keeper_is_in_the_first_row_though_it_is_alone_of_its_version(visit,
     ]
 
 
+def test_a_page_without_clusters_says_so(visit, tmp_path):
+    opened = visit(write_made_up(tmp_path, made_up([])))
+    assert opened.page.locator("#nothing").inner_text() == "No duplicates found."
+
+
+@pytest.mark.parametrize(("shares", "title"), [((1.0, 0.5), "Crop, 50 % of it"), ((0.68, 1.0), "Shows more than the")])
+def test_a_version_that_shows_more_than_the_kept_picture_is_not_called_a_crop_of_it(shares, title, visit, tmp_path):
+    data = made_up([["a.jpg", "b.jpg"]])
+    data["clusters"][0]["pairs"] = [[1, 0, "crop", 0.1, *shares, "", "", None]]
+    for version, file in enumerate(data["clusters"][0]["files"], 1):
+        file["version"] = version
+    opened = visit(write_made_up(tmp_path, data, thumbnails=2))
+    assert opened.page.locator(".titles h3").all_inner_texts()[1].startswith(title)
+
+
 def test_series_of_shots_are_a_view_of_their_own(visit, tmp_path):
     folder = tmp_path / "photos"
     folder.mkdir()

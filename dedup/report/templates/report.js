@@ -250,6 +250,7 @@ writeTabs();
 tools.addEventListener("input", choose);
 tools.addEventListener("submit", (event) => event.preventDefault());
 by("show-all").addEventListener("click", () => { tools.reset(); choose(); });
+if (!found.clusters.length) by("nothing").textContent = "No duplicates found.";
 by("help-button").addEventListener("click", () => by("help").showModal());
 by("save-button").addEventListener("click", openSave);
 by("save").addEventListener("close", save);
