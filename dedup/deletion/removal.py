@@ -126,8 +126,9 @@ def apply_plan(
 
 def undo(images_dir: Path, run: str | None = None) -> Outcome:
     """Put back what a run moved, by default the latest that has files in the trash; never over a file that is there."""
-    tally, waiting = Tally(), waiting_runs(images_dir)
+    tally = Tally()
     with tally.ending(), open_roots(images_dir) as (root,), open_trash(root) as trash:
+        waiting = waiting_runs(images_dir)
         moving = [each for each in histories(trash, run) if len(each.put_back) < len(each.items)]
         for history in ([each for each in moving if each.run in waiting] or moving)[-1:]:
             tally.run = history.run
