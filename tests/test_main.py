@@ -17,6 +17,7 @@ from PIL import Image, ImageFilter
 
 import main
 from dedup.config import SETTINGS
+from dedup.deletion.folders import Folder
 from dedup.deletion.outcome import GONE, Outcome
 from dedup.deletion.trash import waiting_runs
 from dedup.report import messages
@@ -248,6 +249,22 @@ def test_dry_run_lists_and_moves_nothing(find, pictures, tmp_path, capsys, monke
     assert call(pictures, "--output", tmp_path / "out", "--quiet", "--dry-run") == 0
     assert "b.png (identical) for a.png" in capsys.readouterr().out
     assert tree(pictures) == before
+
+
+def test_a_folder_that_can_not_be_written_to_stays_as_it_is(find, pictures, tmp_path, capsys, monkeypatch):
+    find()
+    assert call(pictures, "--output", tmp_path / "out", "--quiet") == 0
+    before = tree(pictures)
+
+    def make(self, name, mode=0o777):
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), name)
+
+    monkeypatch.setattr(Folder, "make", make)
+    capsys.readouterr()
+    assert call(pictures, "--apply", tmp_path / "out" / "plan.jsonl") == 4 and tree(pictures) == before
+    said = capsys.readouterr()
+    assert said.err.endswith("can't be written to, nothing was moved: Permission denied\n")
+    assert said.out.endswith("once the cause is mended, run the same command again\n")
 
 
 @pytest.mark.parametrize("how", ["--delete", "configs.py", "--apply"])

@@ -62,8 +62,13 @@ def open_trash(root: Folder, create: bool = False) -> Iterator[Folder]:
     filelock.Timeout : another run holds the lock
     """
     if create and root.find(TRASH) is None:
-        with suppress(FileExistsError):
+        try:
             root.make(TRASH, 0o700)
+        except FileExistsError:
+            pass
+        except OSError as error:
+            text = f"{ascii(str(root.path))} can't be written to, nothing was moved: {error.strerror}"
+            raise OSError(error.errno, text) from None
         root.sync()
     try:
         trash = root.folder(TRASH)

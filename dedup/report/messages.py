@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dedup.config import REMOVE
-from dedup.deletion.outcome import BAD_PLAN, DONE, GONE, LOCKED, SOME_REFUSED
+from dedup.deletion.outcome import BAD_PLAN, DONE, GONE, LOCKED, SOME_REFUSED, STOPPED
 from dedup.deletion.records import AGAINST
 from dedup.output import count_of, format_bytes, relative_path, write_table
 from dedup.report.lettering import escape, name_in
@@ -270,6 +270,8 @@ def advice(
         if waiting:
             yield f"to put back what is in the trash:\n  {command(images_dir, '--undo', '--run', waiting[-1])}"
         yield f"to write a new plan:\n  {command(images_dir, '--dry-run', *compared)}"
+    elif outcome.exit_code == STOPPED and done == "moved to the trash" and not waiting:
+        yield "once the cause is mended, run the same command again"
     elif not waiting or (done == "put back" and outcome.exit_code == DONE):
         yield f"to look for duplicates again:\n  {command(images_dir, *compared)}"
     elif done == "moved to the trash" and outcome.exit_code <= SOME_REFUSED and outcome.run in waiting:
