@@ -42,7 +42,7 @@ BLUES = ("#CFE3F1", "#A9CDE5", "#79B0D6", "#3E8CC1", BLUE)
 
 def canvas(width: int, height: int):
     """A figure and its axes, in pixels, the origin at the top left."""
-    figure = DrawnFigure(width, height, facecolor=PAGE)
+    figure = DrawnFigure(width, height, facecolor=PAGE, layout="none")
     axes = figure.add_axes((0, 0, 1, 1), xlim=(0, width), ylim=(height, 0))
     axes.set_axis_off()
     return figure, axes

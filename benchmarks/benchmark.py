@@ -38,7 +38,9 @@ def main(arguments: list[str] | None = None) -> int:
         write_pairs([(name, *pair) for pair in pairs], options.build / f"to_look_at_{name}.csv")
     results = {"weights": weights_digest(), **{name: results[name] for name in SETS if name in results}}
     options.results.parent.mkdir(parents=True, exist_ok=True)
-    options.results.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
+    options.results.write_text(
+        json.dumps(results, indent=1, default=lambda number: number.item()) + "\n", encoding="utf-8"
+    )
     if synthetic := results.get("synthetic"):
         draw(synthetic, options.pictures)
         print(*finder_table(synthetic), "", sep="\n")

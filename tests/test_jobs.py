@@ -52,6 +52,11 @@ def folder(tmp_path_factory) -> Path:
         Image.open(folder / "c.jpg").crop((0, 0, 320, 210)).save(folder / f"c part {quality}.jpg", quality=quality)
     photo(2).save(folder / "b.gif", save_all=True, append_images=[photo(2).rotate(180)])
     photo(2).save(folder / "b.jpg", quality=90)
+    for second in range(2):  # one second apart, and exposed otherwise: a series
+        data = Image.Exif()
+        data.get_ifd(0x8769)[0x9003] = f"2020:01:02 10:00:0{second}"
+        shot = photo(4).point(lambda level, part=1 - second / 4: int(level * part))
+        shot.save(folder / f"shot {second}.jpg", quality=90, exif=data)
     (folder / "broken.jpg").write_bytes(b"no picture")
     return folder
 

@@ -82,6 +82,7 @@ class Evidence:
     Attributes
     ----------
     files : FileRecord by row
+    digests : by row, equal for files with the same bytes; empty where none were taken
     alike : by row, the rows with which a match makes it one version
     made_from : pairs (row, source) where the row was enlarged or saved again from the source
     traced, closer : pairs that were looked at for that, and at full resolution; with the reason why the row stays
@@ -98,6 +99,7 @@ class Evidence:
         num_workers: int = 0,
     ):
         self.paths, self.sizes, self.vectors = embeddings.paths, embeddings.sizes, embeddings.vectors
+        self.digests = embeddings.contents
         self.verifier, self.images_dir, self.epsilon, self.places = verifier, images_dir, epsilon, places
         self._facts, self._workers = facts, num_workers
         self.files: dict[int, FileRecord] = {}

@@ -22,6 +22,9 @@ LOSSLESS_FORMATS = ("PNG", "BMP", "TIFF", "PPM", "TGA", "QOI", "GIF")
 LOW = 15  # places of a quantisation table, in zigzag order, that hold most of a picture
 ZIGZAG = sorted(np.ndindex(8, 8), key=lambda place: (sum(place), place))[1:LOW]
 STRONG = 12.0  # mean step of a JPEG of quality 60 (libjpeg): from here on what compression took is seen
+STRONG_BITS = 1.0  # bits for each pixel of a photo saved so; smooth ones need fewer
+DENSER = 1.5  # bits of a JPEG for each bit of a newer format that compresses as much
+STEP_BY_BITS = -1.4  # power of the bits per pixel that a JPEG's steps go by
 AVERAGED = 128  # px, to which a picture is averaged: what compression does to colours is gone then
 LIGHTNESSES = 25  # levels of lightness
 ONE_TONE, OWN_COLOURS = 0.08, 0.16  # share of chroma left unexplained, at most where it was toned, at least where not
@@ -119,8 +122,19 @@ def lost_in_compression(view: View, own: Details, kept: Details) -> Reason | Non
     """Why a file stays whose keeper, at about its size, is strongly compressed; the file was not made from that."""
     if not (own.step or own.lossless or own.bits > kept.bits):  # no table tells, nor do its bits
         return None
-    is_coarse = kept.step >= max(STRONG, 2 * own.step) and view.resolution < LARGER and view.kind not in EXACT
-    return LESS_COMPRESSED if is_coarse else None
+    is_coarse = _step_of(kept, own) >= max(STRONG, 2 * _step_of(own, own))
+    return LESS_COMPRESSED if is_coarse and view.resolution < LARGER and view.kind not in EXACT else None
+
+
+def _step_of(file: Details, like: Details) -> float:
+    """A file's step; without a table, that of a JPEG of the same picture that needs as many bits.
+
+    like : of a file of the same picture; if that is a JPEG, it tells how many bits the picture needs
+    """
+    if file.step or file.lossless:
+        return file.step
+    step, bits = (like.step, like.bits) if like.step else (STRONG, STRONG_BITS)
+    return step * (DENSER * file.bits / bits) ** STEP_BY_BITS
 
 
 def lost_in_toning(view: View, own: Path, kept: Path, facts: Store = NOTHING) -> Reason | None:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from dedup.clustering.evidence import Evidence, FileRecord, Pair
 from dedup.clustering.members import COVERED, LEVELS, Reason
+from dedup.clustering.quality import DENSER, STEP_BY_BITS
 from dedup.contents.inventory import ages, richness, what_it_lacks
 from dedup.matching.confirmation import Verifier
 from dedup.output import count_of
@@ -27,8 +28,6 @@ if TYPE_CHECKING:
 ALMOST = 0.1  # share of a cluster's files that need not be covered by its keeper for the sake of a better one
 NO_CHANCE = 1.1  # ratio of quantisation steps that is no chance
 LOSSLESS = 0.5  # quantisation step that stands for no loss at all, in grey levels
-DENSER = 1.5  # bits of a JPEG for each bit of a newer format that compresses as much
-STEP_BY_BITS = -1.4  # power of the bits per pixel that a JPEG's steps go by
 SMOOTHER = 1.3  # bits of a JPEG for each bit of one with finer steps, from which that one lost detail before
 UNSURE = 2.0  # ratio of steps up to which bits do not tell that one of two formats was compressed more
 SMALLER, RIVALS = 3.24, 4  # px of what may be an enlargement for each px of its source; sources that are looked for
@@ -191,7 +190,8 @@ def decide(versions: Sequence[Version], evidence: Evidence, remove: str) -> dict
     """What becomes of every file of a cluster but its keeper, the best file of the first version.
 
     A file goes for the best one of its version, or for the cluster's keeper; the best of a version for that alone. If
-    it does, those of its version that may not go for the keeper as well stay, or go for the best one of them.
+    it does, those of its version that may not go for the keeper as well stay, or go for the best one of them. Of files
+    with the same bytes that may go for neither, the first stays for the others.
     """
     keeper = versions[0].best
     found = decide_for(versions[0].rows[1:], keeper, evidence, remove)
@@ -201,6 +201,11 @@ def decide(versions: Sequence[Version], evidence: Evidence, remove: str) -> dict
         for row, each in decide_for(staying[1:], staying[0], evidence, remove).items() if staying else ():
             if staying[0] == version.best or each.reason is None:
                 found[row] = each
+    first: dict[bytes, int] = {}
+    for row in (row for version in versions for row in version.rows if row in found and found[row].reason):
+        twin = first.setdefault(evidence.digests[row], row) if evidence.digests else row
+        if twin != row and (reason := evidence.reason(row, twin, remove)) is None:
+            found[row] = Decision(twin, reason)
     return found
 
 

@@ -21,7 +21,7 @@ from dedup.deletion.folders import Folder, Snapshot
 from dedup.deletion.journal import encode, plan_header, read_plan
 from dedup.deletion.outcome import OF_ONE_FILE, Outcome, Refused, Tally, told
 from dedup.deletion.records import KINDS, NO_ARCHIVE, BadRecord, File, Item, Pair, item_record, split_path
-from dedup.deletion.trash import Run, go_home, histories, new_run, open_trash
+from dedup.deletion.trash import Run, go_home, histories, new_run, open_trash, waiting_runs
 from dedup.output import write_whole
 
 
@@ -125,11 +125,11 @@ def apply_plan(
 
 
 def undo(images_dir: Path, run: str | None = None) -> Outcome:
-    """Put back what a run moved, by default the latest that moved anything; never over a file that is there."""
-    tally = Tally()
+    """Put back what a run moved, by default the latest that has files in the trash; never over a file that is there."""
+    tally, waiting = Tally(), waiting_runs(images_dir)
     with tally.ending(), open_roots(images_dir) as (root,), open_trash(root) as trash:
         moving = [each for each in histories(trash, run) if len(each.put_back) < len(each.items)]
-        for history in moving[-1:]:
+        for history in ([each for each in moving if each.run in waiting] or moving)[-1:]:
             tally.run = history.run
             with trash.folder(history.run) as box:
                 for item in history.items:

@@ -273,6 +273,8 @@ def advice(
     elif outcome.exit_code == STOPPED and done == "moved to the trash" and not waiting:
         yield "once the cause is mended, run the same command again"
     elif not waiting or (done == "put back" and outcome.exit_code == DONE):
+        if waiting:
+            yield f"to put back what an earlier run moved:\n  {command(images_dir, '--undo')}"
         yield f"to look for duplicates again:\n  {command(images_dir, *compared)}"
     elif done == "moved to the trash" and outcome.exit_code <= SOME_REFUSED and outcome.run in waiting:
         purge = command(images_dir, "--purge", "--older-than", "30d", *compared)

@@ -26,11 +26,23 @@ PALETTE = (BLUE, "#e69f00", "#009e73", "#cc79a7", "#999999", "#56b4e9", "#b0a000
 
 
 class DrawnFigure(Figure):
-    """A Figure that a notebook shows by itself, and whose PNG is the same byte for byte each time."""
+    """A Figure of quiet axes that a notebook shows by itself, and whose PNG is the same byte for byte each time."""
 
-    def __init__(self, width: float, height: float, **kwargs):
-        super().__init__(figsize=(width / DPI, height / DPI), dpi=DPI, **kwargs)
+    def __init__(self, width: float, height: float, facecolor: str = "white", layout: str = "constrained"):
+        super().__init__(figsize=(width / DPI, height / DPI), dpi=DPI, facecolor=facecolor, layout=layout)
         FigureCanvasAgg(self)
+
+    def add_subplot(self, *args, **kwargs) -> Axes:
+        axes = super().add_subplot(*args, **kwargs)
+        axes.set_prop_cycle(color=(BLUE, VERMILION, GREY))
+        axes.spines[["top", "right"]].set_visible(False)
+        axes.spines[["left", "bottom"]].set_color(LIGHT)
+        axes.tick_params(colors=GREY, length=0)
+        axes.xaxis.label.set_color(INK)
+        axes.yaxis.label.set_color(INK)
+        axes.grid(axis="y", color=LIGHT, lw=0.6)
+        axes.set_axisbelow(True)
+        return axes
 
     def png(self, mark: str = "") -> bytes:
         """The figure as PNG, free of dates and of the names of programs; `mark` is a text that is kept in the file."""
@@ -135,7 +147,7 @@ def plot_comparison(comparison: Comparison) -> Figure:
     not, grey where there is none.
     """
     frame, overlay, match = comparison.frame, comparison.overlay, comparison.match
-    figure = DrawnFigure(800, 640, facecolor="white", layout="constrained")
+    figure = DrawnFigure(800, 640)
     axes = figure.subplot_mosaic([["lines"] * 4, ["base", "other", "both", "agreement"]], height_ratios=[1.7, 1])
     for each in axes.values():
         each.set_axis_off()
@@ -225,13 +237,5 @@ def plot_recall_by_edit(recalls: Mapping[str, Mapping[str, float]]) -> Figure:
 
 def _axes(x_label: str, y_label: str, width: int = 800):
     """A figure with one quiet pair of axes."""
-    figure = DrawnFigure(width, 400, facecolor="white", layout="constrained")
-    axes = figure.add_subplot(xlabel=x_label, ylabel=y_label)
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.spines[["left", "bottom"]].set_color(LIGHT)
-    axes.tick_params(colors=GREY, length=0)
-    axes.xaxis.label.set_color(INK)
-    axes.yaxis.label.set_color(INK)
-    axes.grid(axis="y", color=LIGHT, lw=0.6)
-    axes.set_axisbelow(True)
-    return figure, axes
+    figure = DrawnFigure(width, 400)
+    return figure, figure.add_subplot(xlabel=x_label, ylabel=y_label)

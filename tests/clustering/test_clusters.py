@@ -14,6 +14,7 @@ from scipy.sparse import csr_matrix
 from dedup.clustering import evidence
 from dedup.clustering.clusters import build_clusters, cluster_labels, staying
 from dedup.clustering.members import LEVELS, UNSEEN, View, Why, changes_of
+from dedup.clustering.quality import Details, lost_in_compression
 from dedup.config import REMOVE
 from dedup.dataset import samples
 from dedup.dataset.folder_rules import NOWHERE, Places
@@ -781,3 +782,11 @@ def test_a_picture_with_colours_never_goes_for_one_in_sepia(tmp_path, scale, qua
     cluster = cluster_of_files(tmp_path, remove="edits")
     going = [member.path.name for member in cluster.members if member.removable]
     assert "colours.jpg" not in going
+
+
+def test_a_file_whose_keeper_is_strongly_compressed_stays_whatever_the_format():
+    view = View(MatchKind.RESAVED, 1.0, 1.0, 1.0, 0.0, 0.0)
+    whole, fine, web = Details(True, 0.0, 15.0), Details(False, 1.4, 3.5), Details(False, 0.0, 0.4)
+    assert lost_in_compression(view, whole, web) and lost_in_compression(view, fine, web)
+    assert not lost_in_compression(view, fine, web._replace(bits=2.0)) and not lost_in_compression(view, web, web)
+    assert not lost_in_compression(view, web, fine) and not lost_in_compression(view, web, whole)
