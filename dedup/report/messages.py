@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from dedup.workers import Losses
 
 SHOWN = 10  # unreadable files that the terminal names
-FEW = 3  # of folders of other programs, and of files that are gone from the trash, that it names
+MENTIONED = 3  # of folders of other programs, and of files that are gone from the trash, that it names
 ENDINGS = 8  # of files that were passed over, that it names
 
 
@@ -117,8 +117,8 @@ def leaving_alone(folders: Sequence[Path], images_dir: Path) -> Iterator[str]:
 
 def _first(paths: Sequence[Path]) -> str:
     """Some of them by name, and how many more there are."""
-    more = f" and {len(paths) - FEW:,} more" if len(paths) > FEW else ""
-    return ", ".join(map(shown, paths[:FEW])) + more
+    more = f" and {len(paths) - MENTIONED:,} more" if len(paths) > MENTIONED else ""
+    return ", ".join(map(shown, paths[:MENTIONED])) + more
 
 
 def losing(losses: Losses, images_dir: Path, is_verbose: bool) -> Iterator[str]:
