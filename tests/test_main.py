@@ -17,7 +17,8 @@ from PIL import Image, ImageFilter
 
 import main
 from dedup.config import SETTINGS
-from dedup.deletion.outcome import Outcome
+from dedup.deletion.folders import Folder
+from dedup.deletion.outcome import GONE, Outcome
 from dedup.deletion.trash import waiting_runs
 from dedup.report import messages
 from dedup.workers import Losses
@@ -250,6 +251,22 @@ def test_dry_run_lists_and_moves_nothing(find, pictures, tmp_path, capsys, monke
     assert tree(pictures) == before
 
 
+def test_a_folder_that_can_not_be_written_to_stays_as_it_is(find, pictures, tmp_path, capsys, monkeypatch):
+    find()
+    assert call(pictures, "--output", tmp_path / "out", "--quiet") == 0
+    before = tree(pictures)
+
+    def make(self, name, mode=0o777):
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), name)
+
+    monkeypatch.setattr(Folder, "make", make)
+    capsys.readouterr()
+    assert call(pictures, "--apply", tmp_path / "out" / "plan.jsonl") == 4 and tree(pictures) == before
+    said = capsys.readouterr()
+    assert said.err.endswith("can't be written to, nothing was moved: Permission denied\n")
+    assert said.out.endswith("once the cause is mended, run the same command again\n")
+
+
 @pytest.mark.parametrize("how", ["--delete", "configs.py", "--apply"])
 def test_removal_can_be_undone(how, find, pictures, tmp_path, capsys, monkeypatch):
     find()
@@ -381,7 +398,7 @@ def test_a_second_undo_says_that_all_is_back(find, pictures, tmp_path, capsys):
     (pictures / "b.png").unlink()
     assert call(pictures, "--undo") == 1  # it is looked for
     said = capsys.readouterr().out
-    assert "refused: b.png" in said and "in its place" not in said
+    assert "1 file can't come back" in said and "in its place" not in said
 
 
 def test_purge_destroys_what_is_old_enough(find, pictures, tmp_path, capsys):
@@ -391,8 +408,17 @@ def test_purge_destroys_what_is_old_enough(find, pictures, tmp_path, capsys):
     assert "nothing to destroy: no file in the trash is so old" in capsys.readouterr().out
     assert call(pictures, "--purge", "--older-than", "0d") == 0
     assert "1 file destroyed" in capsys.readouterr().out
-    call(pictures, "--undo")
+    assert call(pictures, "--undo") == 1
+    gone = "1 file can't come back, purged before or taken out of the trash: b.png\n0 files put back"
+    assert capsys.readouterr().out.startswith(gone)
     assert sorted(tree(pictures)) == ["a.png", "broken.jpg"]
+
+
+def test_files_that_were_purged_are_counted_and_some_are_named():
+    refused = [(Path(f"{number}.png"), GONE) for number in range(17)] + [(Path("b.png"), "it has changed")]
+    first, second = messages.refusals(Outcome(refused=tuple(refused)))
+    assert first == "  refused: b.png: it has changed"
+    assert second.startswith("17 files can't come back") and second.endswith(": 0.png, 1.png, 2.png and 14 more")
 
 
 def test_a_refused_item_is_code_1_with_its_reason(find, pictures, tmp_path, capsys):

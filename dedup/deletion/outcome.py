@@ -11,6 +11,7 @@ from filelock import Timeout
 from dedup.deletion.records import AGAINST, BadRecord
 
 DONE, SOME_REFUSED, BAD_PLAN, LOCKED, STOPPED = range(5)  # exit codes
+GONE = "it is no longer in the trash: purged, or taken out by hand"  # why a file can't be put back
 OF_ONE_FILE = {  # errors that tell of one file or folder, not of the disk
     *(errno.ENOENT, errno.EEXIST, errno.ENOTDIR, errno.EISDIR, errno.ELOOP, errno.ENAMETOOLONG, errno.EINVAL),
     *(errno.EACCES, errno.EPERM, errno.EXDEV, errno.EBUSY, errno.ETXTBSY, errno.ENOTEMPTY),

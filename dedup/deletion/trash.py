@@ -21,7 +21,7 @@ from filelock import FileLock
 
 from dedup.deletion.folders import Folder, NotPlain, is_link
 from dedup.deletion.journal import JOURNAL, History, encode, read_journal
-from dedup.deletion.outcome import Refused
+from dedup.deletion.outcome import GONE, Refused
 from dedup.deletion.records import TRASH, BadRecord, Item, Pair, item_record
 
 LOCK = "lock"
@@ -62,8 +62,13 @@ def open_trash(root: Folder, create: bool = False) -> Iterator[Folder]:
     filelock.Timeout : another run holds the lock
     """
     if create and root.find(TRASH) is None:
-        with suppress(FileExistsError):
+        try:
             root.make(TRASH, 0o700)
+        except FileExistsError:
+            pass
+        except OSError as error:
+            text = f"{ascii(str(root.path))} can't be written to, nothing was moved: {error.strerror}"
+            raise OSError(error.errno, text) from None
         root.sync()
     try:
         trash = root.folder(TRASH)
@@ -146,7 +151,7 @@ def _go_home(root: Folder, box: Folder, pair: Pair) -> None:
     name, stored = pair.drop.parts[-1], str(pair.sequence)
     ours = box.find(stored)
     if ours is None:
-        raise Refused("it is no longer in the trash: purged, or taken out by hand")
+        raise Refused(GONE)
     with root.parent_of(pair.drop.parts, create=True) as home:
         there = home.find(name)
         if there is None:

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dedup.config import REMOVE
-from dedup.deletion.outcome import BAD_PLAN, DONE, LOCKED, SOME_REFUSED
+from dedup.deletion.outcome import BAD_PLAN, DONE, GONE, LOCKED, SOME_REFUSED, STOPPED
 from dedup.deletion.records import AGAINST
 from dedup.output import count_of, format_bytes, relative_path, write_table
 from dedup.report.lettering import escape, name_in
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from dedup.workers import Losses
 
 SHOWN = 10  # unreadable files that the terminal names
-PASSED = 3  # folders of other programs that it names
+MENTIONED = 3  # of folders of other programs, and of files that are gone from the trash, that it names
 ENDINGS = 8  # of files that were passed over, that it names
 
 
@@ -111,9 +111,14 @@ def needing(others: Counter[str], extensions: Sequence[str]) -> Iterator[str]:
 def leaving_alone(folders: Sequence[Path], images_dir: Path) -> Iterator[str]:
     """How many folders of other programs were not searched, and which."""
     if folders:
-        named = ", ".join(shown(relative_path(folder, images_dir)) for folder in folders[:PASSED])
-        more = f" and {len(folders) - PASSED:,} more" if len(folders) > PASSED else ""
-        yield f"{count_of(len(folders), 'folder')} of other programs passed over: {named}{more}"
+        named = _first([relative_path(folder, images_dir) for folder in folders])
+        yield f"{count_of(len(folders), 'folder')} of other programs passed over: {named}"
+
+
+def _first(paths: Sequence[Path]) -> str:
+    """Some of them by name, and how many more there are."""
+    more = f" and {len(paths) - MENTIONED:,} more" if len(paths) > MENTIONED else ""
+    return ", ".join(map(shown, paths[:MENTIONED])) + more
 
 
 def losing(losses: Losses, images_dir: Path, is_verbose: bool) -> Iterator[str]:
@@ -235,9 +240,12 @@ def pronoun(files: Sequence) -> str:
 
 
 def refusals(outcome: Outcome) -> Iterator[str]:
-    """Every file that was left as it is, with the reason."""
+    """Every file that was left as it is, with the reason; those that are no longer in the trash are counted."""
     for path, reason in outcome.refused:
-        yield f"  refused: {shown(path)}: {shown(reason)}"
+        if reason != GONE:
+            yield f"  refused: {shown(path)}: {shown(reason)}"
+    if gone := [path for path, reason in outcome.refused if reason == GONE]:
+        yield f"{count_of(len(gone), 'file')} can't come back, purged before or taken out of the trash: {_first(gone)}"
 
 
 def against(archives: Sequence[str | Path]) -> list[str | Path]:
@@ -262,6 +270,8 @@ def advice(
         if waiting:
             yield f"to put back what is in the trash:\n  {command(images_dir, '--undo', '--run', waiting[-1])}"
         yield f"to write a new plan:\n  {command(images_dir, '--dry-run', *compared)}"
+    elif outcome.exit_code == STOPPED and done == "moved to the trash" and not waiting:
+        yield "once the cause is mended, run the same command again"
     elif not waiting or (done == "put back" and outcome.exit_code == DONE):
         if waiting:
             yield f"to put back what an earlier run moved:\n  {command(images_dir, '--undo')}"
