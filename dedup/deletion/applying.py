@@ -12,6 +12,7 @@ from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -24,7 +25,6 @@ from dedup.deletion.folders import Snapshot
 from dedup.deletion.not_duplicates import read_not_duplicates, remember
 from dedup.deletion.outcome import SOME_REFUSED, Outcome, Refused, Tally
 from dedup.deletion.records import File
-from dedup.encoder.embeddings import Embeddings
 from dedup.workers import Lost, attempt
 
 if TYPE_CHECKING:
@@ -129,7 +129,7 @@ def _clusters(
     pairs = [(rows[_path(roots, each.drop)], rows[_path(roots, each.keep)]) for each in removals]
     alike = np.ones((len(rows), 1), np.float32)  # nothing is embedded: the decisions alone make the pairs
     sizes, contents = np.array([_size(path) for path in rows]), list(held.values())
-    seen = Embeddings(list(rows), alike, sizes, {}, contents=contents)
+    seen = SimpleNamespace(paths=list(rows), vectors=alike, sizes=sizes, contents=contents)
     verifier = Verifier(seen.paths, num_workers, progress, contents=contents)
 
     def decide() -> list[dict[int, Decision]]:

@@ -311,7 +311,7 @@ BUGS = {
         "root.parent_of(pair.drop.parts, create=True)",
         "root.parent_of(pair.drop.parts)",
     ),
-    "undo takes the first run": ("deletion/removal", "moving[-1:]", "moving[:1]"),
+    "undo takes the first run": ("deletion/removal", "or moving)[-1:]", "or moving)[:1]"),
     "undo takes runs that moved nothing": ("deletion/removal", " if len(each.put_back) < len(each.items)]", "]"),
     "purge needs no word": ("deletion/removal", "if run is None and older_than is None:", FALSE),
     "purge of any age": ("deletion/removal", "if older_than is None or each.created <= latest", "if True"),
