@@ -189,7 +189,6 @@ def _part(evidence: Evidence, groups: Sequence[Group]) -> list[list[Version]]:
     both = list(zip(groups, tried, strict=True))
     evidence.match(pair for group, some in both for pair in _each_with(group, some))
     evidence.match(pair for group, some in both for pair in _nearest(evidence, group, some))
-    evidence.match(pair for group in groups for pair in _twins(evidence, group))
     for turn in range(CHAINED):
         evidence.match(pair for group in groups for pair in _with_best_of_chains(evidence, group, turn))
         _trace(evidence, groups)
@@ -228,12 +227,6 @@ def _keeper_candidates(evidence: Evidence, group: Group, covers: Counter[int]) -
 
 def _each_with(group: Group, keepers: Sequence[int]) -> Iterator[Pair]:
     return ((row, keeper) for keeper in keepers for row in (*group.rows, *group.containers))
-
-
-def _twins(evidence: Evidence, group: Group) -> Iterator[Pair]:
-    """Each row with the first that has the same bytes."""
-    first: dict[bytes, int] = {}
-    yield from ((row, first.setdefault(evidence.digests[row], row)) for row in group.rows if evidence.digests)
 
 
 def _nearest(evidence: Evidence, group: Group, keepers: Sequence[int]) -> Iterator[Pair]:

@@ -35,12 +35,14 @@ from dedup.clustering.quality import Details, lost_in_compression, lost_in_tonin
 from dedup.contents.companions import picture_beside
 from dedup.contents.inventory import Contents, read_all_contents, why_it_stays
 from dedup.dataset.folder_rules import NOWHERE, Places
+from dedup.matching.classification import WHOLE, Match
+from dedup.matching.kinds import MatchKind
 from dedup.store import NOTHING, Store
 from dedup.workers import Lost, attempt
 
 if TYPE_CHECKING:
     from dedup.encoder.embeddings import Embeddings
-    from dedup.matching.confirmation import Match, Verifier
+    from dedup.matching.confirmation import Verifier
 
 NOT_LOOKED_AT = "can't be looked at in full"
 NO_MATCH = Reason(Why.INDIRECT, "no match of its own to the kept file")
@@ -268,4 +270,9 @@ class Evidence:
         return None if (row, keeper) in self.made_from else lost_in_compression(self.view(row, keeper), own, kept)
 
     def _match(self, one: int, other: int) -> Match | None:
-        return self.verifier.matches.get((min(one, other), max(one, other))) if self.verifier else None
+        """Files with the same bytes match, whether or not they were compared."""
+        if self.verifier is None:
+            return None
+        if self.digests and self.digests[one] == self.digests[other] != b"":
+            return Match(MatchKind.IDENTICAL, self.distance(one, other), transform=WHOLE)
+        return self.verifier.matches.get((min(one, other), max(one, other)))

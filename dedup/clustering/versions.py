@@ -204,8 +204,8 @@ def decide(versions: Sequence[Version], evidence: Evidence, remove: str) -> dict
     first: dict[bytes, int] = {}
     for row in (row for version in versions for row in version.rows if row in found and found[row].reason):
         twin = first.setdefault(evidence.digests[row], row) if evidence.digests else row
-        if twin != row and (reason := evidence.reason(row, twin, remove)) is None:
-            found[row] = Decision(twin, reason)
+        if twin != row and evidence.reason(row, twin, remove) is None:
+            found[row] = Decision(twin, None)
     return found
 
 

@@ -138,7 +138,7 @@ class Verifier:
         if not self._contents:
             return {}
         distances = {(i, j): distance for i, j, distance in pairs}
-        equal = {pair for pair in distances if len({self._contents[row] for row in pair}) == 1}
+        equal = {(i, j) for i, j in distances if self._contents[i] == self._contents[j] != b""}
         keys = {pair: self._key(*pair) for pair in distances if pair not in equal}
         values = self._store.get_all("match", keys.values())
         found = {pair: Match(MatchKind.IDENTICAL, distances[pair], transform=WHOLE) for pair in equal}
