@@ -140,6 +140,20 @@ class Store(AbstractContextManager):
                 self.keep(kind, found, *paths, given=given)  # unless one of them has changed meanwhile
         return found
 
+    def of_each(self, kind: str, jobs: Sequence[Path | tuple], find: Callable[[list], Iterable[Any]]) -> list[Any]:
+        """As `of`, of many jobs, in their order: those of which nothing is remembered are given to `find` together.
+
+        jobs : a file each; or tuples of two files and what else decides the value
+        """
+        asked = [((job,), None) if isinstance(job, Path) else (job[:2], job[2:]) for job in jobs]
+        found = [self.get(kind, *paths, given=given) for paths, given in asked]
+        left = [place for place, value in enumerate(found) if value is None]
+        for place, value in zip(left, find([jobs[place] for place in left]) if left else (), strict=True):
+            found[place], (paths, given) = value, asked[place]
+            if self.losses.note(value, *paths) is not None:
+                self.keep(kind, value, *paths, given=given)
+        return found
+
     def get(self, kind: str, *paths: Path, given: Any = None) -> Any:
         """A value of files that is remembered, None if it is not."""
         key = self._key(paths, given)

@@ -159,13 +159,10 @@ class Evidence:
                 self.made_from.add((row, source))
             else:
                 jobs[row, source] = self.paths[row], self.paths[source]
-        known = {pair: self._facts.get("made from", *job[:2], given=job[2:]) for pair, job in jobs.items()}
-        left = [pair for pair, fact in known.items() if fact is None]
-        for pair, fact in zip(left, tell_sources([jobs[pair] for pair in left], self._workers), strict=True):
-            known[pair] = self._facts.losses.note(fact, *jobs[pair][:2])
-            if not isinstance(fact, Lost):
-                self._facts.keep("made from", fact, *jobs[pair][:2], given=jobs[pair][2:])
-        self.made_from.update(pair for pair, fact in known.items() if fact)
+        found = self._facts.of_each("made from", list(jobs.values()), lambda left: tell_sources(left, self._workers))
+        self.made_from.update(
+            pair for pair, fact in zip(jobs, found, strict=True) if fact and not isinstance(fact, Lost)
+        )
 
     def compare_contents(self, pairs: Iterable[Pair]) -> None:
         """What each row holds beside its picture that its keeper does not; of an edit, whether it has more colours."""
@@ -181,19 +178,17 @@ class Evidence:
     def look_closer(self, pairs: Iterable[Pair]) -> None:
         """Compare rows with their keepers at full resolution."""
         new = [pair for pair in dict.fromkeys(pairs) if pair not in self.closer]
-        jobs = {
+        looks = {
             (row, keeper): Look(self.paths[row], self.paths[keeper], match.transform, row < keeper, match.kind)
             for row, keeper in new
             if is_looked_at(match := self._match(row, keeper))
         }
-        known = {pair: self._facts.get("closer", *job[:2], given=job[2:]) for pair, job in jobs.items()}
-        looks = {pair: job for pair, job in jobs.items() if known[pair] is None}
-        found = why_they_stay(list(looks.values()), self._workers) if looks else ()
-        for (pair, job), text in zip(looks.items(), found, strict=True):
-            known[pair] = f"{NOT_LOOKED_AT}: {text.reason}" if isinstance(text, Lost) else text
-            if self._facts.losses.note(text, *job[:2]) is not None:
-                self._facts.keep("closer", text, *job[:2], given=job[2:])
-        self.closer |= {pair: Reason(Why.CLOSER, text) if (text := known.get(pair)) else None for pair in new}
+        found = self._facts.of_each("closer", list(looks.values()), lambda left: why_they_stay(left, self._workers))
+        told = {
+            pair: f"{NOT_LOOKED_AT}: {text.reason}" if isinstance(text, Lost) else text
+            for pair, text in zip(looks, found, strict=True)
+        }
+        self.closer |= {pair: Reason(Why.CLOSER, text) if (text := told.get(pair)) else None for pair in new}
 
     # What is known
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -20,7 +21,7 @@ from dedup.contents.metadata import FRACTION
 from dedup.dataset.folder_rules import NOWHERE, Places
 from dedup.matching.kinds import MatchKind
 from dedup.store import NOTHING, Store
-from dedup.workers import Losses, run_jobs
+from dedup.workers import Losses, Lost, run_jobs
 
 if TYPE_CHECKING:
     from dedup.clustering.clusters import Cluster
@@ -160,13 +161,11 @@ def find_series(result: Result, facts: Store = NOTHING) -> list[Series]:
     others = [pair for pair in joined if len({captured.get(path) for path in pair}) == 2]
     pairs = {tuple(sorted(stands.get(path, path) for path in pair)) for pair in (*alike, *others)}
     pairs = {pair for pair in pairs if captured.keys() >= set(pair) and _are_near(*(captured[each] for each in pair))}
-    known = {path: facts.get("shot", path) for pair in pairs for path in pair}
-    left = [path for path, found in sorted(known.items()) if found is None]
-    for path, found in zip(left, run_jobs(shot_quality, left, workers), strict=True):
-        known[path] = facts.losses.note(found, path)
-        if known[path] is not None:
-            facts.keep("shot", found, path)
-    return in_series(pairs, {path: Shot(path, captured[path], found or 0.0) for path, found in known.items()})
+    seen = sorted({path for pair in pairs for path in pair})
+    found = facts.of_each("shot", seen, partial(run_jobs, shot_quality, num_workers=workers))
+    qualities = [0.0 if isinstance(each, Lost) else each for each in found]
+    shots = {path: Shot(path, captured[path], quality) for path, quality in zip(seen, qualities, strict=True)}
+    return in_series(pairs, shots)
 
 
 def _captured(contents: Contents) -> float | None:

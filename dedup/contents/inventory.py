@@ -17,7 +17,7 @@ import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 
 from PIL import Image, ImageChops, ImageCms
@@ -93,13 +93,9 @@ def ages(files: Sequence[tuple[Contents, float]]) -> list[float]:
 
 def read_all_contents(paths: Sequence[Path], num_workers: int, facts: Store = NOTHING) -> dict[Path, Contents]:
     """What files hold, remembered or read in processes of their own; what can't be told says why."""
-    known = {path: facts.get("contents", path) for path in paths}
-    left = [path for path, found in known.items() if found is None]
-    for path, found in zip(left, run_jobs(_read_told, left, num_workers, memory_limit=_MEMORY), strict=True):
-        known[path] = found
-        if facts.losses.note(found, path) is not None:
-            facts.keep("contents", found, path)
-    return {path: _contents(found) for path, found in known.items()}
+    paths = list(dict.fromkeys(paths))
+    read = partial(run_jobs, _read_told, num_workers=num_workers, memory_limit=_MEMORY)
+    return dict(zip(paths, map(_contents, facts.of_each("contents", paths, read)), strict=True))
 
 
 def _contents(found: dict[str, list[str]] | Lost) -> Contents:
