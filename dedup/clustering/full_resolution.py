@@ -31,8 +31,9 @@ from dedup.matching.classification import (
 )
 from dedup.matching.differences import (
     TEXTURED,
-    WINDOW,
     has_other_look,
+    local_mean,
+    local_variance,
     lost_light,
     sharpness_ratio,
     soft_difference,
@@ -135,24 +136,12 @@ def is_another_drawing(member: Path, keeper: Path, transform: np.ndarray) -> boo
 
     Parameters and errors as of `shows_another`.
     """
-    if not _is_drawing(member, keeper, transform):
-        return False
     laid = _lay(member, keeper, transform, LOOK_SIDE)
+    if not laid.is_drawing:
+        return False
     if not is_upright(transform) or laid.has_changed_place:
         return True
     return soft_difference(laid.as_matched)[0] > SAME_SHADES or laid.worst_colour > SAME_HUES
-
-
-def _is_drawing(member: Path, keeper: Path, transform: np.ndarray) -> bool:
-    pictures = _lay(member, keeper, transform, LOOK_SIDE).pictures
-    if any(picture.plain >= GRAPHIC or picture.drawn >= DRAWN for picture in pictures):
-        return True
-    return any(map(_is_transparent, (member, keeper)))
-
-
-def _is_transparent(path: Path) -> bool:
-    with open_header(path) as image:
-        return image.has_transparency_data
 
 
 def is_another_exposure(member: Path, keeper: Path, transform: np.ndarray) -> bool:
@@ -171,22 +160,18 @@ def is_changed_without_loss(member: Path, keeper: Path, transform: np.ndarray, k
 
     Parameters and errors as of `shows_another`; kind : of the match.
     """
-    first, second = _lay(member, keeper, transform, LOOK_SIDE).pictures
-    is_drawn = _is_drawing(member, keeper, transform)
+    laid = _lay(member, keeper, transform, LOOK_SIDE)
+    first, second = laid.pictures
     if (first.width, first.height) != (second.width, second.height) or not is_framed_alike(first, second, transform):
         return False
-    if not (kind == MatchKind.RESAVED or is_drawn) or not all(map(is_lossless, (member, keeper))):
+    if not (kind == MatchKind.RESAVED or laid.is_drawing) or not all(map(is_lossless, (member, keeper))):
         return False
     own, kept = (np.asarray(load_image(path), np.float32) for path in (member, keeper))
-    errors = _mean_around(np.square(own - kept)).max(axis=-1)
+    errors = local_mean(np.square(own - kept)).max(axis=-1)
     if errors.max() <= ROUNDED_OFF:
         return False
-    shown = (_mean_around(np.square(kept)) - np.square(_mean_around(kept))).max(axis=-1) > TEXTURED
-    return is_drawn or (shown.any() and (errors[shown] < UNTOUCHED).mean() > SAME_VALUES)
-
-
-def _mean_around(values: np.ndarray) -> np.ndarray:
-    return cv2.blur(values, (WINDOW, WINDOW))
+    shown = local_variance(kept).max(axis=-1) > TEXTURED
+    return laid.is_drawing or (shown.any() and (errors[shown] < UNTOUCHED).mean() > SAME_VALUES)
 
 
 def shows_another(member: Path, keeper: Path, transform: np.ndarray) -> bool:
@@ -212,7 +197,8 @@ def shows_another_on_black(member: Path, keeper: Path, transform: np.ndarray) ->
     if None in on_black:
         return False
     pictures = [_picture_of(image, image.size, LOOK_SIDE) for image in on_black]
-    laid, on_white = _Laid(pictures, np.reshape(transform, (3, 3))), _lay(member, keeper, transform, LOOK_SIDE)
+    laid = _Laid((member, keeper), pictures, np.reshape(transform, (3, 3)))
+    on_white = _lay(member, keeper, transform, LOOK_SIDE)
     has_other_tones = not on_white.is_toned and laid.is_toned
     return has_other_tones or laid.differs
 
@@ -239,8 +225,9 @@ def is_sharper(member: Path, keeper: Path, transform: np.ndarray) -> bool:
 
 @dataclass(frozen=True)
 class _Laid:
-    """A member and its keeper, (2,) pictures, on each other; transform : from the one to the other, (3, 3)."""
+    """A member and its keeper on each other, files and pictures; transform : from the one to the other, (3, 3)."""
 
+    paths: tuple[Path, Path]
     pictures: list[Picture]
     transform: np.ndarray
 
@@ -257,6 +244,12 @@ class _Laid:
         """Laid anew: the match is exact to a pixel of a small copy."""
         finer = refine(lay(*self.pictures, self.transform, min(self.side, LOOK_SIDE // 3)))
         return lay(*self.pictures, finer.first_to_second, self.side)
+
+    @cached_property
+    def is_drawing(self) -> bool:
+        """Whether one is a drawing, a sign, or an article on plain ground or on nothing."""
+        is_plain = any(picture.plain >= GRAPHIC or picture.drawn >= DRAWN for picture in self.pictures)
+        return is_plain or any(map(_is_transparent, self.paths))
 
     @property
     def differs(self) -> bool:
@@ -292,7 +285,12 @@ def _lay(member: Path, keeper: Path, transform: np.ndarray, most: int) -> _Laid:
 @lru_cache(maxsize=2)
 def _lay_files(paths: tuple[Path, Path], times: tuple[int, int], transform: tuple[float, ...], most: int) -> _Laid:
     pictures = [_read(path, most, time) for path, time in zip(paths, times, strict=True)]
-    return _Laid(pictures, np.reshape(transform, (3, 3)))
+    return _Laid(paths, pictures, np.reshape(transform, (3, 3)))
+
+
+def _is_transparent(path: Path) -> bool:
+    with open_header(path) as image:
+        return image.has_transparency_data
 
 
 def _bands(frame: Frame) -> tuple[list[np.ndarray], list[np.ndarray]]:

@@ -133,10 +133,7 @@ def soft_difference(frame: Frame) -> tuple[float, float]:
 
 def textured_share(frame: Frame) -> float:
     """Share of the overlap where both pictures show something."""
-    variances = []
-    for image in (frame.base, frame.other):
-        values = image.astype(np.float32)
-        variances.append(cv2.blur(values * values, (WINDOW, WINDOW)) - cv2.blur(values, (WINDOW, WINDOW)) ** 2)
+    variances = (local_variance(image.astype(np.float32)) for image in (frame.base, frame.other))
     return float((np.minimum(*variances) > TEXTURED)[frame.mask].mean()) if frame.mask.any() else 0.0
 
 
@@ -150,10 +147,19 @@ def lost_light(frame: Frame) -> float:
     """Share of the overlap where one picture is burnt out, or lost in black, and the other shows something."""
     lost = np.zeros(frame.mask.shape, bool)
     for image, other in ((frame.base, frame.other), (frame.other, frame.base)):
-        values = other.astype(np.float32)
-        variance = cv2.blur(values * values, (WINDOW, WINDOW)) - cv2.blur(values, (WINDOW, WINDOW)) ** 2
-        lost |= ((image <= BLACK) | (image >= WHITE)) & (other > BLACK) & (other < WHITE) & (variance > TEXTURED)
+        is_textured = local_variance(other.astype(np.float32)) > TEXTURED
+        lost |= ((image <= BLACK) | (image >= WHITE)) & (other > BLACK) & (other < WHITE) & is_textured
     return float(lost[frame.mask].mean()) if frame.mask.any() else 0.0
+
+
+def local_mean(values: np.ndarray) -> np.ndarray:
+    """Mean in the window around each px."""
+    return cv2.blur(values, (WINDOW, WINDOW))
+
+
+def local_variance(values: np.ndarray) -> np.ndarray:
+    """Variance in the window around each px; by rounding it may be a little less than 0."""
+    return local_mean(values * values) - local_mean(values) ** 2
 
 
 def _square(side: int) -> np.ndarray:
@@ -181,12 +187,8 @@ def _errors(frame: Frame) -> tuple[np.ndarray, np.ndarray]:
     curve = _tone_curve(_some(expected, frame.mask), _some(softer, frame.mask))
     if curve is not None:
         expected = cv2.remap(curve[None], expected, np.zeros_like(expected), cv2.INTER_LINEAR)
-
-    def mean(values: np.ndarray) -> np.ndarray:
-        return cv2.blur(values, (WINDOW, WINDOW))
-
-    variances = (mean(image * image) - mean(image) ** 2 for image in (expected, softer))
-    return mean((softer - expected) ** 2), np.maximum(np.maximum(*variances), 0)
+    variances = map(local_variance, (expected, softer))
+    return local_mean((softer - expected) ** 2), np.maximum(np.maximum(*variances), 0)
 
 
 def _filtered(sharper: np.ndarray, softer: np.ndarray, mask: np.ndarray) -> np.ndarray:
