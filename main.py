@@ -339,7 +339,8 @@ def search_in(config: Config, options: argparse.Namespace, phase: Phases) -> int
         tables.write_series(series := find_series(result, facts), folder, shots)
         digests = page.write_small(config, result, phase, facts, series)
         result.clusters[:] = staying(result.clusters, Losses(result.losses | facts.losses))  # as the page is to say
-        reviewed = page.write_page(config, result, digests, apply, facts, series)
+        data = page.page_data(config, result, digests, apply, facts, series)
+        reviewed = page.write_page(config.output_dir, data)
         lost, undrawn = Losses(result.losses | facts.losses), Losses()
         found = staying(result.clusters, lost)
         drawn = {"contents": contents if config.cache else {}, "thumbnails": page.small_files(config, digests)}

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from dedup.clustering.members import LEVELS
+from dedup.clustering.members import COVERED, LEVELS
 from dedup.report.page import render
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
@@ -88,6 +88,7 @@ def made_up(names: list[list[str]]) -> dict:
         "failures": [],
         "settings": {"remove": "copies"},
         "levels": list(LEVELS.items()),
+        "covered": COVERED,
         "command": "python main.py photos --apply decisions.json",
         "clusters_found": len(names),
         "series_found": 0,

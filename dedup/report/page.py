@@ -19,7 +19,17 @@ from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 from dedup.clustering.full_resolution import is_looked_at
-from dedup.clustering.members import KEEPER, LEVELS, Choice, Member, Why, seen_by, way_back, what_is_missing
+from dedup.clustering.members import (
+    COVERED,
+    KEEPER,
+    LEVELS,
+    Choice,
+    Member,
+    Why,
+    seen_by,
+    way_back,
+    what_is_missing,
+)
 from dedup.contents.inventory import read_all_contents, why_it_stays
 from dedup.dataset.folder_rules import DIGEST, THUMBNAILS
 from dedup.dataset.thumbnails import thumbnail_path, write_thumbnails
@@ -67,29 +77,15 @@ def small_files(config: Config, digests: Mapping[Path, str]) -> dict[Path, Path]
     return {path: thumbnail_path(config.output_dir / THUMBNAILS, digest) for path, digest in digests.items()}
 
 
-def write_page(
-    config: Config,
-    result: Result,
-    digests: Mapping[Path, str],
-    command: str = "",
-    facts: Store = NOTHING,
-    series: Sequence[Series] = (),
-) -> Path:
-    """Write the review page into config.output_dir, beside its thumbnails; the same result gives the same bytes.
-
-    Parameters
-    ----------
-    digests : what `write_small` returned
-    command : what applies the saved decisions, as it is to be typed
-    facts : what is remembered of the files' contents
-    series : what `find_series` returned
+def write_page(output_dir: Path, data: dict) -> Path:
+    """Write the review page of `page_data` beside its thumbnails; the same data give the same bytes.
 
     Raises
     ------
     OSError : output_dir can't be written
     """
-    page = config.output_dir / NAME
-    write_whole(page, render(page_data(config, result, digests, command, facts, series)).encode())
+    page = output_dir / NAME
+    write_whole(page, render(data).encode())
     return page
 
 
@@ -105,8 +101,11 @@ def page_data(
 
     Parameters
     ----------
-    digests : blake2b of the files' contents, by path; files without one can be looked at, not decided upon
+    digests : what `write_small` returned: blake2b of the files' contents, by path; files without one can be looked at,
+        not decided upon
+    command : what applies the saved decisions, as it is to be typed
     facts : what is remembered of the files' contents
+    series : what `find_series` returned
     """
     shown, failures = result.clusters[:MOST_CLUSTERS], result.embeddings.failures
     pairs = _pairs(shown, result, config, facts)
@@ -120,6 +119,7 @@ def page_data(
         ],
         "settings": settings,
         "levels": list(LEVELS.items()),
+        "covered": COVERED,
         "command": command,
         "clusters_found": len(result.clusters),
         "series_found": len(series),

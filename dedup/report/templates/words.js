@@ -31,7 +31,6 @@ const KINDS = {identical: "identical", same_pixels: "same pixels", resaved: "res
   crop: "crop", contains: "contains", similar: "similar", near: "near", indirect: "indirect"};
 const FATES = {keeper: "kept", goes: "goes", check: "goes", stays: "stays"};
 const VERSIONS = {crop: (share) => `Crop, ${share} % of it`, contains: () => "Beside other things"};
-const ALL = 0.97; // share of a picture that stands for all of it, as COVERED where files are judged
 
 // What the version is whose best file this is, beside the kept picture.
 function versionTitle(cluster, [keeper], best) {
@@ -41,7 +40,7 @@ function versionTitle(cluster, [keeper], best) {
   if (keeper !== 0 || best === 0 || !(isEdited || tags[0] in VERSIONS)) return "Another version";
   const [ofKept, ofBest] = [[0, best], [best, 0]].map((pair) => pairOf(cluster, ...pair)?.coverage ?? 0);
   const words = tags.filter((tag) => tag in CHANGES);
-  const other = tags[0] === "crop" && ofBest < ALL ? "Shows more than the kept picture"
+  const other = tags[0] === "crop" && ofBest < found.covered ? "Shows more than the kept picture"
     : VERSIONS[tags[0]]?.(Math.round(100 * ofKept));
   const title = isEdited ? "Edited" : other;
   return title + (words.length ? `: ${words.join(", ")}` : "");
