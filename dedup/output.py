@@ -9,6 +9,7 @@ from __future__ import annotations
 import csv
 import io
 import os
+import re
 import shutil
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -47,6 +48,27 @@ def count_of(number: int, noun: str) -> str:
 def relative_path(path: Path, images_dir: Path) -> PurePath:
     """The path below images_dir; a path that is not below it stays whole."""
     return path.relative_to(images_dir) if path.is_relative_to(images_dir) else path
+
+
+def escape(text: str) -> str:
+    r"""A name as valid, one-line UTF-8 that no spreadsheet takes for a formula.
+
+    These bytes are written `\xNN`, everything else as it is: bytes that are not UTF-8, control characters, a first
+    character out of `= + - @` (and their full-width forms), and a backslash that would read as such an escape.
+    """
+    raw = os.fsencode(text)
+    raw = re.sub(rb"\\(?=x[0-9a-f]{2})", rb"\\x5c", raw)
+    text = raw.decode("utf-8", "backslashreplace")
+    return re.sub(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]|^[=+\-@＝＋－＠]", lambda hit: _hex(hit[0]), text)
+
+
+def name_in(path: Path, images_dir: Path) -> str:
+    """A path below images_dir as tables have it."""
+    return escape(relative_path(path, images_dir).as_posix())
+
+
+def _hex(text: str) -> str:
+    return "".join(f"\\x{byte:02x}" for byte in text.encode())
 
 
 def table_text(header: Sequence[str], rows: Iterable[Sequence]) -> str:

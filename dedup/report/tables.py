@@ -12,19 +12,9 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
-from dedup.output import (
-    Phases,
-    count_of,
-    format_bytes,
-    progress_bar,
-    table_text,
-    write_table,
-    write_whole,
-)
+from dedup.output import Phases, count_of, escape, name_in, progress_bar, table_text, write_table, write_whole
 from dedup.report.canvas import read_mark
-from dedup.report.fonts import font_families
 from dedup.report.grid import layout, plot_cluster_grid
-from dedup.report.lettering import escape, name_in, unescape
 from dedup.store import code_digest
 from dedup.workers import Losses, job, run_jobs
 
@@ -32,21 +22,6 @@ if TYPE_CHECKING:
     from dedup.clustering.clusters import Cluster, Member
     from dedup.clustering.result import Leak, Series
     from dedup.clustering.versions import KeeperKey
-
-__all__ = [
-    "clusters_table",
-    "describe_report",
-    "escape",
-    "format_bytes",
-    "keeper_table",
-    "paginate",
-    "plot_cluster_grid",
-    "unescape",
-    "write_leaks",
-    "write_report",
-    "write_series",
-    "write_similar",
-]
 
 COLUMNS = (
     *("path", "cluster", "keep", "kind", "distance", "coverage", "width", "height", "bytes", "reason", "why"),
@@ -137,9 +112,8 @@ def _what_is_shown(
 
     held : of each file the content, and whether it is drawn from its thumbnail
     """
-    fonts = font_families("".join(sorted(set(str(page)))))  # all that is written stands in there
     is_known = all(content for content, _ in held)
-    shown = page, str(images_dir), note, held, fonts
+    shown = page, str(images_dir), note, held
     return code_digest(*DRAWN_BY, given=shown).hex() if is_known else ""
 
 
@@ -203,8 +177,7 @@ def clusters_table(clusters: Sequence[Cluster], images_dir: Path) -> str:
     """All clusters as CSV: a row a file, the keeper first in its cluster; `keep` is 1 for what stays, 0 for what goes.
 
     `version` numbers the versions of a cluster, `keeper` is the file that one goes for, or would go for.
-
-    `escape` says how odd names are written, and `unescape` gives them back.
+    `escape` says how odd names are written.
     """
     members = ((cluster, member) for cluster in clusters for member in (cluster.keeper, *cluster.members))
     return table_text(COLUMNS, (_row(cluster, member, images_dir) for cluster, member in members))
