@@ -11,54 +11,41 @@ from __future__ import annotations
 
 import numpy as np
 
-from dedup.dataset.edits import (
-    Edit,
-    Image,
-    blur,
-    brightness,
-    contrast,
-    crop,
-    grey,
-    mirror,
-    noise,
-    perspective,
-    photo_filter,
-    posterize,
-    quarter_turn,
-    recompress,
-    resize,
-    saturation,
-    sharpen,
-    shrink,
-    small_turn,
-    tint,
-)
-from dedup.dataset.overlays import (
-    border,
-    caption,
-    collage,
-    letterbox,
-    meme,
-    occlude,
-    paste_in,
-    screenshot,
-    sticker,
-    watermark,
-)
+from dedup.dataset import edits
+from dedup.dataset.edits import Edit, Image, resize
 
-GEOMETRY: dict[Edit, float] = {crop: 0.55, mirror: 0.22, quarter_turn: 0.3, small_turn: 0.15, perspective: 0.12}
-TONE: dict[Edit, float] = {
-    brightness: 0.25,
-    contrast: 0.25,
-    saturation: 0.2,
-    grey: 0.16,
-    tint: 0.14,
-    posterize: 0.08,
-    photo_filter: 0.08,
+GEOMETRY: dict[Edit, float] = {
+    edits.crop: 0.55,
+    edits.mirror: 0.22,
+    edits.quarter_turn: 0.3,
+    edits.small_turn: 0.15,
+    edits.perspective: 0.12,
 }
-MARKS: dict[Edit, float] = {caption: 0.18, watermark: 0.12, sticker: 0.1, occlude: 0.12}
-LAYOUT: dict[Edit, float] = {border: 0.08, letterbox: 0.1, meme: 0.1, screenshot: 0.13, collage: 0.12, paste_in: 0.14}
-DETAIL: dict[Edit, float] = {blur: 0.15, sharpen: 0.1, noise: 0.12, shrink: 0.12, recompress: 0.4}
+TONE: dict[Edit, float] = {
+    edits.brightness: 0.25,
+    edits.contrast: 0.25,
+    edits.saturation: 0.2,
+    edits.grey: 0.16,
+    edits.tint: 0.14,
+    edits.posterize: 0.08,
+    edits.photo_filter: 0.08,
+}
+MARKS: dict[Edit, float] = {edits.caption: 0.18, edits.watermark: 0.12, edits.sticker: 0.1, edits.occlude: 0.12}
+LAYOUT: dict[Edit, float] = {
+    edits.border: 0.08,
+    edits.letterbox: 0.1,
+    edits.meme: 0.1,
+    edits.screenshot: 0.13,
+    edits.collage: 0.12,
+    edits.paste_in: 0.14,
+}
+DETAIL: dict[Edit, float] = {
+    edits.blur: 0.15,
+    edits.sharpen: 0.1,
+    edits.noise: 0.12,
+    edits.shrink: 0.12,
+    edits.recompress: 0.4,
+}
 EDIT_PROBABILITIES = GEOMETRY | TONE | MARKS | LAYOUT | DETAIL
 
 
@@ -94,6 +81,6 @@ def make_copy(image: Image, other: Image, size: int, rng: np.random.Generator, s
     return np.ascontiguousarray(image)
 
 
-def _drawn(edits: dict[Edit, float], strength: float, rng: np.random.Generator) -> list[Edit]:
+def _drawn(table: dict[Edit, float], strength: float, rng: np.random.Generator) -> list[Edit]:
     """Each edit with its own probability, in the order of the table."""
-    return [edit for edit, share in edits.items() if rng.random() < share * strength]
+    return [edit for edit, share in table.items() if rng.random() < share * strength]
