@@ -22,7 +22,7 @@ from dedup.dataset.folder_rules import NOWHERE, THUMBNAILS, Places, is_thumbnail
 from dedup.dataset.images import list_images
 from dedup.deletion.not_duplicates import Pair, keep_apart, read_not_duplicates
 from dedup.deletion.records import BadRecord
-from dedup.encoder.embeddings import Embeddings, Gathering, read_and_encode, remember
+from dedup.encoder.embeddings import Embeddings, Gathering, read_and_encode
 from dedup.encoder.inference import About, encoder_tag, open_encoder
 from dedup.encoder.memory import Memory
 from dedup.matching.neighbors import candidate_graph
@@ -136,7 +136,7 @@ def embed(
 ) -> tuple[Embeddings, About | None]:
     """What the encoder sees in the files, remembered or found now, and the encoder's facts; None if it saw nothing."""
     gathering = Gathering(paths, config.embedding_size)
-    remember(gathering, memory)
+    gathering.remember(memory)
     about, encoder = memory.about(), None
     if gathering.missing() or (paths and not about):
         encoder = open_encoder(config.encoder, config.embedding_size)

@@ -13,7 +13,7 @@ from contextlib import AbstractContextManager, closing, suppress
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -29,7 +29,6 @@ if TYPE_CHECKING:
     import torch
 
 BEHIND = 2  # batches that may wait for the encoder
-RECALLED_TOGETHER = 4096  # pictures recalled at a time
 CHANGED_MEANWHILE = "changed while it was read"
 
 
@@ -84,70 +83,50 @@ def extract_embeddings(
 
 
 class Gathering:
-    """Embeddings in the making: what is known of each of n files. size : of a vector; None = not known yet"""
+    """Embeddings in the making: what is known of n files, by row. size : of a vector, where there is none"""
 
     def __init__(self, paths: Sequence[Path], size: int | None = None):
-        self.paths, self.failures, self.contents = list(paths), {}, [b""] * len(paths)
-        self._sizes, self._seen = np.zeros((len(paths), 2), int), np.zeros(len(paths), bool)
-        self._size, self._vectors, self._panels = size, np.empty((0, 0), np.float32), {}
+        self.paths, self._size = list(paths), size or 1
+        self.seen: dict[int, Seen] = {}
+        self.contents: dict[int, bytes] = {}
+        self.reasons: dict[int, str] = {}  # of what can't be read
 
     def add(self, row: int, content: bytes, seen: Seen) -> None:
-        if not len(self._vectors):
-            self._size = seen.vectors.shape[1]
-            self._vectors = np.zeros((len(self.paths), self._size), np.float32)
-        self.contents[row], self._sizes[row], self._seen[row] = content, seen.size, True
-        self._vectors[row] = seen.vectors[0]
-        if len(seen.vectors) > 1:
-            self._panels[row] = seen.vectors[1:]
-
-    def fail(self, row: int, reason: str) -> None:
-        self.failures[self.paths[row]] = reason
+        self.contents[row], self.seen[row] = content, seen
 
     def missing(self) -> list[int]:
         """Rows of which nothing is known."""
-        return [row for row, path in enumerate(self.paths) if not self._seen[row] and path not in self.failures]
+        return [row for row in range(len(self.paths)) if row not in self.seen and row not in self.reasons]
 
     def bar(self, progress: bool | Phases) -> AbstractContextManager:
         """What counts the files of which nothing is known yet."""
         return progress_bar(progress, len(self.missing()), "Reading", "images")
 
-    def copy(self, row: int, source: int) -> None:
-        """Add what is known of another row, whose file holds the same."""
-        vectors = [self._vectors[source][None], self._panels.get(source, np.empty((0, self._size), np.float32))]
-        self.add(row, self.contents[source], Seen(tuple(self._sizes[source].tolist()), np.concatenate(vectors)))
-
-    def knows(self, row: int) -> bool:
-        """Whether it is known what the encoder saw in a row."""
-        return bool(self._seen[row])
+    def remember(self, memory: Memory) -> None:
+        """Fill in what is known of files that have not changed."""
+        held = memory.held(self.paths)
+        self.reasons |= {row: reason for row, (_, reason) in held.items() if reason}
+        self.recall(memory, {row: content for row, (content, reason) in held.items() if not reason})
 
     def recall(self, memory: Memory, contents: Mapping[int, bytes]) -> None:
         """Add what is remembered of contents, by row."""
-        rows = list(contents)
-        for start in range(0, len(rows), RECALLED_TOGETHER):
-            chunk = rows[start : start + RECALLED_TOGETHER]
-            seen = memory.seen([contents[row] for row in chunk])
-            for row in chunk:
-                if contents[row] in seen:
-                    self.add(row, contents[row], seen[contents[row]])
+        seen = memory.seen(contents.values())
+        for row, content in contents.items():
+            if content in seen:
+                self.add(row, content, seen[content])
 
     def result(self) -> Embeddings:
-        size, kept = self._size or 1, np.flatnonzero(self._seen)
-        failures = {path: self.failures[path] for path in self.paths if path in self.failures}
-        owners = [row for row in sorted(self._panels) for _ in self._panels[row]]
-        panels = np.concatenate([np.empty((0, size), np.float32), *(self._panels[row] for row in sorted(self._panels))])
-        vectors = self._vectors[kept] if len(kept) else np.empty((0, size), np.float32)
-        paths, contents = [self.paths[row] for row in kept], [self.contents[row] for row in kept]
-        rows = np.searchsorted(kept, np.array(owners, int))  # among the files that could be read
-        return Embeddings(paths, vectors, self._sizes[kept], failures, panels, rows, contents)
-
-
-def remember(gathering: Gathering, memory: Memory) -> None:
-    """Fill in what is known of files that have not changed."""
-    held = memory.held(gathering.paths)
-    for row, (_, reason) in held.items():
-        if reason:
-            gathering.fail(row, reason)
-    gathering.recall(memory, {row: content for row, (content, reason) in held.items() if not reason})
+        rows, none = sorted(self.seen), np.empty((0, self._size), np.float32)
+        seen = [self.seen[row] for row in rows]
+        return Embeddings(
+            [self.paths[row] for row in rows],
+            np.stack([each.vectors[0] for each in seen]) if seen else none,
+            np.array([each.size for each in seen], int).reshape(-1, 2),
+            {self.paths[row]: self.reasons[row] for row in sorted(self.reasons)},
+            np.concatenate([each.vectors[1:] for each in seen]) if seen else none,
+            np.repeat(np.arange(len(seen)), [len(each.vectors) - 1 for each in seen]),
+            [self.contents[row] for row in rows],
+        )
 
 
 def find_twins(gathering: Gathering, rows: Sequence[int], num_workers: int) -> dict[int, tuple[int, Stamp]]:
@@ -163,7 +142,7 @@ def find_twins(gathering: Gathering, rows: Sequence[int], num_workers: int) -> d
     first, found = {}, {}
     for row, stamp in zip(alike, run_jobs(stamp_of, [gathering.paths[row] for row in alike], num_workers), strict=True):
         if isinstance(stamp, Lost):
-            gathering.fail(row, stamp.reason)
+            gathering.reasons[row] = stamp.reason
         elif stamp and first.setdefault(stamp.content, row) != row:
             found[row] = first[stamp.content], stamp
     return found
@@ -187,30 +166,22 @@ def read_and_encode(
     bar : is moved on by every file
     memory : what is found is kept there
     """
-    missing = gathering.missing()
-    twins = find_twins(gathering, missing, num_workers)
+    twins = find_twins(gathering, gathering.missing(), num_workers)
     rows = [row for row in gathering.missing() if row not in twins]
     paths, left = [gathering.paths[row] for row in rows], iter(rows)
-    waiting: deque[Batch] = deque()
+    waiting: deque[tuple[list[tuple[int, Outcome]], Future[list[np.ndarray]]]] = deque()  # files by row, their vectors
     with (
         ThreadPoolExecutor(1) as thread,  # the encoder works while the next files are read
         closing(read_ahead(paths, side, batch_size, num_workers, 1 + MOST, known)) as outcomes,
     ):
         for batch in outcomes:
             vectors = thread.submit(_encode, encoder, [outcome.squares for outcome in batch])
-            waiting.append(Batch(list(zip(islice(left, len(batch)), batch, strict=True)), vectors))
+            waiting.append((list(zip(islice(left, len(batch)), batch, strict=True)), vectors))
             if len(waiting) > BEHIND:
-                bar.update(_settle(gathering, waiting.popleft(), encoder, memory))
+                bar.update(_settle(gathering, *waiting.popleft(), encoder, memory))
         while waiting:
-            bar.update(_settle(gathering, waiting.popleft(), encoder, memory))
+            bar.update(_settle(gathering, *waiting.popleft(), encoder, memory))
     bar.update(_settle_twins(gathering, twins, memory))
-
-
-class Batch(NamedTuple):
-    """Consecutive files by row, and the vectors of their squares in the making: one (k, d) for each file."""
-
-    read: list[tuple[int, Outcome]]
-    vectors: Future[list[np.ndarray]]
 
 
 def _encode(encoder: Encoder, squares: list[np.ndarray]) -> list[np.ndarray]:
@@ -228,31 +199,39 @@ def _settle_twins(gathering: Gathering, twins: Mapping[int, tuple[int, Stamp]], 
     """Have files of equal content come to the same, but for those whose first could not be recalled; how many did."""
     held = []
     for row, (first, stamp) in twins.items():
-        reason = gathering.failures.get(gathering.paths[first], "")
-        if reason or gathering.knows(first):
-            reason = reason or ("" if gathering.contents[first] == stamp.content else CHANGED_MEANWHILE)
-            gathering.fail(row, reason) if reason else gathering.copy(row, first)
-            held.append((gathering.paths[row], stamp, reason))
+        if first in gathering.seen and gathering.contents[first] == stamp.content:
+            gathering.add(row, stamp.content, gathering.seen[first])
+        elif first in gathering.seen or first in gathering.reasons:
+            gathering.reasons[row] = gathering.reasons.get(first, CHANGED_MEANWHILE)
+        else:
+            continue
+        held.append((gathering.paths[row], stamp, gathering.reasons.get(row, "")))
     if memory:
         memory.keep_held(each for each in held if not each[-1])
     return len(held)
 
 
-def _settle(gathering: Gathering, batch: Batch, encoder: Encoder, memory: Memory | None) -> int:
-    """Take a batch's vectors and note what its files came to; how many they were."""
+def _settle(
+    gathering: Gathering,
+    read: Sequence[tuple[int, Outcome]],
+    vectors: Future[list[np.ndarray]],
+    encoder: Encoder,
+    memory: Memory | None,
+) -> int:
+    """Take a batch's vectors, (k, d) for each file, and note what its files came to; how many they were."""
     recalled, pictures = {}, []
-    for (row, outcome), vectors in zip(batch.read, batch.vectors.result(), strict=True):
+    for (row, outcome), found in zip(read, vectors.result(), strict=True):
         content = outcome.stamp.content if outcome.stamp else b""
         if outcome.reason:
-            gathering.fail(row, outcome.reason)
-        elif not len(vectors):
+            gathering.reasons[row] = outcome.reason
+        elif not len(found):
             recalled[row] = content
         else:
-            pictures.append((content, Seen(outcome.size, vectors)))
+            pictures.append((content, Seen(outcome.size, found)))
             gathering.add(row, *pictures[-1])
     if memory:
         gathering.recall(memory, recalled)
         if pictures:
             memory.keep_seen(encoder.about, pictures)
-        memory.keep_held((gathering.paths[row], each.stamp, each.reason) for row, each in batch.read if each.stamp)
-    return len(batch.read)
+        memory.keep_held((gathering.paths[row], each.stamp, each.reason) for row, each in read if each.stamp)
+    return len(read)

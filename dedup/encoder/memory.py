@@ -15,13 +15,6 @@ from dedup.store import Stamp, Store
 HEAD = struct.Struct("<3i")  # width, height, views; vectors follow
 
 
-class Held(NamedTuple):
-    """What an unchanged file held: a content, and the reason why it can't be read, empty if it can."""
-
-    content: bytes
-    reason: str
-
-
 class Seen(NamedTuple):
     """A picture's upright size in px, and the vectors (1 or more, d) of the whole and of its panels."""
 
@@ -53,12 +46,12 @@ class Memory:
         value = self._store.get_all("encoder", [self._tag]).get(self._tag)
         return json.loads(value) if value else []
 
-    def held(self, paths: Sequence[Path]) -> dict[int, Held]:
-        """By place in `paths`, of the files that are as they were when they were read."""
+    def held(self, paths: Sequence[Path]) -> dict[int, tuple[bytes, str]]:
+        """Contents, and reasons why they can't be read, empty if they can; by place in `paths`, of unchanged files."""
         contents = self._store.contents(paths)
         reasons = self._store.get_all("unreadable", contents.values())
-        known = {path: Held(content, reasons.get(content, b"").decode()) for path, content in contents.items()}
-        return {place: known[path] for place, path in enumerate(paths) if path in known}
+        found = ((place, contents[path]) for place, path in enumerate(paths) if path in contents)
+        return {place: (content, reasons.get(content, b"").decode()) for place, content in found}
 
     def keep_held(self, files: Iterable[tuple[Path, Stamp, str]]) -> None:
         """Keep paths, stamps and reasons."""
@@ -71,7 +64,7 @@ class Memory:
         """All contents whose vectors are remembered."""
         return {key[len(self._tag) :] for key in self._store.keys("vectors", self._tag)}
 
-    def seen(self, contents: Sequence[bytes]) -> dict[bytes, Seen]:
+    def seen(self, contents: Iterable[bytes]) -> dict[bytes, Seen]:
         """By content, of those remembered."""
         values = self._store.get_all("vectors", [self._tag + content for content in contents])
         return {key[len(self._tag) :]: Seen.unpack(value) for key, value in values.items()}
