@@ -101,13 +101,8 @@ def write_whole(path: Path, data: bytes, sync: bool = False) -> None:
 class Phases(AbstractContextManager):
     """The phases of one run, in their order.
 
-    Parameters
-    ----------
     shares : by name, what part of a usual run each takes; tells how far the run is
     is_shown : whether the line is drawn, where stderr is a terminal
-
-    Attributes
-    ----------
     spent : by name, seconds by the clock and of computing, with those of processes that have ended
     """
 

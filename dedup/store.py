@@ -74,8 +74,6 @@ class Stamp(NamedTuple):
 class Store(AbstractContextManager):
     """Values by kind and key, in one SQLite file. What is kept is written some at a time, by `flush` and by `close`.
 
-    Parameters
-    ----------
     path : of the file, made if it is missing; None = remember nothing
     folder : that files are known relative to; those elsewhere are known by their whole path
     has_process : whether values are found in a process of their own, so that a decoder's crash costs one value

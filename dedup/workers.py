@@ -107,8 +107,6 @@ def run_jobs(
 
     Nothing is done, and no process started, before the first result is asked for.
 
-    Parameters
-    ----------
     function : of one job, declared by `job`; it, jobs and results can be pickled. Processes get all jobs at their start
     num_workers : processes; 0 = in this one, where a crash or a hang is not survived
     ahead : how many jobs may be begun before the first of them has been taken
@@ -117,10 +115,7 @@ def run_jobs(
     few : jobs, below which one process does them all
     inherits : whether the function works on what is in memory here, and can't be sent: where processes are not forked,
         this one does it
-
-    Raises
-    ------
-    TypeError : `function` is not declared; ChildProcessError : processes can't start
+    Raises TypeError : `function` is not declared; ChildProcessError : processes can't start
     """
     if not _is_job(function):
         raise TypeError(f"{function!r} is no job: decorate it with dedup.workers.job")
@@ -375,8 +370,6 @@ class Spool:
 
     The first go into memory, those that follow into a temporary file that nobody else sees.
 
-    Parameters
-    ----------
     folder : where the temporary file is made once it is needed; None = where the system has such files
     room : bytes in memory
     """

@@ -140,14 +140,9 @@ def read_on_black(path: Path, short_side: int) -> Image.Image | None:
 def read_values(path: Path) -> tuple[np.ndarray, bytes]:
     """All that a picture's pixels hold: their values at full depth, upright, with transparency, and the colour profile.
 
-    Returns
-    -------
-    values : (height, width) or (height, width, channels), in the type that holds the depth
+    Returns values : (height, width) or (height, width, channels), in the type that holds the depth
     profile : ICC, empty where there is none
-
-    Raises
-    ------
-    UnreadableImage : also where the format does not tell a depth that Pillow would cut
+    Raises UnreadableImage : also where the format does not tell a depth that Pillow would cut
     """
     with open_picture(path) as file:
         image = identify(file, Path(path).suffix.lower())

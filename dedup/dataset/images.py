@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from dedup.dataset.decoding import UnreadableImage, load_image
+from dedup.dataset.decoding import UnreadableImage
 from dedup.dataset.folder_rules import TRASH
 from dedup.dataset.reading import Outcome, read_ahead, read_picture
 
@@ -29,7 +29,6 @@ OF_OTHER_PROGRAMS = re.compile(  # folders in which photo programs and servers k
     r"|@eadir|\.picasaoriginals|\.thumbnails|\.?@__thumb|\.xvpics|appdata_oc\w+",
     re.IGNORECASE,
 )
-__all__ = ["ImagesDataset", "UnreadableImage", "list_images", "load_image", "read_batches"]
 
 
 def is_of_other_programs(folder: str) -> bool:

@@ -21,9 +21,7 @@ CONNECTIONS = 16
 def list_bucket(source: str, extensions: Sequence[str]) -> pa.Table:
     """A listing of the files under a URI that have one of the extensions, without hidden ones.
 
-    Raises
-    ------
-    OSError, pyarrow.ArrowInvalid : it can't be listed, or is no URI
+    Raises OSError, pyarrow.ArrowInvalid : it can't be listed, or is no URI
     """
     system, root = fs.FileSystem.from_uri(source)
     found = system.get_file_info(fs.FileSelector(root, recursive=True))

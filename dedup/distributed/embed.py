@@ -68,22 +68,14 @@ def embed_on_cluster(
 ) -> Embeddings:
     """Read and embed the files of a listing on a Ray cluster.
 
-    Parameters
-    ----------
     encoder : sent to every actor
     source : the folder or URI that the listing's paths are relative to
     parts : folder for Parquet files; what lies there of the same encoder and the same files is not computed again
     address : of the cluster, as `ray.init` takes it: auto, ray://host:10001, local
     image_resize, batch_size : as in `extract_embeddings`
     batch : files an actor takes at a time
-
-    Returns
-    -------
-    Embeddings in the listing's order; `paths` are relative to the source
-
-    Raises
-    ------
-    ConfigError : there is no cluster at that address
+    Returns Embeddings in the listing's order; `paths` are relative to the source
+    Raises ConfigError : there is no cluster at that address
     """
     parts = parts / _digest(encoder, image_resize)
     parts.mkdir(parents=True, exist_ok=True)

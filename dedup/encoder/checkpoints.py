@@ -59,9 +59,7 @@ class Weights:
 def read_weights(name: str) -> Weights:
     """Find and read the weights called `name`: copydet, imagenet, resnet18, resnet50, or a path.
 
-    Raises
-    ------
-    EncoderError : unknown name, missing or wrong file, no network for a first download
+    Raises EncoderError : unknown name, missing or wrong file, no network for a first download
     """
     if name == "copydet":
         return _read_exported(WEIGHTS_DIR / "copydet.onnx")

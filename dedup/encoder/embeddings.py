@@ -160,8 +160,6 @@ def read_and_encode(
 ) -> None:
     """Read what is missing, and encode it, but for contents that are known: these are recalled; equal ones once.
 
-    Parameters
-    ----------
     side : S in px
     bar : is moved on by every file
     memory : what is found is kept there

@@ -45,14 +45,9 @@ class About(NamedTuple):
 class OnnxEncoder:
     """A file of `export_encoder`, run by ONNX Runtime on this machine's processors, in float32.
 
-    Parameters
-    ----------
     name : for messages
     embedding_size : keep that many leading numbers; None = all
-
-    Raises
-    ------
-    EncoderError : missing or wrong file, embedding_size out of range
+    Raises EncoderError : missing or wrong file, embedding_size out of range
     """
 
     def __init__(self, path: Path, name: str, embedding_size: int | None = None):

@@ -33,8 +33,6 @@ class Seen(NamedTuple):
 class Memory:
     """What a store knows of files and of one encoder's vectors.
 
-    Parameters
-    ----------
     tag : of what decides a vector besides the code, as from `dedup.encoder.inference.encoder_tag`
     """
 

@@ -40,8 +40,6 @@ class Branch(nn.Module):
 
     images (batch, 3, S, S) uint8 RGB -> (batch, channels)
 
-    Parameters
-    ----------
     trunk : (batch, 3, S, S) float -> (batch, ..., height, width), or a list of such maps
     channels : what the trunk gives, of all maps together
     mean, std : of each channel of the images that the trunk was trained on, as shares of white
@@ -71,8 +69,6 @@ class LocalCentering(nn.Module):
 
     (batch, d) unit norm -> (batch, d) unit norm
 
-    Parameters
-    ----------
     photos : (k, d) unit norm, of photos that are nobody's; the nearest count most
     share : of their weighted mean that is taken away
     temperature : of the weights, a softmax of cosines

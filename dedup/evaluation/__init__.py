@@ -16,6 +16,6 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
     submod_attrs={
         "curves": ["PairCurve", "pair_curve"],
         "scores": ["Truth", "Score", "score_grouping", "grouping_of"],
-        "calibration": ["Calibration", "CalibrationError", "calibrate_epsilon", "embed_copies"],
+        "calibration": ["Calibration", "CalibrationError", "calibrate_epsilon"],
     },
 )

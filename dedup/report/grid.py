@@ -205,9 +205,7 @@ def _fitted(member: Member, thumbnail: Path | None) -> Image.Image | None:
 def insets(cluster: Cluster, member: Member) -> list[np.ndarray]:
     """What is to be framed on a picture: on the keeper each crop of it, on what contains the keeper the keeper.
 
-    Returns
-    -------
-    list of (4, 2) float, corners in unit coordinates of the picture; what lies outside it is cut off
+    Returns list of (4, 2) float, corners in unit coordinates of the picture; what lies outside it is cut off
     """
     if member is cluster.keeper:
         crops = (other for other in cluster.members if other.kind == MatchKind.CROP and other.place)

@@ -56,14 +56,9 @@ class DrawnFigure(Figure):
 def nearest_distances(neighbors: np.ndarray | csr_matrix, block: int = 2048) -> np.ndarray:
     """The cosine distance of each picture to its nearest neighbour.
 
-    Parameters
-    ----------
     neighbors : (n, d) unit vectors, or an (n, n) sparse graph of distances as `radius_neighbors_graph` makes it
     block : rows of vectors compared at a time; memory is block x n
-
-    Returns
-    -------
-    (n,) float, in [0, 2]. inf where there is no neighbour: one picture alone, or none within the graph's radius
+    Returns (n,) float, in [0, 2]. inf where there is no neighbour: one picture alone, or none within the graph's radius
     """
     nearest = np.full(neighbors.shape[0], np.inf)
     if issparse(neighbors):

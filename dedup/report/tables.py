@@ -49,8 +49,6 @@ def write_report(
 ) -> list[Path]:
     """Write the clusters as pages of pictures and as a table; the same clusters give the same bytes.
 
-    Parameters
-    ----------
     clusters : what `build_clusters` returns
     images_dir : the folder that names are relative to
     output_dir : made if it is missing. Pages of an earlier run are removed, other files stay
@@ -60,14 +58,8 @@ def write_report(
     num_workers : processes that draw; 0 = this one
     losses : notes pages that could not be drawn, which are left out
     thumbnails : smaller copies, by path, of files that need not be read to be drawn
-
-    Returns
-    -------
-    list of Path : the pages in order, then clusters.csv. `describe_report` puts it into words
-
-    Raises
-    ------
-    OSError : output_dir can't be written. Files are replaced whole: none is left half written
+    Returns list of Path : the pages in order, then clusters.csv. `describe_report` puts it into words
+    Raises OSError : output_dir can't be written. Files are replaced whole: none is left half written
     """
     images_dir, output_dir = Path(images_dir), Path(output_dir)
     output_dir.mkdir(parents=True, exist_ok=True)

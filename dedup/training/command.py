@@ -27,7 +27,8 @@ from PIL import Image
 from torch.utils.data import DataLoader
 from tqdm import tqdm
 
-from dedup.dataset.images import UnreadableImage, list_images, load_image
+from dedup.dataset.decoding import UnreadableImage, load_image
+from dedup.dataset.images import list_images
 from dedup.encoder.embeddings import extract_embeddings
 from dedup.encoder.export import export_encoder
 from dedup.encoder.model import EncoderCNN

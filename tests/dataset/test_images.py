@@ -12,8 +12,8 @@ from torch.utils.data import DataLoader
 
 from dedup import workers
 from dedup.dataset import reading
-from dedup.dataset.decoding import one_line
-from dedup.dataset.images import ImagesDataset, UnreadableImage, list_images, load_image, read_batches
+from dedup.dataset.decoding import UnreadableImage, load_image, one_line
+from dedup.dataset.images import ImagesDataset, list_images, read_batches
 
 KINDS = ["JPEG", "PNG", "WEBP", "TIFF", "AVIF", "HEIF", "MPO"]
 # The corners of a 48 x 32 px picture, clockwise from the top left.
