@@ -13,7 +13,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
-from scipy.sparse import csr_matrix
 
 from dedup.clustering.members import Reason, Why
 from dedup.clustering.versions import KeeperKey
@@ -22,7 +21,7 @@ from dedup.report import lettering, tables
 from dedup.report.canvas import Canvas
 from dedup.report.grid import GAP, HEADER, HIGHEST, MARGIN, SIDE, insets, layout, plot_cluster_grid
 from dedup.report.lettering import drawable, shorten, text_width, wrap
-from dedup.report.plots import nearest_distances, plot_distance_histogram, plot_k_distances
+from dedup.report.plots import plot_distance_histogram, plot_k_distances
 from dedup.report.tables import CRITERIA, clusters_table, describe_report, keeper_table, paginate, write_report
 from dedup.workers import START_METHOD, job, run_jobs
 from tests.report.test_names import unescape
@@ -377,23 +376,13 @@ def test_many_clusters_are_listed_but_not_all_drawn(tmp_path):
     assert "first" not in describe_report(clusters, tmp_path, complete)
 
 
-def test_the_nearest_neighbour_is_found_in_vectors_and_in_a_graph():
-    vectors = np.array([[1, 0], [1, 0], [0.6, 0.8], [-1, 0]], np.float32)
-    assert nearest_distances(vectors, block=3) == pytest.approx([0, 0, 0.4, 1.6], abs=1e-6)
-    graph = csr_matrix(([0.0, 0, 0, 0, 0.4, 0.4], ([0, 1, 0, 1, 1, 2], [0, 1, 1, 0, 2, 1])), shape=(4, 4))
-    assert nearest_distances(graph) == pytest.approx([0, 0, 0.4, np.inf])
-    assert nearest_distances(vectors[:1]) == pytest.approx([np.inf])
-
-
 def test_the_curve_counts_what_lies_within_epsilon():
     vectors = np.array([[1, 0], [1, 0], [0.6, 0.8], [-1, 0]], np.float32)
     axes = plot_k_distances(vectors, 0.1).axes[0]
     assert axes.get_title(loc="left") == "2 of 4 pictures have a neighbour within epsilon 0.1"
     assert plot_k_distances(np.zeros((0, 2), np.float32), 0.1).png()
-    graph = csr_matrix(([0.2, 0.2], ([0, 1], [1, 0])), shape=(3, 3))
-    figure = plot_k_distances(graph, 0.2)  # inclusive, as in DBSCAN
-    assert figure.axes[0].get_title(loc="left").startswith("2 of 3")
-    assert words(figure) == ["1 have none in reach"]
+    edge = float(1 - vectors[1] @ vectors[2])
+    assert plot_k_distances(vectors, edge + 1e-6).axes[0].get_title(loc="left").startswith("3 of 4")
 
 
 def test_the_histogram_compares_shares_and_tells_what_lies_within():
