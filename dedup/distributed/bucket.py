@@ -32,8 +32,8 @@ def list_bucket(source: str, extensions: Sequence[str]) -> pa.Table:
     return make_listing([os.fsencode(name) for name in names], sizes, changed)
 
 
-def fetch_files(source: str, names: Sequence[str], paths: Sequence[Path]) -> dict[Path, str]:
-    """Copy files from a bucket; the reasons of those that can't be had."""
+def fetch_files(source: str, names: Sequence[str], paths: Sequence[Path]) -> dict[int, str]:
+    """Copy files from a bucket; the reasons of those that can't be had, by place."""
     system, root = fs.FileSystem.from_uri(source)
 
     def fetch(name: str, path: Path) -> str:
@@ -46,4 +46,4 @@ def fetch_files(source: str, names: Sequence[str], paths: Sequence[Path]) -> dic
 
     with ThreadPoolExecutor(CONNECTIONS) as threads:
         reasons = threads.map(fetch, names, paths)
-        return {path: reason for path, reason in zip(paths, reasons, strict=True) if reason}
+        return {place: reason for place, reason in enumerate(reasons) if reason}

@@ -92,7 +92,7 @@ class Gathering:
         self.reasons: dict[int, str] = {}  # of what can't be read
 
     def add(self, row: int, content: bytes, seen: Seen) -> None:
-        self.contents[row], self.seen[row] = content, seen
+        self.contents[row], self.seen[row], self._size = content, seen, seen.vectors.shape[1]
 
     def missing(self) -> list[int]:
         """Rows of which nothing is known."""
@@ -116,15 +116,22 @@ class Gathering:
                 self.add(row, content, seen[content])
 
     def result(self) -> Embeddings:
-        rows, none = sorted(self.seen), np.empty((0, self._size), np.float32)
-        seen = [self.seen[row] for row in rows]
+        """All of it, once: what was gathered is given back on the way, as two of a million vectors are many."""
+        rows = sorted(self.seen)
+        shown = [len(self.seen[row].vectors) - 1 for row in rows]  # pictures within each
+        vectors, sizes = np.empty((len(rows), self._size), np.float32), np.zeros((len(rows), 2), int)
+        panels = [np.empty((0, self._size), np.float32)]
+        for place, row in enumerate(rows):
+            sizes[place], seen = self.seen.pop(row)
+            vectors[place] = seen[0]
+            panels.append(seen[1:].copy())
         return Embeddings(
             [self.paths[row] for row in rows],
-            np.stack([each.vectors[0] for each in seen]) if seen else none,
-            np.array([each.size for each in seen], int).reshape(-1, 2),
+            vectors,
+            sizes,
             {self.paths[row]: self.reasons[row] for row in sorted(self.reasons)},
-            np.concatenate([each.vectors[1:] for each in seen]) if seen else none,
-            np.repeat(np.arange(len(seen)), [len(each.vectors) - 1 for each in seen]),
+            np.concatenate(panels),
+            np.repeat(np.arange(len(rows)), np.array(shown, int)),
             [self.contents[row] for row in rows],
         )
 
