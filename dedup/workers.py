@@ -211,14 +211,7 @@ class _Worker:
 class _Pool:
     """Keeps every process busy; `results` holds what came back, by number."""
 
-    def __init__(
-        self,
-        function: Callable,
-        jobs: Sequence[Any],
-        num_workers: int,
-        time_limit: float,
-        memory_limit: int,
-    ):
+    def __init__(self, function: Callable, jobs: Sequence[Any], num_workers: int, time_limit: float, memory_limit: int):
         self.arguments, self.time_limit = (function, jobs, time_limit, memory_limit), time_limit
         self.waiting: deque[int] = deque()
         self.results: dict[int, Any] = {}

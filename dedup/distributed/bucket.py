@@ -13,6 +13,7 @@ from pathlib import Path
 import pyarrow as pa
 from pyarrow import fs
 
+from dedup.dataset.decoding import one_line
 from dedup.distributed.shards import make_listing
 
 CONNECTIONS = 16
@@ -41,7 +42,7 @@ def fetch_files(source: str, names: Sequence[str], paths: Sequence[Path]) -> dic
             with system.open_input_stream(f"{root}/{name}") as stream:
                 path.write_bytes(stream.read())
         except (OSError, pa.ArrowException) as error:
-            return f"can't be fetched: {' '.join(str(error).split())[:200]}"
+            return f"can't be fetched: {one_line(error)}"
         return ""
 
     with ThreadPoolExecutor(CONNECTIONS) as threads:

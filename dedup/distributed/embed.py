@@ -101,7 +101,7 @@ def cluster_bucket(source: str, config: Config, address: str, progress: bool = T
     try:
         listing = list_bucket(source, config.extensions)
     except (OSError, pa.ArrowException) as error:
-        raise ConfigError(f"{source} can't be listed: {' '.join(str(error).split())[:200]}") from error
+        raise ConfigError(f"{source} can't be listed: {one_line(error)}") from error
     encoder = load_encoder(config.encoder, config.embedding_size)
     epsilon = encoder.strict_epsilon if config.epsilon is None else config.epsilon
     parts, settings = config.output_dir / PARTS, (config.image_resize, config.batch_size, progress)

@@ -66,10 +66,9 @@ class OnnxEncoder:
             raise EncoderError(f"the encoder's weights are missing: {path}; they come with the repository") from None
         except (KeyError, ValueError) as error:
             raise EncoderError(f"{path} is not a file of export_encoder: lacks or cannot read {error}") from error
-        except Exception as error:  # ONNX Runtime has a dozen types of its own, without a common one
-            raise EncoderError(
-                f"{path} cannot be read as ONNX ({one_line(error)}); fetch or export it again"
-            ) from error
+        except Exception as error:
+            text = f"{path} cannot be read as ONNX ({one_line(error)}); fetch or export it again"
+            raise EncoderError(text) from error
         if embedding_size is not None and not 1 <= embedding_size <= size:
             raise EncoderError(f"embedding_size of {name} is 1 to {size}, got {embedding_size}")
         self._size = size
@@ -77,10 +76,8 @@ class OnnxEncoder:
 
     def encode(self, images: np.ndarray) -> np.ndarray:
         """(b, S, S, 3) uint8  ->  (b, embedding_size) float32. Raises EncoderError."""
-        try:
+        with _failures_told("cpu"):
             (vectors,) = self._session.run(["vectors"], {"images": np.ascontiguousarray(images)})
-        except Exception as error:
-            raise _failed("cpu", error) from error
         if self.about.embedding_size < self._size:
             vectors = vectors[:, : self.about.embedding_size]
             vectors = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
@@ -105,7 +102,8 @@ class TorchEncoder:
 
         with _failures_told(self._device), torch.inference_mode(), half_precision(self._device):
             squares = torch.from_numpy(images).permute(0, 3, 1, 2)  # (b, 3, S, S), channels_last
-            return _checked(self._encoder(squares.to(self._device)).cpu().numpy(), self._device.type)
+            vectors = self._encoder(squares.to(self._device)).cpu().numpy()
+        return _checked(vectors, self._device.type)
 
 
 Encoder = OnnxEncoder | TorchEncoder
@@ -180,12 +178,9 @@ def _checked(vectors: np.ndarray, device: str = "cpu") -> np.ndarray:
 
 @contextmanager
 def _failures_told(device: object) -> Iterator[None]:
-    """Turn what torch raises at work, mostly for want of memory, into an EncoderError."""
+    """Turn what torch or ONNX Runtime raises at work, mostly for want of memory, into an EncoderError."""
     try:
         yield
-    except (RuntimeError, MemoryError) as error:
-        raise _failed(device, error) from error
-
-
-def _failed(device: object, error: Exception) -> EncoderError:
-    return EncoderError(f"the encoder failed on {device}: {one_line(error)}; a smaller batch_size needs less memory")
+    except Exception as error:  # ONNX Runtime has a dozen types of its own, without a common one
+        text = f"the encoder failed on {device}: {one_line(error)}; a smaller batch_size needs less memory"
+        raise EncoderError(text) from error

@@ -23,10 +23,7 @@ if TYPE_CHECKING:
     from dedup.clustering.result import Leak, Series
     from dedup.clustering.versions import KeeperKey
 
-COLUMNS = (
-    *("path", "cluster", "keep", "kind", "distance", "coverage", "width", "height", "bytes", "reason", "why"),
-    *("version", "keeper"),
-)
+COLUMNS = "path cluster keep kind distance coverage width height bytes reason why version keeper".split()
 PAGE_HEIGHT, PAGE_PICTURES = 2200, 32  # keeps a page of photos under 2 MB
 MAX_PAGES = 20  # the page to look at in a browser has all clusters
 DRAWN_BY = ("dataset", "report")  # rooms whose source decides how a page looks
@@ -49,17 +46,15 @@ def write_report(
 ) -> list[Path]:
     """Write the clusters as pages of pictures and as a table; the same clusters give the same bytes.
 
-    clusters : what `build_clusters` returns
-    images_dir : the folder that names are relative to
-    output_dir : made if it is missing. Pages of an earlier run are removed, other files stay
-    progress : show a bar on stderr, or the run's phases
+    Pages of an earlier run are removed, other files stay. Files are replaced whole: none is left half written.
+
     max_pages : pages drawn at most; the last says how many clusters they leave out, the table has them all
     contents : digests of files; a page that shows what it showed in an earlier run is left as it is
     num_workers : processes that draw; 0 = this one
-    losses : notes pages that could not be drawn, which are left out
     thumbnails : smaller copies, by path, of files that need not be read to be drawn
-    Returns list of Path : the pages in order, then clusters.csv. `describe_report` puts it into words
-    Raises OSError : output_dir can't be written. Files are replaced whole: none is left half written
+    losses : notes pages that could not be drawn, which are left out
+    Returns the pages in order, then clusters.csv. `describe_report` puts it into words
+    Raises OSError : output_dir can't be written
     """
     images_dir, output_dir = Path(images_dir), Path(output_dir)
     output_dir.mkdir(parents=True, exist_ok=True)

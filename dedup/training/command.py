@@ -193,7 +193,3 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except KeyboardInterrupt:
         sys.exit("stopped; the same command goes on from the last checkpoint")
     print(f"wrote {weights}\nuse it: python main.py PICTURES --encoder {weights}")
-
-
-if __name__ == "__main__":
-    main()
