@@ -58,10 +58,7 @@ def make_copy(image: Image, other: Image, size: int, rng: np.random.Generator, s
     size : side of the copy in px
     rng : the only source of chance
     strength : factor on every edit's probability; 0 gives the picture itself
-
-    Returns
-    -------
-    (size, size, 3) uint8 RGB
+    Returns (size, size, 3) uint8 RGB
     """
     for edit in _drawn(GEOMETRY, strength, rng):
         image = edit(image, other, rng)

@@ -74,7 +74,6 @@ def load_image(path: Path, short_side: int | None = None) -> Image.Image:
 
     Parameters
     ----------
-    path : of the file; read only when it is a regular one
     short_side : in px; the picture may come smaller than it is, by a power of two, never below this on its short
         side. Much faster for large JPEGs, which may then have any size. None = full size
 

@@ -50,11 +50,9 @@ def list_images(
 
     Parameters
     ----------
-    images_dir : searched to any depth
     extensions : with their dot, compared in any case
     exclude : fnmatch patterns of paths relative to images_dir, `/` between names; what is below such a folder goes too
-    others : is given the regular files that have none of them, if it is wanted
-    passed_over : gets the folders of other programs that were met, in order
+    others, passed_over : get the regular files that have none of them, and the folders of other programs
 
     Returns
     -------

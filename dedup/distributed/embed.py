@@ -84,10 +84,9 @@ def embed_folder(
     encoder: EncoderCNN, paths: Sequence[Path], config: Config, address: str, progress: bool | Phases = True
 ) -> Embeddings:
     """`extract_embeddings` on a Ray cluster, all of whose machines see config.images_dir at the same place."""
-    folder = Path(os.path.abspath(config.images_dir))
-    listing = list_folder([folder / path.relative_to(config.images_dir) for path in paths], folder)
+    source, listing = os.path.abspath(config.images_dir), list_folder(paths, config.images_dir)
     parts, settings = config.output_dir / PARTS, (config.image_resize, config.batch_size, progress)
-    found = embed_on_cluster(encoder, folder, listing, parts, address, *settings)
+    found = embed_on_cluster(encoder, source, listing, parts, address, *settings)
     failures = {config.images_dir / path: reason for path, reason in found.failures.items()}
     return replace(found, paths=[config.images_dir / path for path in found.paths], failures=failures)
 

@@ -70,9 +70,7 @@ def extract_embeddings(
     encoder : as `open_encoder` gives it; or an EncoderCNN, which stays as it is
     device : that an EncoderCNN works on; None = the fastest
     image_resize : side in px of the square the encoder sees; None = the encoder's own
-    batch_size : images at a time, >= 1
-    num_workers : processes that read; 0 reads in this one
-    progress : show a bar on stderr, with images a second
+    num_workers : processes that read; 0 = this one
     """
     encoder = at_work(encoder, device)
     side = encoder.about.image_resize if image_resize is None else image_resize

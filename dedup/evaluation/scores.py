@@ -65,8 +65,6 @@ class Score:
 def score_grouping(truth: Truth, labels: np.ndarray, stays: np.ndarray | None = None) -> Score:
     """Compare a grouping with the truth.
 
-    Parameters
-    ----------
     labels : (n,) int, a cluster's number for each of truth.paths; negative = alone
     stays : (n,) bool, which files would not be removed; None, or none of a cluster = its first file stays
     """

@@ -178,8 +178,6 @@ def plot_pair_curves(
 ) -> Figure:
     """Draw precision over recall of all pairs.
 
-    Parameters
-    ----------
     curves : by name, (recall, precision) of rising distances; the first is drawn strongest
     points : by name, recall and precision of groupings that have no curve
     """

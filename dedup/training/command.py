@@ -60,11 +60,6 @@ def train(
     start : checkpoint of an earlier round, whose weights this one begins with; None = weights of chance
     num_workers : processes that make copies; the weights do not depend on it
     save_every, log_every : steps between two checkpoints and between two lines of the log
-    progress : show a bar on stderr
-
-    Returns
-    -------
-    EncoderCNN in eval mode, on the GPU where there is one
 
     Raises
     ------
