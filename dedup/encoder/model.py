@@ -14,7 +14,7 @@ from torch.nn import functional as F
 from dedup.dataset.decoding import one_line
 from dedup.encoder import efficientnet
 from dedup.encoder.checkpoints import IMAGENET_EPSILON, Weights, read_weights
-from dedup.encoder.inference import EncoderError
+from dedup.encoder.inference import EncoderError, check_size
 from dedup.encoder.resnet import NETWORKS, fold_batch_norms, resnet_trunk
 
 DRAWN_SIZE = 256  # of an embedding without a trained final layer
@@ -190,9 +190,7 @@ def _final_layer(
     weights: Weights, channels: int, embedding_size: int | None, name: str
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Weight (size, channels) and bias (size,) of the linear layer."""
-    full = channels if weights.projection is None else len(weights.projection)
-    if embedding_size is not None and not 1 <= embedding_size <= full:
-        raise EncoderError(f"embedding_size of {name} is 1 to {full}, got {embedding_size}")
+    check_size(name, embedding_size, channels if weights.projection is None else len(weights.projection))
     if weights.projection is not None:
         return weights.projection, weights.bias
     size = embedding_size or DRAWN_SIZE

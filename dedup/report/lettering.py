@@ -9,9 +9,10 @@ from __future__ import annotations
 import io
 import re
 import unicodedata
+from bisect import bisect_right
 from collections.abc import Iterator
 from functools import cache
-from itertools import groupby
+from itertools import accumulate, groupby
 from pathlib import Path
 
 import cv2
@@ -62,12 +63,8 @@ def wrap(text: str, size: float, width: float, lines: int) -> list[str]:
 
 def _longest(parts: list[str], size: float, width: float) -> list[str]:
     """As many of the first parts as are together at most `width` wide."""
-    used = 0.0
-    for position, part in enumerate(parts):
-        used += text_width(part, size)
-        if used > width:
-            return parts[:position]
-    return parts
+    ends = list(accumulate(text_width(part, size) for part in parts))
+    return parts[: bisect_right(ends, width)]
 
 
 def _code(char: str) -> str:
