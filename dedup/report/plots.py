@@ -46,10 +46,10 @@ class DrawnFigure(Figure):
         axes.set_axisbelow(True)
         return axes
 
-    def png(self) -> bytes:
-        """The figure as PNG, free of dates and of the names of programs."""
+    def png(self, mark: str = "") -> bytes:
+        """The figure as PNG, free of dates and of the names of programs; `mark` is a text that is kept in the file."""
         self.canvas.draw()
-        return as_png(Image.fromarray(np.asarray(self.canvas.buffer_rgba())[..., :3]))
+        return as_png(Image.fromarray(np.asarray(self.canvas.buffer_rgba())[..., :3]), mark)
 
     def _repr_png_(self) -> bytes:
         return self.png()
