@@ -22,9 +22,8 @@ from dedup.dataset.folder_rules import NOWHERE, THUMBNAILS, Places, is_thumbnail
 from dedup.dataset.images import list_images
 from dedup.deletion.not_duplicates import Pair, keep_apart, read_not_duplicates
 from dedup.deletion.records import BadRecord
-from dedup.encoder.embeddings import Embeddings, Gathering, read_and_encode
+from dedup.encoder.embeddings import Embeddings, Gathering, Memory, read_and_encode
 from dedup.encoder.inference import About, encoder_tag, open_encoder
-from dedup.encoder.memory import Memory
 from dedup.matching.neighbors import candidate_graph
 from dedup.output import FINDING, Phases
 from dedup.store import CACHE, Store

@@ -15,8 +15,7 @@ from pathlib import Path
 import pyarrow as pa
 from pyarrow import parquet
 
-from dedup.encoder.embeddings import Embeddings, Gathering
-from dedup.encoder.memory import Seen
+from dedup.encoder.embeddings import Embeddings, Gathering, Seen
 from dedup.output import write_whole
 
 FILE_KEY = ["path", "bytes", "changed"]  # a file with the same three is the same file

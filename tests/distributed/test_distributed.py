@@ -44,8 +44,7 @@ def listing_and_found():
     """Four files: read, read with two panels, unreadable, lost on the way."""
     pytest.importorskip("pyarrow", reason="requirements-ray.txt is not installed")
     from dedup.distributed.shards import make_listing
-    from dedup.encoder.embeddings import Gathering
-    from dedup.encoder.memory import Seen
+    from dedup.encoder.embeddings import Gathering, Seen
 
     listing = make_listing([b"a", b"b", b"c\xff", b"d"], [1, 2, 3, 4], [5, 6, 7, 8])
     paths = [Path(f"/there/{row}") for row in range(4)]
@@ -137,7 +136,7 @@ def few(tmp_path, samples_dir):
 
 
 def test_a_file_that_vanishes_is_unreadable_for_the_same_reason_as_without_a_cluster(here, few):
-    from dedup.encoder.memory import Memory
+    from dedup.encoder.embeddings import Memory
     from dedup.encoder.model import load_encoder
     from dedup.pipeline import embed
     from dedup.store import Store

@@ -15,10 +15,8 @@ from sklearn.metrics import average_precision_score
 
 import main
 from dedup.evaluation import calibration
-from dedup.evaluation.calibration import calibrate_epsilon, describe, expected_precision
-from dedup.evaluation.curves import PairCurve, pair_curve
-from dedup.evaluation.distinct import distinct_pairs, nearest_pairs
-from dedup.evaluation.scores import Truth, grouping_of, score_grouping
+from dedup.evaluation.calibration import calibrate_epsilon, describe, distinct_pairs, expected_precision, nearest_pairs
+from dedup.evaluation.scores import PairCurve, Truth, grouping_of, pair_curve, score_grouping
 
 
 def at(*degrees: float) -> np.ndarray:
