@@ -58,7 +58,7 @@ def find_duplicates(
     phase = progress if isinstance(progress, Phases) else Phases(FINDING, is_shown=progress)
     others: Counter[str] = Counter()
     passed_over: list[Path] = []
-    places = places.preferring(config.images_dir, config.prefer)
+    places = replace(places.preferring(config.images_dir, config.prefer), merges=config.merge_metadata)
     paths, different = images_to_search(config, places, others, passed_over), _different(config)
     with open_store(config) if paths else Store() as store, nullcontext() if phase is progress else phase:
         try:

@@ -82,6 +82,11 @@ def picture_beside(raw: Path, root: Path) -> Path | None:
     return None
 
 
+def is_of_one_picture(path: Path) -> bool:
+    """Whether a file belongs to one picture beside it, and to no other."""
+    return len(_in_folder(path.parent).get(path, ())) == 1
+
+
 def _owners(other: Path, folder: Path) -> set[Path]:
     return {folder / name for name in _in_folder(folder)[other]}
 

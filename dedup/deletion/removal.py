@@ -6,6 +6,7 @@ before it moves. Undo and purge go by what lies in the trash and write no journa
 moment, repeated, and used on a full disk. Only purge destroys.
 """
 
+import hashlib
 import os
 import stat
 import time
@@ -20,9 +21,21 @@ from dedup.deletion.checks import Decoder, look_again, open_roots, read, survey,
 from dedup.deletion.folders import Folder, Snapshot
 from dedup.deletion.journal import encode, plan_header, read_plan
 from dedup.deletion.outcome import OF_ONE_FILE, Outcome, Refused, Tally, told
-from dedup.deletion.records import KINDS, NO_ARCHIVE, BadRecord, File, Item, Pair, item_record, split_path
-from dedup.deletion.trash import Run, go_home, histories, new_run, open_trash, waiting_runs
+from dedup.deletion.records import KINDS, NO_ARCHIVE, BadRecord, File, Item, Merge, Pair, item_record, split_path
+from dedup.deletion.trash import (
+    Run,
+    go_home,
+    histories,
+    new_run,
+    open_trash,
+    put_beside,
+    take_from_beside,
+    waiting_runs,
+)
 from dedup.output import write_whole
+from dedup.workers import Lost, attempt
+
+_NEEDED = "the XMP file beside its keeper belongs to what the plan keeps or moves"
 
 
 def make_plan(
@@ -43,7 +56,8 @@ def make_plan(
         may no longer hold what was seen. None: the time is not compared.
     contents : of files that were judged, each beginning with its BLAKE2b digest of 32 bytes; a file that holds another
         is refused, whatever its times say. Of files without one only size and time are compared.
-    places : folders whose files never go, and archives, in which the keepers lie
+    places : folders whose files never go; archives, in which the keepers lie; whether XMP files are to tell what these
+        lack
     known : begins with the digest of what a file of this status holds, empty where it has to be read for that. Nothing
         moves by it: `apply_plan` reads each file
 
@@ -57,7 +71,7 @@ def make_plan(
     shown = {file.path: file for cluster in clusters for file in (cluster.keeper, *cluster.members)}
     kept = {member.keeper for cluster in clusters for member in cluster.members if member.removable}
     kept |= {cluster.keeper.path for cluster in clusters}
-    planned = set()
+    planned, told_in = set(), set()
     with tally.ending():
         with open_roots(images_dir, places.against) as roots:
             for cluster in clusters:
@@ -69,6 +83,10 @@ def make_plan(
                         keeping, dropping = ({pair[side] for pair in pairs} for side in (0, 1))
                         if dropping & (kept | planned) or keeping & planned or member.kind not in KINDS:
                             raise Refused(f"{member.kind}, or in more than one cluster")
+                        merge = _what_to_merge(member.path, keeper.path) if places.merges_beside(keeper.path) else None
+                        beside = {keeper.path.with_name(merge.name)} if merge else set()
+                        if beside & (kept | planned | keeping) or (keeping | dropping) & told_in:
+                            raise Refused(_NEEDED)
                         if reason := reason or next(filter(None, (places.protects(*pair[::-1]) for pair in pairs)), ""):
                             raise Refused(reason)
                         keep = places.archive_of(keeper.path)
@@ -79,10 +97,14 @@ def make_plan(
                         companions = tuple(
                             (_as_found(roots[keep], twin, keep), _as_found(roots[0], path)) for twin, path in together
                         )
-                        lines.append(encode(item_record(Item(*files, member.kind, companions=companions))))
+                        item = Item(*files, member.kind, companions=companions, merge=merge)
+                        if merge:
+                            _with_merge(roots[0], item)
+                        lines.append(encode(item_record(item)))
                         done += [path.relative_to(images_dir) for _, path in together]
                         planned |= dropping
                         kept |= keeping
+                        told_in |= beside
         write_whole(Path(plan_path), b"".join(lines), sync=True)
     return tally.outcome()
 
@@ -108,6 +130,7 @@ def apply_plan(
         items = read_plan(Path(plan_path), len(places.against))
         with open_roots(images_dir, places.against) as roots:
             kept, joined = survey(roots, items), [_joined(roots[0], item) for item in items]
+            named = {file.parts for item in items for pair in item.pairs for file in (pair.keep, pair.drop)}
             with open_trash(roots[0], create=True) as trash, new_run(trash, run) as current:
                 tally.run = current.name
                 sequence = 1
@@ -115,12 +138,16 @@ def apply_plan(
                     with tally.settling(*(pair.drop.path for pair in item.pairs)):
                         if reason:
                             raise Refused(reason)
+                        if item.merge and item.before.drop.parts in named:
+                            raise Refused(_NEEDED)
+                        if item.merge and places.protects(roots[0].path / item.before.drop.path):
+                            raise Refused("nothing is told beside a keeper in a protected folder")
                         for pair in item.pairs:
                             keeper = roots[pair.keep.archive].path / pair.keep.path
                             if reason := places.protects(roots[0].path / pair.drop.path, keeper):
                                 raise Refused(reason)
                         _move(roots, current, replace(item, sequence=sequence), kept, decoder)
-                    sequence += len(item.pairs)
+                    sequence = replace(item, sequence=sequence).last + 1
     return tally.outcome()
 
 
@@ -138,6 +165,12 @@ def undo(images_dir: Path, run: str | None = None) -> Outcome:
                     if left := [pair for pair in item.pairs if not _is_settled(root, box, pair, is_back)]:
                         with tally.settling(*(pair.drop.path for pair in left)):
                             go_home(root, box, *left)
+                for item in reversed(history.items):  # the last XMP file was made from those before it
+                    if item.merge and item.merge.new and item.sequence not in history.put_back:
+                        with tally.settling(item.before.drop.path) as done:
+                            done.clear()  # no file that was moved
+                            if all(_is_home(root, pair) for pair in item.pairs):
+                                take_from_beside(root, box, item)
     return tally.outcome()
 
 
@@ -167,8 +200,10 @@ def purge(
             for history in [each for each in histories(trash, run) if older_than is None or each.created <= latest]:
                 with trash.folder(history.run) as box:
                     for item in history.items:
-                        if left := [pair for pair in item.pairs if box.find(str(pair.sequence))]:
-                            with tally.settling(*(pair.drop.path for pair in left)):
+                        left = [pair for pair in item.pairs if box.find(str(pair.sequence))]
+                        replaced = [item.before] if item.merge and box.find(str(item.before.sequence)) else []
+                        if left or replaced:
+                            with tally.settling(*(pair.drop.path for pair in left or replaced)):
                                 _destroy(roots, box, item, left, decoder)
     return tally.outcome()
 
@@ -178,8 +213,11 @@ def _move(roots: Sequence[Folder], run: Run, item: Item, kept: set[tuple[int, in
     root, seen = roots[0], _verify_all(roots, item.pairs, roots[0], decoder)
     if any(drop.identity in kept for _, drop in seen):
         raise Refused("the plan keeps this very file under another name")
+    item, told_beside = _with_merge(root, item) if item.merge else (item, b"")
     run.intend(item)
     try:
+        if told_beside:
+            put_beside(root, run.box, item, told_beside)
         for pair in item.pairs:
             with root.parent_of(pair.drop.parts) as home:
                 home.rename(pair.drop.parts[-1], run.box, str(pair.sequence))
@@ -232,6 +270,8 @@ def _take_back(root: Folder, run: Run, item: Item, reason: Refused | OSError) ->
                 go_home(root, run.box, pair)
         except (Refused, OSError) as error:
             raise Refused(f"{reason}; it stays in the trash as {run.name}/{pair.sequence}: {error}") from None
+    if item.merge and item.merge.new:
+        take_from_beside(root, run.box, item)
     run.record(back=item.sequence)
     raise reason
 
@@ -242,10 +282,65 @@ def _destroy(roots: Sequence[Folder], box: Folder, item: Item, left: Sequence[Pa
         if pair not in left and _is_home(roots[0], pair):
             raise Refused(f"{ascii(pair.drop.parts[-1])}, which goes with it, is not in the trash; undo the run")
     seen = _verify_all(roots, left, box, decoder)
+    if item.merge:
+        _destroy_replaced(roots[0], box, item)
     _look_again_at_all(roots, left, box, seen)
     for pair in left:
         box.unlink(str(pair.sequence))
         box.sync()
+
+
+def _what_to_merge(member: Path, keeper: Path) -> Merge | None:
+    """What is told beside a keeper before a file goes for it; None if that is nothing. Both were read before."""
+    from dedup.contents.merging import fields_of, name_beside
+
+    fields = attempt(fields_of, member, keeper)
+    if isinstance(fields, Lost):
+        raise Refused(f"what is to be told beside its keeper can't be read: {fields.reason}")
+    return Merge(name_beside(keeper), fields) if fields else None
+
+
+def _with_merge(root: Folder, item: Item) -> tuple[Item, bytes]:
+    """An item with what is put beside its keeper, and that file's content; empty if all is told there already."""
+    from dedup.contents.merging import Unmergeable, merged
+
+    old, data, name = None, None, item.merge.name
+    with root.parent_of(item.keep.parts) as home:
+        if home.find(name):
+            old, data = home.snapshot(name), home.read(name)
+            if _digest(data) != old.blake2b or not data:
+                raise Refused("the XMP file beside its keeper changes while it is read, or is empty")
+    try:
+        made = merged(data, item.merge.fields)
+    except Unmergeable as error:
+        raise Refused(str(error)) from None
+    if made == data:
+        return replace(item, merge=item.merge._replace(new="", old=None)), b""
+    return replace(item, merge=item.merge._replace(new=_digest(made), old=old)), made
+
+
+def _destroy_replaced(root: Folder, box: Folder, item: Item) -> None:
+    """Destroy the XMP file that was beside a keeper, if that which is there tells all that it was to tell.
+
+    It is the first to go of what the item moved: an undo could not bring it back without the picture.
+    """
+    from dedup.contents.merging import Unmergeable, still_tells
+
+    stored = str(item.before.sequence)
+    try:
+        with root.parent_of(item.keep.parts) as home:
+            now, before = home.read(item.merge.name), box.read(stored) if box.find(stored) else None
+        if not still_tells(now, item.merge.fields, before):
+            raise Refused("the XMP file beside its keeper no longer tells what it told")
+    except Unmergeable as error:
+        raise Refused(str(error)) from None
+    if before is not None:
+        box.unlink(stored)
+        box.sync()
+
+
+def _digest(data: bytes) -> str:
+    return hashlib.blake2b(data, digest_size=DIGEST).hexdigest()
 
 
 def _stored(pair: Pair) -> File:

@@ -248,7 +248,8 @@ def _pairs(clusters: Sequence[Cluster], result: Result, config: Config, facts: S
 
     def why(own: Path, kept: Path, view: View) -> str:
         reason = result.places.protects(own, kept) or what_is_missing(view)
-        return str(reason or why_it_stays(own, kept, config.images_dir, result.places.root_of(kept), facts, told))
+        where = config.images_dir, result.places.root_of(kept)
+        return str(reason or why_it_stays(own, kept, *where, facts, told, result.places.merges_beside(kept)))
 
     for pair, (number, *ends) in both.items():
         files = [result.embeddings.paths[row] for row in pair]

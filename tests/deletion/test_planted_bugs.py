@@ -20,13 +20,16 @@ REMOVAL_TESTS = [
     "deletion/test_known_losses",
     "deletion/test_removal_races",
     "deletion/test_removal_faults",
+    "deletion/test_removal_merges",
 ]
+MERGE_TESTS = ["deletion/test_removal_merges"]
 TESTS = {  # of a module, when not all of those: the likeliest to notice first
     "deletion/journal": ["deletion/test_removal_hostile", *REMOVAL_TESTS],
     "deletion/records": ["deletion/test_removal_hostile", *REMOVAL_TESTS],
-    "contents/companions": ["contents/test_companions", "contents/test_why_it_stays"],
+    "contents/companions": ["contents/test_companions", "contents/test_why_it_stays", *MERGE_TESTS],
     "contents/inventory": ["contents/test_why_it_stays", "contents/test_inventory"],
     "contents/metadata": ["contents/test_inventory"],
+    "contents/merging": MERGE_TESTS,
     "contents/parts": ["contents/test_inventory"],
     "dataset/decoding": ["dataset/test_hostile"],
 }
@@ -215,7 +218,7 @@ BUGS = {
     ),
     "any keys of an item": (
         "deletion/records",
-        'if set(record) - {"companions"} != {"keep", "drop", "kind"}:',
+        'if set(record) - {"companions", "merge"} != {"keep", "drop", "kind"}:',
         "if False:",
     ),
     "a name twice in an object": ("deletion/records", "if len(dict(pairs)) < len(pairs):", FALSE),
@@ -365,8 +368,55 @@ BUGS = {
     ),
     "numbers of companions are given twice": (
         "deletion/removal",
-        "                    sequence += len(item.pairs)\n",
+        "                    sequence += len(item.pairs) + (item.merge is not None)\n",
         "                    sequence += 1\n",
+    ),
+    # what is told beside a keeper
+    "an XMP file goes though what it tells was destroyed": (
+        "deletion/removal",
+        " and all(_is_home(root, pair) for pair in item.pairs)",
+        "",
+    ),
+    "a file is destroyed though nothing tells what it told": (
+        "deletion/removal",
+        "        _check_merged(roots[0], box, item)\n",
+        "        pass\n",
+    ),
+    "a companion's like is replaced": ("deletion/removal", "if item.merge and item.before.drop.parts in named:", FALSE),
+    "XMP files come back from the first on": ("deletion/removal", "reversed(history.items)", "history.items"),
+    "what was told for a file that stays is left there": (
+        "deletion/removal",
+        "        take_from_beside(root, run.box, item)\n    run",
+        "        pass\n    run",
+    ),
+    "an XMP file that has changed is replaced": (
+        "deletion/trash",
+        "if box.snapshot(str(before.sequence)).blake2b != item.merge.old.blake2b:",
+        FALSE,
+    ),
+    "an XMP file that appears is replaced": (
+        "deletion/trash",
+        "_place(box, made, home, name)",
+        "box.rename(made, home, name)",
+    ),
+    "the XMP file of before does not come back": (
+        "deletion/trash",
+        "        go_home(root, box, before)\n",
+        "        pass\n",
+    ),
+    "any name of an XMP file": ("deletion/records", "name.casefold() not in names:", "False:"),
+    "two captions are told": ("contents/merging", "if other := disagreeing(wanted, before):", FALSE),
+    "what is told is not read again": ("contents/merging", "if after != before", "if False and after != before"),
+    "values are told as they are compared": ("contents/merging", "written.get(value, value)", "value"),
+    "another title is told beside the keeper's": (
+        "contents/merging",
+        "name not in kept and len(days) == 1",
+        "len(days) == 1",
+    ),
+    "an XMP file of two pictures is taken": (
+        "contents/companions",
+        "return len(_in_folder(path.parent).get(path, ())) == 1",
+        "return True",
     ),
     "a companion need not be the keeper's": (
         "deletion/checks",
