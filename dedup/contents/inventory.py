@@ -121,7 +121,8 @@ def why_it_stays(
     member_path, keeper_path : images_dir / relative; the keeper's keeper_dir / relative where that is given
     facts : what is remembered of their contents; their names, links and companions are looked at anew
     told : their contents, where these were read already
-    merge : whether an XMP file beside the keeper is going to tell what that lacks, as far as `merging` can
+    merge : whether an XMP file beside the keeper is going to tell what that lacks, as far as `merging` can; one
+        that the two have alike stays as it is
     """
     if any(_TRASHES.fullmatch(part) for part in member_path.relative_to(images_dir).parts[:-1]):
         return "lies in a trash folder"
@@ -130,10 +131,11 @@ def why_it_stays(
     try:
         if picture := picture_beside(member_path, images_dir):
             return f"belongs together with {picture.name}"
+        together = matched_companions(member_path, keeper_path)
         return (
             _of_one_file(member_path, keeper_path)
-            or matched_companions(member_path, keeper_path).reason
-            or _more_inside(member_path, keeper_path, facts, told, merge)
+            or together.reason
+            or _more_inside(member_path, keeper_path, facts, told, merge and not together.pairs)
         )
     except Exception as error:
         return f"can't be compared with its keeper in full: {one_line(error)}"

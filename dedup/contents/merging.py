@@ -20,13 +20,12 @@ from xml.etree import ElementTree
 
 from defusedxml.ElementTree import fromstring
 
-from dedup.contents.companions import companions_of, is_of_one_picture
 from dedup.contents.metadata import CAPTURED, FRACTION, ZONE, Told, as_told, read_metadata, read_xmp
 from dedup.dataset.decoding import identify
 from dedup.workers import step
 
 Values = Mapping[str, Collection[str]]
-RATING, KEYWORDS, PLACE, XMP = "rating", "keywords", "place", ".xmp"
+RATING, KEYWORDS, PLACE = "rating", "keywords", "place"
 SINGLE = ("caption", "title", "copyright", PLACE, CAPTURED, FRACTION, ZONE)  # of which a picture has one value
 _NAMESPACES = {
     "rdf": "http://www.w3.org/1999/02/22-rdf-syntax-ns#",
@@ -81,14 +80,6 @@ def _read(path: Path) -> tuple[Told, dict[str, str]]:
         warnings.simplefilter("ignore")
         with identify(io.BytesIO(data), path.suffix.lower()) as image:
             return read_metadata(image, data, written), written
-
-
-def name_beside(keeper: Path) -> str:
-    """Name of the XMP file of a picture: one that belongs to it alone, or its name and .xmp."""
-    whole, there = keeper.name + XMP, [path for path in companions_of(keeper) if path.parent == keeper.parent]
-    names = {whole.casefold(), (keeper.stem + XMP).casefold()}
-    own = [path.name for path in there if path.name.casefold() in names and is_of_one_picture(path)]
-    return whole if keeper.with_name(whole) in there or not own else own[0]
 
 
 def still_tells(now: bytes, fields: Values, before: bytes | None) -> bool:

@@ -22,20 +22,9 @@ from dedup.deletion.folders import Folder, Snapshot
 from dedup.deletion.journal import encode, plan_header, read_plan
 from dedup.deletion.outcome import OF_ONE_FILE, Outcome, Refused, Tally, told
 from dedup.deletion.records import KINDS, NO_ARCHIVE, BadRecord, File, Item, Merge, Pair, item_record, split_path
-from dedup.deletion.trash import (
-    Run,
-    go_home,
-    histories,
-    new_run,
-    open_trash,
-    put_beside,
-    take_from_beside,
-    waiting_runs,
-)
+from dedup.deletion.trash import Run, go_home, histories, new_run, open_trash, put_beside, take_away, waiting_runs
 from dedup.output import write_whole
 from dedup.workers import Lost, attempt
-
-_NEEDED = "the XMP file beside its keeper belongs to what the plan keeps or moves"
 
 
 def make_plan(
@@ -71,7 +60,7 @@ def make_plan(
     shown = {file.path: file for cluster in clusters for file in (cluster.keeper, *cluster.members)}
     kept = {member.keeper for cluster in clusters for member in cluster.members if member.removable}
     kept |= {cluster.keeper.path for cluster in clusters}
-    planned, told_in = set(), set()
+    planned = set()
     with tally.ending():
         with open_roots(images_dir, places.against) as roots:
             for cluster in clusters:
@@ -83,10 +72,6 @@ def make_plan(
                         keeping, dropping = ({pair[side] for pair in pairs} for side in (0, 1))
                         if dropping & (kept | planned) or keeping & planned or member.kind not in KINDS:
                             raise Refused(f"{member.kind}, or in more than one cluster")
-                        merge = _what_to_merge(member.path, keeper.path) if places.merges_beside(keeper.path) else None
-                        beside = {keeper.path.with_name(merge.name)} if merge else set()
-                        if beside & (kept | planned | keeping) or (keeping | dropping) & told_in:
-                            raise Refused(_NEEDED)
                         if reason := reason or next(filter(None, (places.protects(*pair[::-1]) for pair in pairs)), ""):
                             raise Refused(reason)
                         keep = places.archive_of(keeper.path)
@@ -97,14 +82,13 @@ def make_plan(
                         companions = tuple(
                             (_as_found(roots[keep], twin, keep), _as_found(roots[0], path)) for twin, path in together
                         )
-                        item = Item(*files, member.kind, companions=companions, merge=merge)
-                        if merge:
-                            _with_merge(roots[0], item)
+                        item = Item(*files, member.kind, companions=companions)
+                        if places.merges_beside(keeper.path) and (merge := _what_to_merge(member.path, keeper.path)):
+                            _with_merge(roots[0], item := replace(item, merge=merge))
                         lines.append(encode(item_record(item)))
                         done += [path.relative_to(images_dir) for _, path in together]
                         planned |= dropping
                         kept |= keeping
-                        told_in |= beside
         write_whole(Path(plan_path), b"".join(lines), sync=True)
     return tally.outcome()
 
@@ -139,7 +123,7 @@ def apply_plan(
                         if reason:
                             raise Refused(reason)
                         if item.merge and item.before.drop.parts in named:
-                            raise Refused(_NEEDED)
+                            raise Refused("the XMP file beside its keeper belongs to what the plan keeps or moves")
                         if item.merge and places.protects(roots[0].path / item.before.drop.path):
                             raise Refused("nothing is told beside a keeper in a protected folder")
                         for pair in item.pairs:
@@ -170,7 +154,7 @@ def undo(images_dir: Path, run: str | None = None) -> Outcome:
                         with tally.settling(item.before.drop.path) as done:
                             done.clear()  # no file that was moved
                             if all(_is_home(root, pair) for pair in item.pairs):
-                                take_from_beside(root, box, item)
+                                take_away(root, box, item)
     return tally.outcome()
 
 
@@ -271,7 +255,7 @@ def _take_back(root: Folder, run: Run, item: Item, reason: Refused | OSError) ->
         except (Refused, OSError) as error:
             raise Refused(f"{reason}; it stays in the trash as {run.name}/{pair.sequence}: {error}") from None
     if item.merge and item.merge.new:
-        take_from_beside(root, run.box, item)
+        take_away(root, run.box, item)
     run.record(back=item.sequence)
     raise reason
 
@@ -292,12 +276,13 @@ def _destroy(roots: Sequence[Folder], box: Folder, item: Item, left: Sequence[Pa
 
 def _what_to_merge(member: Path, keeper: Path) -> Merge | None:
     """What is told beside a keeper before a file goes for it; None if that is nothing. Both were read before."""
-    from dedup.contents.merging import fields_of, name_beside
+    from dedup.contents.companions import xmp_beside
+    from dedup.contents.merging import fields_of
 
     fields = attempt(fields_of, member, keeper)
     if isinstance(fields, Lost):
         raise Refused(f"what is to be told beside its keeper can't be read: {fields.reason}")
-    return Merge(name_beside(keeper), fields) if fields else None
+    return Merge(xmp_beside(keeper), fields) if fields else None
 
 
 def _with_merge(root: Folder, item: Item) -> tuple[Item, bytes]:

@@ -5,7 +5,7 @@ new_run      a run's folder with a journal to write to
 histories    what the runs' journals tell
 waiting_runs which of them have files there, as seen now
 go_home      one file back to where it was, never over another
-put_beside   an XMP file beside a keeper, what was there into the trash; take_from_beside the way back
+put_beside   an XMP file beside a keeper, what was there into the trash; take_away the way back
 """
 
 import errno
@@ -152,7 +152,7 @@ def put_beside(root: Folder, box: Folder, item: Item, data: bytes) -> None:
 
     Raises
     ------
-    Refused, OSError : it is another file by now than was read, or something appears in its place; `take_from_beside`
+    Refused, OSError : it is another file by now than was read, or something appears in its place; `take_away`
         is to be called
     """
     stored, name, old = str(item.before.sequence), item.merge.name, item.merge.old
@@ -176,7 +176,7 @@ def put_beside(root: Folder, box: Folder, item: Item, data: bytes) -> None:
             raise Refused(_ALTERED)
 
 
-def take_from_beside(root: Folder, box: Folder, item: Item) -> None:
+def take_away(root: Folder, box: Folder, item: Item) -> None:
     """Take away what `put_beside` put there, at whatever step that was stopped, and put back what was there before.
 
     Raises

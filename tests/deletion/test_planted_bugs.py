@@ -386,7 +386,7 @@ BUGS = {
     "XMP files come back from the first on": ("deletion/removal", "reversed(history.items)", "history.items"),
     "what was told for a file that stays is left there": (
         "deletion/removal",
-        "        take_from_beside(root, run.box, item)\n    run",
+        "        take_away(root, run.box, item)\n    run",
         "        pass\n    run",
     ),
     "an XMP file that has changed is replaced": (

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from dedup.contents.merging import Unmergeable, fields_of, merged, name_beside, still_tells
+from dedup.contents.companions import xmp_beside
+from dedup.contents.merging import Unmergeable, fields_of, merged, still_tells
 from dedup.contents.metadata import read_xmp
 from dedup.deletion import removal
 from dedup.deletion.journal import read_plan
@@ -79,9 +80,9 @@ def test_what_can_not_be_told_is_refused(data, fields):
 
 def test_the_name_of_the_file_is_one_of_that_picture_alone(tmp_path):
     folder = write(tmp_path, dict.fromkeys(("a.jpg", "b.jpg", "b.xmp", "c.jpg", "c.xmp", "c.jpg.xmp"), OLD))
-    assert [name_beside(folder / name) for name in ("a.jpg", "b.jpg", "c.jpg")] == ["a.jpg.xmp", "b.xmp", "c.jpg.xmp"]
+    assert [xmp_beside(folder / name) for name in ("a.jpg", "b.jpg", "c.jpg")] == ["a.jpg.xmp", "b.xmp", "c.jpg.xmp"]
     write(tmp_path, {"b.dng": b"raw"})
-    assert name_beside(folder / "b.jpg") == "b.jpg.xmp"
+    assert xmp_beside(folder / "b.jpg") == "b.jpg.xmp"
 
 
 def test_only_what_the_keeper_lacks_is_to_be_told(tmp_path):
