@@ -1,6 +1,7 @@
 """--merge-metadata, through main.py: what goes with it, what is told beside its keeper, and the way back."""
 
 import hashlib
+import io
 import json
 from pathlib import Path
 
@@ -9,6 +10,7 @@ from PIL import Image
 
 from dedup.contents.merging import merged
 from dedup.contents.metadata import read_xmp
+from tests.camera_files import picture
 from tests.deletion.test_removal_merges import ALL, HERE, OLD, THERE, jpeg, write
 from tests.removal_world import scan
 from tests.test_camera_files import search
@@ -99,16 +101,85 @@ def test_nothing_is_told_in_an_archive(tmp_path):
     assert going == set() and "has the keywords that its keeper lacks" in {row["reason"] for row in rows}
 
 
-def test_decisions_are_merged_too(tmp_path):
-    files = {"a.jpg": jpeg(1, 95), "b.jpg": jpeg(1, 85, {"keywords": ["sea"]})}
+def decisions(folder: Path, level: str, *pairs: tuple[str, str]) -> Path:
+    """What the page would save: files to keep, and what goes for each."""
+    named = {}
+    for name in {name for pair in pairs for name in pair}:
+        data = (folder / name).read_bytes()
+        named[name] = {"path": name, "size": len(data), "blake2b": hashlib.blake2b(data, digest_size=32).hexdigest()}
+    remove = [{"keep": named[keep], "drop": named[drop], "level": level} for keep, drop in pairs]
+    path = folder.parent / "decisions.json"
+    path.write_text(json.dumps({"decisions": 1, "remove": remove, "different": []}))
+    return path
+
+
+def cropped(fields: dict[str, list[str]]) -> bytes:
+    buffer = io.BytesIO()
+    image = picture(1)
+    image.crop((0, 0, image.width, image.height * 4 // 5)).save(buffer, "JPEG", quality=95, xmp=merged(None, fields))
+    return buffer.getvalue()
+
+
+@pytest.mark.parametrize("how", ["plan", "decisions"])
+@pytest.mark.parametrize(
+    ("level", "other"),
+    [("exact", jpeg(1, 95, {"keywords": ["sea"]})), ("copies", jpeg(1, 85, {"keywords": ["sea"]})),
+     ("edits", cropped({"keywords": ["sea"]}))],
+)  # fmt: skip
+def test_it_is_told_at_every_level(tmp_path, level, other, how):
+    folder = write(tmp_path / "photos", {"a.jpg": jpeg(1, 95, {"keywords": ["sun"], "title": ["T"]}), "b.jpg": other})
+    before = outside_trash(folder)
+    words = ("--remove", level, "--merge-metadata") if how == "plan" else ("--merge-metadata",)
+    assert search(folder, "--remove", level)[2] == set()
+    if how == "plan":
+        assert search(folder, *words)[2] == {"b.jpg"}
+        applied = run(folder, "--apply", tmp_path / "out" / "plan.jsonl")
+    else:
+        saved, quiet = decisions(folder, level, ("a.jpg", "b.jpg")), ("--output", tmp_path / "out", "--quiet")
+        refused = run(folder, "--apply", saved, *quiet)
+        assert refused.returncode == 1 and "has another keywords than its keeper" in refused.stdout, refused
+        applied = run(folder, "--apply", saved, *quiet, *words)
+    assert applied.returncode == 0 and "1 file moved" in applied.stdout, applied
+    assert read_xmp((folder / "a.jpg.xmp").read_bytes()) == {"keywords": {"sea"}}
+    assert run(folder, "--undo").returncode == 0 and outside_trash(folder) == before
+
+
+def test_pairs_of_one_cluster_are_told_each_beside_its_own_keeper(tmp_path):
+    """As the page saves them where somebody keeps two files of a cluster."""
+    files = {f"{name}.jpg": jpeg(1, 95 - number, {"keywords": [name]}) for number, name in enumerate("abcd")}
     folder = write(tmp_path / "photos", files)
-    contents = {
-        name: {"path": name, "size": len(data), "blake2b": hashlib.blake2b(data, digest_size=32).hexdigest()}
-        for name, data in files.items()
-    }
-    decided = {"decisions": 1, "remove": [{"keep": contents["a.jpg"], "drop": contents["b.jpg"]}], "different": []}
-    (tmp_path / "decisions.json").write_text(json.dumps(decided))
-    words = (folder, "--apply", tmp_path / "decisions.json", "--output", tmp_path / "out", "--quiet")
-    assert "has the keywords that its keeper lacks" in run(*words).stdout
-    assert run(*words, "--merge-metadata").returncode == 0 and not (folder / "b.jpg").exists()
-    assert read_xmp((folder / "a.jpg.xmp").read_bytes())["keywords"] == {"sea"}
+    before = outside_trash(folder)
+    saved = decisions(folder, "copies", ("a.jpg", "c.jpg"), ("b.jpg", "d.jpg"))
+    applied = run(folder, "--apply", saved, "--output", tmp_path / "out", "--quiet", "--merge-metadata")
+    assert applied.returncode == 0 and "2 files moved" in applied.stdout, applied
+    told = {path.name: read_xmp(path.read_bytes())["keywords"] for path in folder.glob("*.xmp")}
+    assert told == {"a.jpg.xmp": {"c"}, "b.jpg.xmp": {"d"}}
+    assert run(folder, "--undo").returncode == 0 and outside_trash(folder) == before
+
+
+def test_decisions_that_disagree_stay(tmp_path):
+    files = {"a.jpg": jpeg(1, 95), "b.jpg": jpeg(1, 85, HERE), "c.jpg": jpeg(1, 84, THERE)}
+    folder = write(tmp_path / "photos", files)
+    saved = decisions(folder, "copies", ("a.jpg", "b.jpg"), ("a.jpg", "c.jpg"))
+    applied = run(folder, "--apply", saved, "--output", tmp_path / "out", "--quiet", "--merge-metadata")
+    assert applied.stdout.count("has another place than others that go for the same file") == 2, applied
+    assert not list(folder.glob("*.xmp"))
+
+
+def test_what_the_xmp_file_there_contradicts_is_said_before_anything_moves(tmp_path):
+    files = {"a.jpg": jpeg(1, 95), "a.xmp": merged(None, HERE), "b.jpg": jpeg(1, 85, THERE)}
+    said, _, going = search(write(tmp_path / "photos", files), "--merge-metadata")
+    assert going == set() and "b.jpg: the XMP file beside its keeper has another place" in said
+
+
+def test_a_sidecar_that_goes_with_its_picture_is_not_written_to(tmp_path):
+    files = {"a.jpg": jpeg(1, 95), "a.xmp": OLD, "b.jpg": jpeg(1, 85, {"keywords": ["sea"]}), "b.xmp": OLD}
+    said, rows, going = search(write(tmp_path / "photos", files), "--merge-metadata")
+    assert going == set() and "has the keywords that its keeper lacks" in {row["reason"] for row in rows}
+
+
+def test_a_rating_that_is_no_number_is_not_lost(tmp_path):
+    rated = jpeg(1, 85, {"rating": ["4"]}).replace(b"Rating>4", b"Rating>A")
+    files = {"a.jpg": jpeg(1, 95), "b.jpg": rated}
+    _, rows, going = search(write(tmp_path / "photos", files), "--merge-metadata")
+    assert going == set() and "has the rating that its keeper lacks" in {row["reason"] for row in rows}

@@ -131,7 +131,7 @@ def apply_plan(
                             if reason := places.protects(roots[0].path / pair.drop.path, keeper):
                                 raise Refused(reason)
                         _move(roots, current, replace(item, sequence=sequence), kept, decoder)
-                    sequence = replace(item, sequence=sequence).last + 1
+                    sequence += item.last + 1
     return tally.outcome()
 
 

@@ -368,7 +368,7 @@ BUGS = {
     ),
     "numbers of companions are given twice": (
         "deletion/removal",
-        "                    sequence += len(item.pairs) + (item.merge is not None)\n",
+        "                    sequence += item.last + 1\n",
         "                    sequence += 1\n",
     ),
     # what is told beside a keeper
