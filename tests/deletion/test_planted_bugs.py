@@ -123,7 +123,7 @@ BUGS = {
         *("deletion/trash", "    home.sync()\n    box.unlink(stored)\n    box.sync()\n"),
         "    box.unlink(stored)\n    home.sync()\n    box.sync()\n",
     ),
-    "the journal does not reach the disk": ("deletion/trash", "            os.fsync(self.descriptor)\n", ""),
+    "the journal does not reach the disk": ("deletion/trash", "    os.fsync(descriptor)\n", ""),
     "the moved file's folder does not reach the disk": ("deletion/removal", "        home.sync()\n", ""),
     "the trash does not reach the disk": ("deletion/removal", "        run.box.sync()\n", ""),
     "the new run does not reach the disk": (
@@ -345,8 +345,8 @@ BUGS = {
     ),
     "a short write is not continued": (
         "deletion/trash",
-        "line = line[os.write(self.descriptor, line) :]",
-        'os.write(self.descriptor, line)\n                line = b""',
+        "data = data[os.write(descriptor, data) :]",
+        'os.write(descriptor, data)\n        data = b""',
     ),
     "refused and told to be done": (
         "deletion/outcome",
@@ -374,13 +374,13 @@ BUGS = {
     # what is told beside a keeper
     "an XMP file goes though what it tells was destroyed": (
         "deletion/removal",
-        " and all(_is_home(root, pair) for pair in item.pairs)",
-        "",
+        "if all(_is_home(root, pair) for pair in item.pairs):",
+        "if True:",
     ),
     "a file is destroyed though nothing tells what it told": (
         "deletion/removal",
-        "        _check_merged(roots[0], box, item)\n",
-        "        pass\n",
+        "if not still_tells(now, item.merge.fields, before):",
+        FALSE,
     ),
     "a companion's like is replaced": ("deletion/removal", "if item.merge and item.before.drop.parts in named:", FALSE),
     "XMP files come back from the first on": ("deletion/removal", "reversed(history.items)", "history.items"),
@@ -391,32 +391,36 @@ BUGS = {
     ),
     "an XMP file that has changed is replaced": (
         "deletion/trash",
-        "if box.snapshot(str(before.sequence)).blake2b != item.merge.old.blake2b:",
+        "if not _holds(box, stored, old.blake2b):",
         FALSE,
     ),
     "an XMP file that appears is replaced": (
         "deletion/trash",
-        "_place(box, made, home, name)",
-        "box.rename(made, home, name)",
+        "_place(box, stored + _MADE, home, name)",
+        "box.rename(stored + _MADE, home, name)",
     ),
     "the XMP file of before does not come back": (
         "deletion/trash",
-        "        go_home(root, box, before)\n",
-        "        pass\n",
+        "            go_home(root, box, item.before)\n",
+        "            pass\n",
     ),
-    "any name of an XMP file": ("deletion/records", "name.casefold() not in names:", "False:"),
-    "two captions are told": ("contents/merging", "if other := disagreeing(wanted, before):", FALSE),
-    "what is told is not read again": ("contents/merging", "if after != before", "if False and after != before"),
+    "any name of an XMP file": ("deletion/records", "str(merge.name).casefold() in names\n", "True\n"),
+    "two captions are told": (
+        "contents/merging",
+        "if other := [name for name in SINGLE if",
+        "if other := [name for name in () if",
+    ),
+    "what is told is not read again": ("contents/merging", "if after != before | new | words:", FALSE),
     "values are told as they are compared": ("contents/merging", "written.get(value, value)", "value"),
     "another title is told beside the keeper's": (
         "contents/merging",
-        "name not in kept and len(days) == 1",
-        "len(days) == 1",
+        "name in SINGLE and name not in kept and one",
+        "name in SINGLE and one",
     ),
     "an XMP file of two pictures is taken": (
         "contents/companions",
-        "return len(_in_folder(path.parent).get(path, ())) == 1",
-        "return True",
+        "if owned.get(path) == {picture.name}]",
+        "if path in owned]",
     ),
     "a companion need not be the keeper's": (
         "deletion/checks",
@@ -632,7 +636,7 @@ BUGS = {
     "a file with other names may go": ("contents/inventory", 'if member.st_nlink > 1 else ""', 'if False else ""'),
     "a member of a set may go": (
         "contents/inventory",
-        "            or matched_companions(member_path, keeper_path).reason\n",
+        "            or together.reason\n",
         "",
     ),
     "a raw file may go without its JPEG": (
