@@ -292,16 +292,15 @@ def _with_merge(root: Folder, item: Item) -> tuple[Item, bytes]:
     old, data, name = None, None, item.merge.name
     with root.parent_of(item.keep.parts) as home:
         if home.find(name):
-            old, data = home.snapshot(name), home.read(name)
-            if _digest(data) != old.blake2b or not data:
-                raise Refused("the XMP file beside its keeper changes while it is read, or is empty")
+            old, data = home.snapshot(name), home.read(name)  # `put_beside` notices what changes in between
     try:
         made = merged(data, item.merge.fields)
     except Unmergeable as error:
         raise Refused(str(error)) from None
     if made == data:
         return replace(item, merge=item.merge._replace(new="", old=None)), b""
-    return replace(item, merge=item.merge._replace(new=_digest(made), old=old)), made
+    new = hashlib.blake2b(made, digest_size=DIGEST).hexdigest()
+    return replace(item, merge=item.merge._replace(new=new, old=old)), made
 
 
 def _destroy_replaced(root: Folder, box: Folder, item: Item) -> None:
@@ -322,10 +321,6 @@ def _destroy_replaced(root: Folder, box: Folder, item: Item) -> None:
     if before is not None:
         box.unlink(stored)
         box.sync()
-
-
-def _digest(data: bytes) -> str:
-    return hashlib.blake2b(data, digest_size=DIGEST).hexdigest()
 
 
 def _stored(pair: Pair) -> File:
