@@ -15,12 +15,12 @@ from tests.conftest import PROJECT
 
 REMOVAL_TESTS = [
     "deletion/test_removal",
+    "deletion/test_removal_merges",
     "deletion/test_removal_units",
     "deletion/test_removal_hostile",
     "deletion/test_known_losses",
     "deletion/test_removal_races",
     "deletion/test_removal_faults",
-    "deletion/test_removal_merges",
 ]
 MERGE_TESTS = ["deletion/test_removal_merges"]
 TESTS = {  # of a module, when not all of those: the likeliest to notice first
