@@ -82,14 +82,6 @@ def _read(path: Path) -> tuple[Told, dict[str, str]]:
             return read_metadata(image, data, written), written
 
 
-def still_tells(now: bytes, fields: Values, before: bytes | None) -> bool:
-    """Whether an XMP file tells the fields, and all that the one told that was there before it."""
-    told, wanted = _told_beside(now), _told_beside(merged(before, fields))
-    if lacking({RATING: wanted.pop(RATING, set())}, told):
-        return False
-    return all(values <= told.get(name, set()) for name, values in wanted.items())
-
-
 def merged(data: bytes | None, fields: Values) -> bytes:
     """An XMP file that tells the fields beside all that the given one tells; that one itself if it tells them already.
 

@@ -267,7 +267,11 @@ def _destroy(roots: Sequence[Folder], box: Folder, item: Item, left: Sequence[Pa
             raise Refused(f"{ascii(pair.drop.parts[-1])}, which goes with it, is not in the trash; undo the run")
     seen = _verify_all(roots, left, box, decoder)
     if item.merge:
-        _destroy_replaced(roots[0], box, item)
+        if _with_merge(roots[0], item)[1]:
+            raise Refused("the XMP file beside its keeper no longer tells what it told")
+        if box.find(replaced := str(item.before.sequence)):  # first: an undo needs the picture to bring it back
+            box.unlink(replaced)
+            box.sync()
     _look_again_at_all(roots, left, box, seen)
     for pair in left:
         box.unlink(str(pair.sequence))
@@ -301,26 +305,6 @@ def _with_merge(root: Folder, item: Item) -> tuple[Item, bytes]:
         return replace(item, merge=item.merge._replace(new="", old=None)), b""
     new = hashlib.blake2b(made, digest_size=DIGEST).hexdigest()
     return replace(item, merge=item.merge._replace(new=new, old=old)), made
-
-
-def _destroy_replaced(root: Folder, box: Folder, item: Item) -> None:
-    """Destroy the XMP file that was beside a keeper, if that which is there tells all that it was to tell.
-
-    It is the first to go of what the item moved: an undo could not bring it back without the picture.
-    """
-    from dedup.contents.merging import Unmergeable, still_tells
-
-    stored = str(item.before.sequence)
-    try:
-        with root.parent_of(item.keep.parts) as home:
-            now, before = home.read(item.merge.name), box.read(stored) if box.find(stored) else None
-        if not still_tells(now, item.merge.fields, before):
-            raise Refused("the XMP file beside its keeper no longer tells what it told")
-    except Unmergeable as error:
-        raise Refused(str(error)) from None
-    if before is not None:
-        box.unlink(stored)
-        box.sync()
 
 
 def _stored(pair: Pair) -> File:

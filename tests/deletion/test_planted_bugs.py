@@ -379,7 +379,7 @@ BUGS = {
     ),
     "a file is destroyed though nothing tells what it told": (
         "deletion/removal",
-        "if not still_tells(now, item.merge.fields, before):",
+        "if _with_merge(roots[0], item)[1]:",
         FALSE,
     ),
     "a companion's like is replaced": ("deletion/removal", "if item.merge and item.before.drop.parts in named:", FALSE),
