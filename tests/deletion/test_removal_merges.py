@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from dedup.contents.companions import xmp_beside
-from dedup.contents.merging import Unmergeable, fields_of, merged
+from dedup.contents.merging import Unmergeable, can_be_merged, fields_of, merged
 from dedup.contents.metadata import read_xmp
 from dedup.deletion import removal
 from dedup.deletion.journal import read_plan
@@ -91,6 +91,27 @@ def test_only_what_the_keeper_lacks_is_to_be_told(tmp_path):
         tmp_path, {"k.jpg": jpeg(1, 95, kept), "d.jpg": jpeg(1, 85, {**kept, "keywords": ["a", "b", "007"]} | HERE)}
     )
     assert fields_of(folder / "d.jpg", folder / "k.jpg") == {"keywords": ["007", "b"], **HERE}
+
+
+TIME = {"capture time": {"2020:01:02", "2020:01:02 10:20"}, "time zone": {"+01:00"}}
+
+
+@pytest.mark.parametrize(
+    ("name", "own", "kept", "can"),
+    [
+        *(("title", {"title": {"a"}}, kept, not kept) for kept in ({}, {"title": {"b"}})),
+        *(("title", {"title": titles}, {}, False) for titles in ({"a", "b"}, {"a", "ab"}, set())),
+        *(("keywords", {"keywords": {"a", "b"}}, kept, True) for kept in ({}, {"keywords": {"c"}})),
+        *(("rating", {"rating": {text}}, {}, text == "2") for text in ("2", "good", "nan")),
+        *(("rating", {"rating": {"2"}}, {"rating": {text}}, text == "3") for text in ("3", "good")),
+        *((name, TIME, kept, not kept) for name in TIME for kept in ({}, {"capture time": {"2020:01:02"}})),
+        ("capture time", {"capture time": {"2020:01:02", "2020:01:03"}}, {}, False),
+        ("time zone", {"time zone": {"+01:00"}}, {}, False),
+        ("film", {"film": {"x"}}, {}, False),
+    ],
+)
+def test_of_single_values_only_what_the_keeper_has_none_of_can_be_told(name, own, kept, can):
+    assert can_be_merged(name, own, kept) == can
 
 
 @pytest.fixture
@@ -206,3 +227,16 @@ def test_a_file_is_destroyed_only_while_its_keeper_tells_what_it_told(world):
     undone = removal.undo(world.root)  # the second one comes home, and what was told for it goes
     assert undone.done == (Path(world.dropped[1]),) and len(undone.refused) == 1
     assert world.told("keeper 0.jpg") == {"before", world.dropped[0]}  # what the first one told stays
+
+
+def test_what_was_destroyed_is_told_for_good(world):
+    """Of two files that go for a keeper without an XMP file the first is destroyed, the second comes back."""
+    (world.root / BESIDE).unlink()
+    assert world.apply().exit_code == 0
+    there = (world.root / BESIDE).read_bytes()
+    (world.root / BESIDE).write_bytes(merged(None, {"keywords": [world.dropped[0]], "rating": ["5"]}))
+    assert removal.purge(world.root, older_than=timedelta(0), decodes=decodes).done == (Path(world.dropped[0]),)
+    (world.root / BESIDE).write_bytes(there)
+    for _ in range(2):
+        removal.undo(world.root)
+        assert world.told("keeper 0.jpg") == {world.dropped[0]} and (world.root / world.dropped[1]).exists()
