@@ -93,6 +93,14 @@ def test_only_what_the_keeper_lacks_is_to_be_told(tmp_path):
     assert fields_of(folder / "d.jpg", folder / "k.jpg") == {"keywords": ["007", "b"], **HERE}
 
 
+@pytest.mark.parametrize(
+    ("name", "one", "other"), [("place", HERE, THERE), ("caption", *({"caption": [x]} for x in "ab"))]
+)
+def test_what_an_xmp_file_contradicts_is_named(name, one, other):
+    with pytest.raises(Unmergeable, match=f"the XMP file beside its keeper has another {name}"):
+        merged(merged(None, one), other)
+
+
 TIME = {"capture time": {"2020:01:02", "2020:01:02 10:20"}, "time zone": {"+01:00"}}
 
 
