@@ -149,12 +149,17 @@ def undo(images_dir: Path, run: str | None = None) -> Outcome:
                     if left := [pair for pair in item.pairs if not _is_settled(root, box, pair, is_back)]:
                         with tally.settling(*(pair.drop.path for pair in left)):
                             go_home(root, box, *left)
+                left_there = set()
                 for item in reversed(history.items):  # the last XMP file was made from those before it
-                    if item.merge and item.merge.new and item.sequence not in history.put_back:
+                    if not (item.merge and item.merge.new) or item.sequence in history.put_back:
+                        continue
+                    if (place := item.before.drop.parts) not in left_there:
+                        left_there.add(place)
                         with tally.settling(item.before.drop.path) as done:
                             done.clear()  # no file that was moved
                             if all(_is_home(root, pair) for pair in item.pairs):
                                 take_away(root, box, item)
+                                left_there.remove(place)
     return tally.outcome()
 
 

@@ -248,3 +248,20 @@ def test_what_was_destroyed_is_told_for_good(world):
     for _ in range(2):
         removal.undo(world.root)
         assert world.told("keeper 0.jpg") == {world.dropped[0]} and (world.root / world.dropped[1]).exists()
+
+
+def test_what_was_made_from_a_file_that_could_not_come_back_waits_for_it(world, monkeypatch):
+    from dedup.deletion import trash
+
+    assert world.apply().exit_code == 0
+    home, failed = trash.go_home, []
+
+    def fail_once(root, box, *pairs):
+        if not failed and pairs[0].drop.parts[-1] == BESIDE:
+            failed.append(pairs)
+            raise PermissionError(13, "not now")
+        home(root, box, *pairs)
+
+    monkeypatch.setattr(trash, "go_home", fail_once)
+    assert removal.undo(world.root).exit_code == 1 and failed
+    assert removal.undo(world.root).exit_code == 0 and world.files() == world.before
