@@ -191,6 +191,12 @@ class Config:
         REMOVE,
         "--remove LEVEL",
     )
+    merge_metadata: bool = setting(
+        "tell in an XMP file beside a kept picture the rating, keywords, caption, title, copyright, place and capture "
+        "time that it lacks of a file that goes for it",
+        check_bool,
+        "--merge-metadata",
+    )
     cache: bool = setting("remember what was found out about files, for later runs", check_bool, "--no-cache")
 
     def __post_init__(self):

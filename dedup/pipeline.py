@@ -54,7 +54,7 @@ def find_duplicates(
     phase = progress if isinstance(progress, Phases) else Phases(FINDING, is_shown=progress)
     others: Counter[str] = Counter()
     passed_over: list[Path] = []
-    places = places.preferring(config.images_dir, config.prefer)
+    places = replace(places.preferring(config.images_dir, config.prefer), merges=config.merge_metadata)
     paths = images_to_search(config, places, others, passed_over)
     try:
         different = read_not_duplicates(config.output_dir)

@@ -46,7 +46,8 @@ def list_images(
     """Find the regular files below a folder that have one of the extensions.
 
     Symbolic links, hidden files and folders (a leading dot), pipes, devices, all that lies in a trash folder of ours
-    and the folders of other programs are left out; a subfolder that can't be opened is logged and left out.
+    and the folders of other programs are left out. A subfolder that can't be opened is left out and logged, and so is
+    a pattern that fits nothing.
 
     Parameters
     ----------
@@ -65,7 +66,7 @@ def list_images(
     endings = tuple(extension.lower() for extension in extensions)
     if TRASH in Path(images_dir).absolute().parts:
         return []
-    found, folders, foreign = [], [os.fspath(images_dir)], []
+    found, folders, foreign, unused = [], [os.fspath(images_dir)], [], list(exclude)
     while folders:
         folder = folders.pop()
         try:
@@ -76,7 +77,8 @@ def list_images(
             logging.getLogger(__name__).warning("left out, can't be opened: %r (%s)", folder, error.strerror)
             continue
         for entry in entries:
-            if exclude and _is_excluded(os.path.relpath(entry.path, images_dir), exclude):
+            if exclude and (fitting := _fitting(os.path.relpath(entry.path, images_dir), exclude)):
+                unused = [pattern for pattern in unused if pattern not in fitting]
                 continue
             if is_of_other_programs(entry.name) and entry.is_dir(follow_symlinks=False):
                 foreign.append(Path(entry.path))
@@ -89,13 +91,15 @@ def list_images(
                     found.append(entry.path)
                 elif others is not None:
                     others.append(Path(entry.path))
+    if unused:
+        logging.getLogger(__name__).warning("exclude: no file or folder matches %s", ", ".join(map(repr, unused)))
     if passed_over is not None:
         passed_over += sorted(foreign)
     return sorted(Path(path) for path in found)
 
 
-def _is_excluded(path: str, exclude: Sequence[str]) -> bool:
-    return any(fnmatchcase(path.replace(os.sep, "/"), pattern.rstrip("/")) for pattern in exclude)
+def _fitting(path: str, exclude: Sequence[str]) -> list[str]:
+    return [pattern for pattern in exclude if fnmatchcase(path.replace(os.sep, "/"), pattern.rstrip("/"))]
 
 
 class ImagesDataset:

@@ -124,6 +124,12 @@ class TestListImages:
             (tmp_path / name).touch()
         assert list_images(tmp_path, [".jpg"], exclude) == [tmp_path / name for name in found]
 
+    def test_a_pattern_that_excludes_nothing_is_told(self, tmp_path, caplog):
+        (tmp_path / "a.jpg").touch()
+        assert list_images(tmp_path, [".jpg"], ["a.*", "*.jpg"]) == [] and not caplog.messages
+        assert list_images(tmp_path, [".jpg"], ["A.jpg", "*.png", "a.*"]) == []
+        assert caplog.messages == ["exclude: no file or folder matches 'A.jpg', '*.png'"]
+
     def test_a_folder_that_is_none(self, tmp_path):
         (tmp_path / "file").touch()
         with pytest.raises(FileNotFoundError):
