@@ -49,6 +49,8 @@ class Removals(RuleBasedStateMachine):
         self.version = 0
         for name in ("x.jpg", "y.jpg", "a/x.jpg", "a/b/x.jpg"):
             self.write(name, self.version % 2)
+        for name in ("x.mov", "a/x.mov"):  # of two pictures that show the same
+            self.write_film(self.root / name, 0)
 
     def teardown(self):
         if hasattr(self, "folder"):
@@ -74,6 +76,10 @@ class Removals(RuleBasedStateMachine):
         content = b"picture %d version %d" % (number, self.version)
         path.write_bytes(content)
         self.alive.add(content)
+
+    def write_film(self, path: Path, number: int) -> None:
+        path.write_bytes(b"film %04d of a cluster" % number)
+        self.alive.add(path.read_bytes())
 
     def user_destroys(self, content: bytes) -> None:
         self.alive.discard(content)
@@ -108,8 +114,7 @@ class Removals(RuleBasedStateMachine):
         path = self.pick(pick)
         name = path and path.with_suffix(".mov").relative_to(self.root).as_posix()
         if name and self.is_free(name):
-            (self.root / name).write_bytes(b"film %04d of a cluster" % number)
-            self.alive.add((self.root / name).read_bytes())
+            self.write_film(self.root / name, number)
 
     @rule(pick=PICKS, number=CLUSTERS)
     def edit(self, pick, number):
