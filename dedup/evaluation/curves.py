@@ -1,8 +1,6 @@
 """How good distances are: vectors and the truth in, precision and recall over all pairs out, for every epsilon.
 
 vectors (n, d), groups (n,)  ->  PairCurve(thresholds (k,), right (k,), wrong (k,))
-
-What a grouping is worth says dedup.evaluation.scores, which epsilon to take dedup.calibration; both are at hand here.
 """
 
 from __future__ import annotations
@@ -10,20 +8,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-
-from dedup.evaluation.calibration import Calibration, calibrate_epsilon
-from dedup.evaluation.scores import Score, Truth, grouping_of, score_grouping
-
-__all__ = [
-    "Calibration",
-    "PairCurve",
-    "Score",
-    "Truth",
-    "calibrate_epsilon",
-    "grouping_of",
-    "pair_curve",
-    "score_grouping",
-]
 
 
 @dataclass(frozen=True)

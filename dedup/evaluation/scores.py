@@ -6,7 +6,7 @@ labels (n,), stays (n,), Truth  ->  Score: pairs, clusters, removals, recall by 
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -34,6 +34,22 @@ class Truth:
             rows = list(csv.DictReader(file))
         groups = np.unique([row["group"] for row in rows], return_inverse=True)[1].astype(np.int64)
         return cls([row["path"] for row in rows], groups, [row["edit"] for row in rows], [row["level"] for row in rows])
+
+    @classmethod
+    def of(cls, paths: Sequence[Path], images_dir: Path) -> Truth:
+        """What truth.csv of a folder says of some of its files, in their order; what it doesn't name is an original."""
+        table = images_dir / "truth.csv"
+        told = cls.read(table) if table.exists() else cls([], np.empty(0, np.int64), [], [])
+        known = dict(zip(told.paths, zip(told.groups, told.edits, told.levels, strict=True), strict=True))
+        names = [path.relative_to(images_dir).as_posix() for path in paths]
+        rows = [known.get(name, (len(known) + k, "original", "original")) for k, name in enumerate(names)]
+        groups, edits, levels = zip(*rows, strict=True) if rows else ((), (), ())
+        return cls(names, np.array(groups, np.int64), list(edits), list(levels))
+
+    @property
+    def has_copies(self) -> bool:
+        """Whether any two files are known to show one picture."""
+        return len(np.unique(self.groups)) < len(self.groups)
 
 
 @dataclass(frozen=True)

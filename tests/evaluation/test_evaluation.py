@@ -16,8 +16,9 @@ from sklearn.metrics import average_precision_score
 import main
 from dedup.evaluation import calibration
 from dedup.evaluation.calibration import calibrate_epsilon, describe, expected_precision
-from dedup.evaluation.curves import PairCurve, Truth, grouping_of, pair_curve, score_grouping
+from dedup.evaluation.curves import PairCurve, pair_curve
 from dedup.evaluation.distinct import distinct_pairs, nearest_pairs
+from dedup.evaluation.scores import Truth, grouping_of, score_grouping
 
 
 def at(*degrees: float) -> np.ndarray:
@@ -138,6 +139,20 @@ def test_truth_is_read(tmp_path):
     truth = Truth.read(write_csv(tmp_path / "truth.csv", "path,group,edit,level", rows))
     assert truth.paths == ["a.jpg", "b.jpg", "c.jpg"] and truth.groups.tolist() == [1, 0, 1]
     assert truth.edits == ["original", "png", "png"] and truth.levels == ["original", "easy", "easy"]
+
+
+def test_truth_of_some_files_of_a_folder(tmp_path):
+    rows = [("a.jpg", "2", "original", "original"), ("b.jpg", "1", "png", "easy"), ("in/c.jpg", "2", "png", "easy")]
+    paths = [tmp_path / name for name in ("new.jpg", "in/c.jpg", "a.jpg", "other.jpg")]
+    unknown = Truth.of(paths, tmp_path)
+    assert len(set(unknown.groups)) == 4 and set(unknown.levels) == {"original"} and not unknown.has_copies
+    write_csv(tmp_path / "truth.csv", "path,group,edit,level", rows)
+    truth = Truth.of(paths, tmp_path)
+    assert truth.paths == ["new.jpg", "in/c.jpg", "a.jpg", "other.jpg"] and truth.has_copies
+    assert truth.groups[1] == truth.groups[2] and len(set(truth.groups)) == 3
+    assert truth.edits == ["original", "png", "original", "original"]
+    assert truth.levels == ["original", "easy", "original", "original"]
+    assert not Truth.of(paths[:2], tmp_path).has_copies and not Truth.of([], tmp_path).has_copies
 
 
 @pytest.mark.data
