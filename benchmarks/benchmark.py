@@ -24,7 +24,7 @@ from dedup.report.plots import plot_pair_curves, plot_recall_by_edit
 
 PROJECT = Path(__file__).resolve().parent.parent
 RESULTS = PROJECT / "benchmarks" / "results" / "benchmark.json"
-SETS = ("synthetic", "real", "lookalikes", "camera")
+SETS = ("synthetic", "real", "lookalikes", "camera", "cases")
 DRAWN = ("this project", "imagededup PHash, 10 bits", "PDQ, 31 bits", "imagehash pHash, 5 bits")
 
 
@@ -83,16 +83,41 @@ def measure(name: str, data: Path, options: argparse.Namespace) -> tuple[dict, l
         return measure_finding(folder / "images", Truth.read(folder / "truth.csv"), output), []
     if name == "real":
         return measure_real(data / "dev" / "real", output)
+    if name == "cases":
+        return measure_cases(data.parent / "cases", data), []
     return measure_lookalikes(data / "dev" / "lookalikes" if name == "lookalikes" else data / "camera", output)
+
+
+def measure_cases(cases: Path, data: Path) -> dict[str, dict]:
+    """Small folders that went wrong before: by name, why they did, and what is wrong with them now."""
+    words = [sys.executable, script_beside(data, "run_cases.py"), cases, "--project", PROJECT, "--json"]
+    done = subprocess.run(words, capture_output=True, text=True)
+    if done.returncode not in (0, 1):
+        raise RuntimeError(done.stderr)
+    faults = json.loads(done.stdout.splitlines()[-2])
+    whys = {name: json.loads((cases / name / "expect.json").read_text(encoding="utf-8"))["why"] for name in faults}
+    return {name: {"why": whys[name], "faults": found} for name, found in faults.items()}
+
+
+def script_beside(data: Path, name: str) -> Path:
+    """A program of the folder `bench` beside the data."""
+    return Path(os.environ.get("DEDUP_BENCH", data.parent / "bench")) / name
 
 
 def make_folder(data: Path, options: argparse.Namespace) -> Path:
     """The folder of copies with their truth; made when it isn't there yet."""
     folder = options.build / f"seed{options.seed}_{options.originals}_{options.distractors}"
     if not (folder / "truth.csv").exists():
-        script = Path(os.environ.get("DEDUP_BENCH", data.parent / "bench")) / "make_benchmark.py"
         size = ["--originals", str(options.originals), "--distractors", str(options.distractors)]
-        words = [sys.executable, script, data / "dev" / "photos", folder, "--seed", str(options.seed), *size]
+        words = [
+            sys.executable,
+            script_beside(data, "make_benchmark.py"),
+            data / "dev" / "photos",
+            folder,
+            "--seed",
+            str(options.seed),
+            *size,
+        ]
         folder.parent.mkdir(parents=True, exist_ok=True)
         subprocess.run([*words, "--every-edit"], check=True)
     return folder

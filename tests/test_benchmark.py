@@ -101,8 +101,9 @@ def test_a_written_curve_keeps_its_ends():
     rng = np.random.default_rng(0)
     vectors = rng.normal(size=(60, 8)).astype(np.float32)
     curve = pair_curve(vectors / np.linalg.norm(vectors, axis=1)[:, None], rng.integers(0, 6, 60))
-    kept = written(curve)
+    kept = written(curve, files=60)
     assert len(kept["recall"]) == len(kept["precision"]) <= 201
+    assert kept["strangers"] == pytest.approx(curve.wrong_at(0.95) / 30, abs=1e-5) and kept["strangers"] > 1
     assert kept["recall"][-1] == 1 and kept["precision"][-1] == pytest.approx(curve.precision[-1], abs=1e-5)
     json.dumps(kept)
 
@@ -117,7 +118,7 @@ def score(**changes) -> dict:
 
 
 def results(**changes) -> dict:
-    curve = {"average_precision": 0.95, "recall_at_0.99": 0.9, "recall_at_0.999": 0.8}
+    curve = {"average_precision": 0.95, "recall_at_0.99": 0.9, "recall_at_0.999": 0.8, "strangers": 0.4}
     synthetic = {"scores": {"this project": score(**changes)}, "curves": {"encoder alone": curve}, "time_ratio": 1.7}
     return {"synthetic": synthetic, "real": {"score": {"f1": 0.98}}, "camera": {"pairs": 2, "right": 2}}
 
@@ -130,6 +131,7 @@ def test_goals_are_met_or_not():
     lines = list(goal_table(results(f1=0.9)))
     assert [line.split("  ")[0] for line in lines if "NOT MET" in line] == ["F1 of the pairs"]
     assert len(lines) == 1 + len(goals(results()))
+    assert any(line.startswith("encoder alone") and line.endswith(" 0.4") for line in finder_table(results()["synthetic"]))
     assert any(line.startswith("this project") for line in finder_table(results()["synthetic"]))
 
 

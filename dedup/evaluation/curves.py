@@ -41,6 +41,10 @@ class PairCurve:
         """The highest recall of a threshold that has at least this precision; 0 where none has."""
         return float(self.recall[self.precision >= precision].max(initial=0))
 
+    def wrong_at(self, recall: float) -> int:
+        """Pairs of different pictures within the least threshold that has at least this recall; 0 without copies."""
+        return int(self.wrong[self.recall >= recall].min(initial=self.wrong.max(initial=0)))
+
 
 def pair_curve(vectors: np.ndarray, groups: np.ndarray, block: int = 1024) -> PairCurve:
     """Count the right and the wrong among all pairs, nearest first. Exact; equal distances count as one step.

@@ -39,6 +39,7 @@ def test_curve_of_two_pairs():
     assert curve.precision.tolist() == [1, 0.5] and curve.recall.tolist() == [0.5, 1]
     assert curve.average_precision == 0.75
     assert curve.recall_at(0.99) == 0.5 and curve.recall_at(0.5) == 1
+    assert [curve.wrong_at(recall) for recall in (0.4, 0.5, 0.6, 1)] == [0, 0, 2, 2]
 
 
 def test_equal_distances_count_together():
@@ -61,7 +62,7 @@ def test_of_several_views_the_nearest_count():
 def test_curve_without_copies_is_empty():
     curve = pair_curve(at(0, 10), np.array([0, 1]))
     assert curve == PairCurve(curve.thresholds, curve.right, curve.wrong, 0) and not len(curve.thresholds)
-    assert curve.average_precision == 0 and curve.recall_at(0.5) == 0
+    assert curve.average_precision == 0 and curve.recall_at(0.5) == 0 and curve.wrong_at(0.5) == 0
     with pytest.raises(ValueError, match="2 vectors and 1 groups"):
         pair_curve(at(0, 10), np.array([0]))
 
