@@ -91,7 +91,7 @@ def plot_pairs(result: Result, pairs: Sequence[tuple[int, int]], captions: Seque
     """Draw pairs of files, two by two: under the first the caption, under the second their distance."""
     paths, vectors = result.embeddings.paths, result.embeddings.vectors
     texts = [text for (i, j), caption in zip(pairs, captions, strict=False)
-             for text in (caption, f"distance {1 - vectors[i] @ vectors[j]:.2f}")]  # fmt: skip
+             for text in (caption, f"distance {max(0, 1 - vectors[i] @ vectors[j]):.2f}")]  # fmt: skip
     files = [paths[row] for pair in pairs for row in pair]
     return plot_pictures(files, texts, columns=6, side=140) if files else "no pairs"
 

@@ -2,7 +2,7 @@
 
 image (height, width, 3) uint8 RGB  ->  the same type, often of another size
 
-Every edit takes the picture, another picture (unused here, see additions.py) and a random generator, which is its only
+Every edit takes the picture, another picture (unused here, see overlays.py) and a random generator, which is its only
 source of chance. It never writes into what it was given; it may return a view of it.
 """
 

@@ -92,7 +92,7 @@ def _write(given: tuple[Path, Path]) -> str:
 def read_with_thumbnail(path: Path, folder: Path | None = None) -> tuple[np.ndarray, tuple[int, int]]:
     """A file's picture, (height, width, 3) uint8 RGB, long side 400 px or less, and the file's own width and height.
 
-    folder : where its thumbnail is left by the way, if that can be written; it may be missing. None = nowhere
+    folder : where its thumbnail is written as well, if it can be; the folder may be missing. None = nowhere
 
     Raises
     ------

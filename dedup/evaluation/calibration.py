@@ -161,7 +161,7 @@ def embed_copies(
     seed: int,
     progress: bool = True,
 ) -> np.ndarray:
-    """Edited copies of pictures as vectors, (n, copies, d) float32; strangers for collages come from `paths` too."""
+    """Edited copies of pictures as vectors, (n, copies, d) float32; collages take their other picture from `paths`."""
     from PIL import Image
     from tqdm import tqdm
 

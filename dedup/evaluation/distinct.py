@@ -53,7 +53,7 @@ def distinct_pairs(vectors: np.ndarray, confirm: Confirm) -> tuple[np.ndarray, n
 
 
 def confirmer(paths: list[Path], num_workers: int, progress: bool) -> Confirm:
-    """Geometry's word on pairs; what shows the other beside more is no different picture either."""
+    """Which pairs geometry confirms; a picture that contains the other counts as a copy as well."""
     from dedup.matching.confirmation import Verifier
 
     verifier = Verifier(paths, num_workers, progress)
