@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import sys
 import time
 from collections.abc import Iterator
 from contextlib import nullcontext
@@ -30,8 +29,7 @@ from dedup.matching.neighbors import candidate_graph
 from dedup.pipeline import CANDIDATES, find_duplicates
 
 RESULTS = PROJECT / "benchmarks" / "results" / "ablation.json"
-LEVELS = ("easy", "medium", "hard")
-EVERYTHING = "everything on"
+LEVELS, EVERYTHING = ("easy", "medium", "hard"), "everything on"
 # Where a rule is looked up, and what stands there while it is switched off.
 RULES: dict[str, tuple[object, str, object]] = {
     "saved again, told before keypoints": (confirmation, "match_resaved", lambda *given: None),
@@ -59,8 +57,8 @@ class Folder(NamedTuple):
     paths: list[Path]
     vectors: np.ndarray
     graph: csr_matrix
-    truth: Truth | None = None
-    rows: np.ndarray | None = None
+    truth: Truth | None
+    rows: np.ndarray | None
 
     @classmethod
     def read(cls, images_dir: Path, output: Path, table: Path | None = None) -> Folder:
@@ -68,8 +66,8 @@ class Folder(NamedTuple):
         result = find_duplicates(config)
         graph = candidate_graph(result.embeddings, open_encoder(config.encoder).about.epsilon, most=CANDIDATES)
         truth = Truth.read(table) if table else None
-        known = (truth, rows_of(result, truth)) if truth else ()
-        return cls(result.embeddings.paths, result.embeddings.vectors, graph, *known)
+        rows = rows_of(result, truth) if truth else None
+        return cls(result.embeddings.paths, result.embeddings.vectors, graph, truth, rows)
 
 
 def measure(folders: list[Folder]) -> dict:
@@ -83,8 +81,8 @@ def measure(folders: list[Folder]) -> dict:
         else:
             joined += sum(match.kind.joins for match in verifier.matches.values())
     shares = {level: np.mean([score["recall_by_level"][level] for score in scores]) for level in LEVELS}
-    shares["precision"] = np.mean([score["precision"] for score in scores])
-    return rounded({**shares, "lookalikes": joined, "seconds": time.monotonic() - began})
+    precision, seconds = np.mean([score["precision"] for score in scores]), time.monotonic() - began
+    return rounded({**shares, "precision": precision, "lookalikes": joined, "seconds": seconds})
 
 
 def ablation_table(results: dict) -> Iterator[str]:
@@ -114,8 +112,7 @@ def main(arguments: list[str] | None = None) -> None:
         with patch.object(*RULES[name]) if name in RULES else nullcontext():
             results["rules"][name] = measure(folders)
         options.results.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
-        print(list(ablation_table(results))[-1], file=sys.stderr)
-    print(*ablation_table(results), sep="\n")
+        print(*list(ablation_table(results))[-1 if name in RULES else 0 :], sep="\n", flush=True)
 
 
 if __name__ == "__main__":
