@@ -24,8 +24,7 @@ from dedup.clustering.result import Result
 from dedup.config import REMOVE, Config
 from dedup.encoder.checkpoints import IMAGENET_EPSILON
 from dedup.encoder.embeddings import Embeddings
-from dedup.evaluation.curves import PairCurve, pair_curve
-from dedup.evaluation.scores import Truth, grouping_of, score_grouping
+from dedup.evaluation.scores import PairCurve, Truth, grouping_of, pair_curve, score_grouping
 from dedup.matching.confirmation import Verifier
 from dedup.matching.neighbors import candidate_graph
 from dedup.pipeline import find_duplicates

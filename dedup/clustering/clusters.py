@@ -24,6 +24,7 @@ from dedup.clustering.members import INDIRECT, KEEPER, LEVELS, UNSEEN, Choice, M
 from dedup.clustering.versions import (
     Decision,
     Version,
+    agreeing,
     chains,
     choose_version,
     decide,
@@ -317,7 +318,7 @@ def examine(
         elif closer and (unseen := going - evidence.closer.keys()):
             evidence.look_closer(sorted(unseen))
         else:
-            return decided
+            return agreeing(decided, evidence) if evidence.places.merges else decided
 
 
 def _with_archives(evidence: Evidence, groups: Sequence[Group], remove: str) -> list[Group]:

@@ -10,9 +10,7 @@ Out: sorted paths; squares (b, 3, S, S) uint8, upright RGB; what can't be read, 
     panels.py        pictures that a screenshot or a collage shows
     thumbnails.py    small JPEGs for the pages, named by content
     samples.py       63 sample pictures with known duplicates
-    copies.py        a random edited copy of a picture; its edits:
-    edits.py         geometry, tone, detail
-    overlays.py      captions, marks, frames, collages
+    copies.py        a random edited copy of a picture: geometry, tone, detail, captions, collages
 """
 
 import lazy_loader
