@@ -58,7 +58,7 @@ train: install ## train the default encoder on the photos of DEDUP_DATA (hours o
 	MALLOC_MMAP_MAX_=0 MALLOC_TRIM_THRESHOLD_=17179869184 \
 	$(BIN)/python -m dedup.training "$${DEDUP_DATA:?set it to the folder that holds train/}/train"
 
-benchmark: $(VENV)/.installed-bench ## measure on the pictures of DEDUP_DATA, beside other tools (minutes), and draw it
+benchmark: $(VENV)/.installed-bench ## measure on the pictures of DEDUP_DATA, beside other tools (minutes)
 	$(BIN)/python -m benchmarks.benchmark
 
 bench: $(VENV)/.installed-bench ## measure time and memory beside other programs, on the pictures of DEDUP_DATA (an hour)

@@ -10,7 +10,6 @@ from drawing import (
     BLUE,
     BLUES,
     FAINT,
-    FAINT_TEXT,
     GREY,
     INK,
     VERMILION,
@@ -24,47 +23,73 @@ from drawing import (
 )
 from matplotlib.patches import Circle, Ellipse, Rectangle
 
+TOP, BOTTOM = 196, 560  # px, middles of the two networks
+MIDDLE = (TOP + BOTTOM) // 2
+# x, side, sheets, cells, name, shape of each volume
+SLIM = (
+    (405, 128, 2, 40, "layer1", "32 × 40 × 40"),
+    (590, 112, 3, 20, "layer2", "64 × 20 × 20"),
+    (762, 92, 5, 10, "layer3", "128 × 10 × 10"),
+    (930, 66, 9, 5, "layer4", "256 × 5 × 5"),
+)
+LITE0 = (
+    (405, 104, 4, 10, "block 8", "80 × 10 × 10"),
+    (590, 98, 5, 10, "block 11", "112 × 10 × 10"),
+    (762, 74, 7, 5, "block 15", "192 × 5 × 5"),
+    (930, 66, 12, 5, "head", "1280 × 5 × 5"),
+)
+
 
 def draw_encoder() -> DrawnFigure:
-    """A slim ResNet, GeM pooling, linear layer, L2 norm; below, in grey, what is dropped."""
-    figure, axes = canvas(1800, 750)
-    middle, words = 252, 437
-    picture(axes, photo("chelsea.png"), 36, middle - 120, 240)
-    label(axes, 156, words, "picture", "3 × 160 × 160")
-    volumes = (
-        (393, 150, 2, 40, "conv1", "32 × 40 × 40"),
-        (586, 150, 2, 40, "layer1", "32 × 40 × 40"),
-        (772, 124, 3, 20, "layer2", "64 × 20 × 20"),
-        (940, 94, 5, 10, "layer3", "128 × 10 × 10"),
-        (1106, 66, 9, 5, "layer4", "256 × 5 × 5"),
-    )
-    before = 276
-    for level, (x, side, sheets, cells, name, shape) in enumerate(volumes):
-        left, right = stack(axes, x, middle, side, sheets, cells, BLUES[max(level - 1, 0)])
-        arrow(axes, (before + 10, middle), (left - 8, middle))
-        label(axes, x, words, name, shape)
-        before = right
-    bracket(axes, 316, before, 96, "slim ResNet without its end: 2.7 million parameters")
-    arrow(axes, (before + 10, middle), (1264, middle))
-    vector(axes, 1272, middle - 120, 30, 240, seed=3)
-    label(axes, 1287, words, "GeM pooling", "256")
-    fan(axes, (1304, 1453), (middle - 116, middle + 116))
-    vector(axes, 1455, middle - 120, 30, 240, seed=8)
-    label(axes, 1470, words, "linear", "256")
-    arrow(axes, (1495, middle), (1560, middle))
-    sphere(axes, 1664, middle, 92)
-    label(axes, 1664, words, "L2 norm", "256, length 1")
-    write(axes, 1664, words + 76, "copies near,", 22, BLUE)
-    write(axes, 1664, words + 106, "others far", 22, VERMILION)
-    dropped(axes, 1106, 582)
-    write(axes, 36, 618, "cells: as many as the map has positions", 20, GREY, ha="left")
-    write(axes, 36, 648, "sheets: the more, the more channels", 20, GREY, ha="left")
+    """Two networks side by side, GeM pooling, one linear layer, L2 norm, local centering."""
+    figure, axes = canvas(1830, 800)
+    picture(axes, photo("chelsea.png"), 36, MIDDLE - 110, 220)
+    label(axes, 146, MIDDLE + 156, "picture", "3 × 160 × 160")
+    network(axes, SLIM, TOP, "slim14, trained here on copies: 2.7 million parameters")
+    network(axes, LITE0, BOTTOM, "EfficientNet-Lite0, as ImageNet has trained it: 3.4 million")
+    arrow(axes, (1000, TOP), (1086, TOP))
+    collect = BOTTOM + 166  # the maps of all four depths are pooled
+    for x, *_ in LITE0:
+        axes.plot((x, x), (BOTTOM + 146, collect), color=FAINT, lw=2)
+    axes.plot((LITE0[0][0], 1016, 1016), (collect, collect, BOTTOM), color=FAINT, lw=2)
+    arrow(axes, (1000, BOTTOM), (1086, BOTTOM))
+    vector(axes, 1094, TOP - 60, 30, 120, seed=3, cells=10)
+    label(axes, 1109, TOP + 104, "GeM pooling", "256")
+    vector(axes, 1094, BOTTOM - 110, 30, 220, seed=5)
+    label(axes, 1109, BOTTOM + 154, "GeM pooling", "1664")
+    fan(axes, (1126, 1306), (TOP - 56, TOP + 56), (MIDDLE - 106, MIDDLE + 106))
+    fan(axes, (1126, 1306), (BOTTOM - 106, BOTTOM + 106), (MIDDLE - 106, MIDDLE + 106))
+    vector(axes, 1308, MIDDLE - 110, 30, 220, seed=8)
+    label(axes, 1323, MIDDLE + 156, "linear", "256, a constant", "among them")
+    arrow(axes, (1348, MIDDLE), (1398, MIDDLE))
+    sphere(axes, 1484, MIDDLE, 78, (38, 56, 118))
+    label(axes, 1484, MIDDLE + 156, "L2 norm", "256, length 1")
+    arrow(axes, (1570, MIDDLE), (1612, MIDDLE))
+    sphere(axes, 1698, MIDDLE, 78, (38, 56, 165))
+    label(axes, 1698, MIDDLE + 156, "local centering", "less half of what", "1,000 photos share")
+    write(axes, 1698, MIDDLE - 150, "copies near,", 22, BLUE)
+    write(axes, 1698, MIDDLE - 120, "others far", 22, VERMILION)
     return figure
 
 
-def label(axes, x, y, name, shape, color=INK) -> None:
-    write(axes, x, y, name, 25, color, weight="bold")
-    write(axes, x, y + 34, shape, 22, GREY if color == INK else color)
+def network(axes, volumes, y, title) -> None:
+    """The maps of a network, from left to right; its classifier is left out."""
+    before = 268
+    arrow(axes, (before, MIDDLE), (312, y))
+    before = 312
+    for level, (x, side, sheets, cells, name, shape) in enumerate(volumes):
+        left, right = stack(axes, x, y, side, sheets, cells, BLUES[level])
+        if level:
+            arrow(axes, (before + 8, y), (left - 6, y))
+        label(axes, x, y + 104, name, shape)
+        before = right
+    bracket(axes, 324, before, y - 96, title)
+
+
+def label(axes, x, y, name, *lines) -> None:
+    write(axes, x, y, name, 24, weight="bold")
+    for row, line in enumerate(lines):
+        write(axes, x, y + 30 + 26 * row, line, 20, GREY)
 
 
 def stack(axes, x, y, side, sheets, cells, color, line="white") -> tuple[float, float]:
@@ -86,35 +111,22 @@ def bracket(axes, left, right, y, text) -> None:
     write(axes, (left + right) / 2, y - 34, text, 24, GREY)
 
 
-def fan(axes, xs: Sequence[float], ys: Sequence[float]) -> None:
+def fan(axes, xs: Sequence[float], starts: Sequence[float], ends: Sequence[float]) -> None:
     """Every number with every number, as a linear layer has it."""
-    ends = np.linspace(*ys, 9)
-    for start in ends:
-        for end in ends:
-            axes.plot(xs, (start, end), color=BLUE, lw=0.7, alpha=0.3, zorder=2)
+    for start in np.linspace(*starts, 7):
+        for end in np.linspace(*ends, 9):
+            axes.plot(xs, (start, end), color=BLUE, lw=0.6, alpha=0.25, zorder=2)
 
 
-def sphere(axes, x, y, radius) -> None:
-    """The unit sphere, with two vectors that are near each other and one that is not."""
+def sphere(axes, x, y, radius, angles: Sequence[float]) -> None:
+    """The unit sphere, with two vectors of copies and one of another picture, at angles in degrees."""
     axes.add_patch(Circle((x, y), radius, fc="white", ec=BLUE, lw=2.2, zorder=3))
     axes.add_patch(Ellipse((x, y), 2 * radius, 0.55 * radius, fill=False, ec=FAINT, lw=1.2, ls=(0, (4, 3)), zorder=3.1))
-    for degrees, color in ((38, BLUE), (56, BLUE), (165, VERMILION)):
+    for degrees, color in zip(angles, (BLUE, BLUE, VERMILION), strict=True):
         angle = np.radians(degrees)
         tip = (x + 0.94 * radius * np.cos(angle), y - 0.94 * radius * np.sin(angle))
         arrow(axes, (x, y), tip, color, 2.4, mutation_scale=16)
     axes.add_patch(Circle((x, y), 4, fc=INK, lw=0, zorder=6))
-
-
-def dropped(axes, x, y) -> None:
-    """The classification layer: a branch that is not taken."""
-    axes.plot((x, x), (492, y), color=FAINT, lw=2.2, ls=(0, (4, 3)))
-    arrow(axes, (x, y), (1270, y), FAINT, ls=(0, (4, 3)))
-    vector(axes, 1279, y - 62, 26, 124, seed=5, cells=14, color="#98A2AE")
-    label(axes, 1292, y + 98, "classification", "1000 classes", FAINT_TEXT)
-    for sign in (-1, 1):
-        axes.plot((1234, 1350), (y - sign * 58, y + sign * 58), color=VERMILION, lw=2.6, zorder=6)
-    write(axes, x - 34, y + 36, "dropped", 25, VERMILION, weight="bold", ha="right")
-    write(axes, x - 34, y + 66, "it tells classes apart, not copies", 20, GREY, ha="right")
 
 
 if __name__ == "__main__":

@@ -20,7 +20,6 @@ __all__ = [
     "BLUE",
     "BLUES",
     "FAINT",
-    "FAINT_TEXT",
     "GREEN",
     "GREY",
     "INK",
@@ -36,7 +35,7 @@ __all__ = [
     "write",
 ]
 
-GREEN, FAINT, FAINT_TEXT = "#00785A", "#B4BCC6", "#7B8591"
+GREEN, FAINT = "#00785A", "#B4BCC6"
 BLUES = ("#CFE3F1", "#A9CDE5", "#79B0D6", "#3E8CC1", BLUE)
 
 

@@ -1,8 +1,8 @@
 """Measure how well duplicates are found, and compare: `make benchmark`.
 
-DEDUP_DATA: dev/photos, dev/real, dev/lookalikes, camera  ->  tables, results/benchmark.json, two pictures in assets/
+DEDUP_DATA: dev/photos, dev/real, dev/lookalikes, camera; cases beside it  ->  tables, results/benchmark.json
 
-What the pictures show comes from the figures alone; the pictures measured on appear nowhere.
+The pictures measured on appear nowhere; 05_benchmark draws the figures.
 """
 
 from __future__ import annotations
@@ -20,12 +20,10 @@ from benchmarks.goals import finder_table, goal_table, goals
 from benchmarks.pictures import measure_lookalikes, measure_real, write_pairs
 from dedup.encoder.inference import WEIGHTS_DIR
 from dedup.evaluation.scores import Truth
-from dedup.report.plots import plot_pair_curves, plot_recall_by_edit
 
 PROJECT = Path(__file__).resolve().parent.parent
 RESULTS = PROJECT / "benchmarks" / "results" / "benchmark.json"
-SETS = ("synthetic", "real", "lookalikes", "camera")
-DRAWN = ("this project", "imagededup PHash, 10 bits", "PDQ, 31 bits", "imagehash pHash, 5 bits")
+SETS = ("synthetic", "real", "lookalikes", "camera", "cases")
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -42,7 +40,6 @@ def main(arguments: list[str] | None = None) -> int:
         json.dumps(results, indent=1, default=lambda number: number.item()) + "\n", encoding="utf-8"
     )
     if synthetic := results.get("synthetic"):
-        draw(synthetic, options.pictures)
         print(*finder_table(synthetic), "", sep="\n")
     print(*goal_table(results), sep="\n")
     print(f"\npairs to look at: {options.build / 'to_look_at_*.csv'}")
@@ -61,7 +58,6 @@ def read_options(arguments: list[str] | None) -> argparse.Namespace:
     add("--only", dest="sets", nargs="+", choices=SETS, default=SETS, help="keep the other sets' last results")
     add("--build", type=Path, default=PROJECT / "build" / "benchmark", help="for made pictures and lists")
     add("--results", type=Path, default=RESULTS)
-    add("--pictures", type=Path, default=PROJECT / "assets", help="folder for the two pictures")
     add("--seed", type=int, default=1)
     add("--originals", type=int, default=60)
     add("--distractors", type=int, default=360)
@@ -83,16 +79,41 @@ def measure(name: str, data: Path, options: argparse.Namespace) -> tuple[dict, l
         return measure_finding(folder / "images", Truth.read(folder / "truth.csv"), output), []
     if name == "real":
         return measure_real(data / "dev" / "real", output)
+    if name == "cases":
+        return measure_cases(data.parent / "cases", data), []
     return measure_lookalikes(data / "dev" / "lookalikes" if name == "lookalikes" else data / "camera", output)
+
+
+def measure_cases(cases: Path, data: Path) -> dict[str, dict]:
+    """Small folders that went wrong before: by name, why they did, and what is wrong with them now."""
+    words = [sys.executable, script_beside(data, "run_cases.py"), cases, "--project", PROJECT, "--json"]
+    done = subprocess.run(words, capture_output=True, text=True)
+    if done.returncode not in (0, 1):
+        raise RuntimeError(done.stderr)
+    faults = json.loads(done.stdout.splitlines()[-2])
+    whys = {name: json.loads((cases / name / "expect.json").read_text(encoding="utf-8"))["why"] for name in faults}
+    return {name: {"why": whys[name], "faults": found} for name, found in faults.items()}
+
+
+def script_beside(data: Path, name: str) -> Path:
+    """A program of the folder `bench` beside the data."""
+    return Path(os.environ.get("DEDUP_BENCH", data.parent / "bench")) / name
 
 
 def make_folder(data: Path, options: argparse.Namespace) -> Path:
     """The folder of copies with their truth; made when it isn't there yet."""
     folder = options.build / f"seed{options.seed}_{options.originals}_{options.distractors}"
     if not (folder / "truth.csv").exists():
-        script = Path(os.environ.get("DEDUP_BENCH", data.parent / "bench")) / "make_benchmark.py"
         size = ["--originals", str(options.originals), "--distractors", str(options.distractors)]
-        words = [sys.executable, script, data / "dev" / "photos", folder, "--seed", str(options.seed), *size]
+        words = [
+            sys.executable,
+            script_beside(data, "make_benchmark.py"),
+            data / "dev" / "photos",
+            folder,
+            "--seed",
+            str(options.seed),
+            *size,
+        ]
         folder.parent.mkdir(parents=True, exist_ok=True)
         subprocess.run([*words, "--every-edit"], check=True)
     return folder
@@ -101,17 +122,6 @@ def make_folder(data: Path, options: argparse.Namespace) -> Path:
 def weights_digest() -> str:
     """Which weights the figures are of."""
     return hashlib.sha256((WEIGHTS_DIR / "copydet.onnx").read_bytes()).hexdigest()[:16]
-
-
-def draw(synthetic: dict, folder: Path) -> None:
-    """The two pictures: precision over recall, and recall by edit."""
-    curves = {name: (curve["recall"], curve["precision"]) for name, curve in synthetic["curves"].items()}
-    ours = synthetic["scores"]["this project"]
-    points = {"with confirmation": (ours["recall"], ours["precision"])}
-    recalls = {name: synthetic["scores"][name]["recall_by_edit"] for name in DRAWN}
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / "benchmark_curves.png").write_bytes(plot_pair_curves(curves, points).png())
-    (folder / "benchmark_edits.png").write_bytes(plot_recall_by_edit(recalls).png())
 
 
 if __name__ == "__main__":

@@ -32,6 +32,7 @@ from dedup.pipeline import find_duplicates
 PROJECT = Path(__file__).resolve().parent.parent
 CANDIDATE_BITS = 16  # unequal bits of 64: as generous with candidates as the encoder is
 POINTS = 201  # of a curve, when written
+STRANGERS_AT = 0.95  # recall of the pairs of copies at which different pictures are counted
 OURS, ALONE = "this project", "encoder alone"
 WORSE = {"blur", "noise"}  # edits that leave the same picture in worse quality: a copy, as heavy compression is
 
@@ -65,7 +66,7 @@ def measure_finding(images_dir: Path, truth: Truth, output_dir: Path, progress: 
         "time_ratio": round(times[0] / times[1], 2),
         "scores": scores,
         "removal": measure_removal(images_dir, truth, output_dir, progress),
-        "curves": {name: written(curve) for name, curve in curves.items()},
+        "curves": {name: written(curve, len(truth.paths)) for name, curve in curves.items()},
     }
 
 
@@ -149,8 +150,8 @@ def ablations(result: Result, truth: Truth, phash: Hashes, progress: bool) -> di
     }
 
 
-def written(curve: PairCurve) -> dict:
-    """A curve as JSON takes it, thinned out."""
+def written(curve: PairCurve, files: int) -> dict:
+    """A curve of so many files as JSON takes it, thinned out; strangers: other pictures that come with each file."""
     kept = np.unique(
         np.searchsorted(curve.recall, np.linspace(0, curve.recall[-1], POINTS)).clip(0, len(curve.right) - 1)
     )
@@ -159,6 +160,7 @@ def written(curve: PairCurve) -> dict:
             "average_precision": curve.average_precision,
             "recall_at_0.99": curve.recall_at(0.99),
             "recall_at_0.999": curve.recall_at(0.999),
+            "strangers": 2 * curve.wrong_at(STRANGERS_AT) / files,
             "recall": curve.recall[kept].tolist(),
             "precision": curve.precision[kept].tolist(),
         }

@@ -6,7 +6,7 @@ The pairs that want a look are written to a CSV file; those looked at stand in l
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from itertools import combinations
 from pathlib import Path
 
@@ -17,6 +17,8 @@ from dedup.clustering.result import Result
 from dedup.evaluation.scores import Truth, grouping_of
 from dedup.output import write_table
 from dedup.pipeline import find_duplicates
+from dedup.report.canvas import Canvas
+from dedup.report.grid import plot_pictures
 
 LOOKED_AT = Path(__file__).parent / "looked_at.csv"
 SAME_PICTURE = Path(__file__).parent / "same_picture.csv"
@@ -52,9 +54,7 @@ def with_one_group_each(truth: Truth) -> Truth:
 
 def mistakes(truth: Truth, labels: np.ndarray) -> list[Pair]:
     """Each file that is missing from its original's cluster, and each pair of pictures that share a cluster."""
-    home = {group: row for row, (group, level) in enumerate(zip(truth.groups, truth.levels, strict=True))
-            if level == "original"}  # fmt: skip
-    found = []
+    home, found = originals(truth), []
     for row, group in enumerate(truth.groups):
         first = home.get(group, row)
         if row != first and not labels[row] == labels[first] >= 0:
@@ -64,6 +64,36 @@ def mistakes(truth: Truth, labels: np.ndarray) -> list[Pair]:
         firsts = members[np.unique(truth.groups[members], return_index=True)[1]]  # a file of each picture
         found += [(truth.paths[i], truth.paths[j], "wrong") for i, j in combinations(sorted(firsts), 2)]
     return found
+
+
+def originals(truth: Truth) -> dict[int, int]:
+    """The row of each group's original."""
+    rows = enumerate(zip(truth.groups.tolist(), truth.levels, strict=True))
+    return {group: row for row, (group, level) in rows if level == "original"}
+
+
+def farthest_copies(result: Result, truth: Truth, most: int = 9) -> list[tuple[int, int]]:
+    """Rows of originals and copies that lie farthest apart; of a truth of the result's files, row by row."""
+    home, vectors = originals(truth), result.embeddings.vectors
+    pairs = [(home[group], row) for row, group in enumerate(truth.groups.tolist()) if home.get(group, row) != row]
+    return sorted(pairs, key=lambda pair: float(vectors[pair[0]] @ vectors[pair[1]]))[:most]
+
+
+def nearest_strangers(result: Result, truth: Truth, most: int = 9) -> list[tuple[int, int]]:
+    """Rows of different pictures that lie nearest to each other."""
+    vectors = result.embeddings.vectors
+    first, other = np.nonzero(np.triu(truth.groups[:, None] != truth.groups, k=1))
+    order = np.argsort(-(vectors @ vectors.T)[first, other], kind="stable")[:most]
+    return list(zip(first[order].tolist(), other[order].tolist(), strict=True))
+
+
+def plot_pairs(result: Result, pairs: Sequence[tuple[int, int]], captions: Sequence[str]) -> Canvas | str:
+    """Draw pairs of files, two by two: under the first the caption, under the second their distance."""
+    paths, vectors = result.embeddings.paths, result.embeddings.vectors
+    texts = [text for (i, j), caption in zip(pairs, captions, strict=False)
+             for text in (caption, f"distance {max(0, 1 - vectors[i] @ vectors[j]):.2f}")]  # fmt: skip
+    files = [paths[row] for pair in pairs for row in pair]
+    return plot_pictures(files, texts, columns=6, side=140) if files else "no pairs"
 
 
 def measure_lookalikes(folder: Path, output_dir: Path, progress: bool = True) -> tuple[dict, list[Pair]]:

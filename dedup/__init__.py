@@ -13,7 +13,7 @@ Beside that way lie evaluation, report, training and distributed. Outside of roo
     config.py    settings: types, ranges and help, in one table
     pipeline.py  the way of the data, room by room
     store.py     what earlier runs found out, by the contents of files, in output_dir/cache.sqlite
-    workers.py   processes that read strangers' files: a crash or a hang costs one file, not the run; a spool
+    workers.py   processes for work that may crash or hang: that costs one file, not the run; a spool
     output.py    what a run writes for people: numbers, tables, whole files, and how far it is
 """
 

@@ -328,7 +328,7 @@ EDIT_PROBABILITIES = GEOMETRY | TONE | MARKS | LAYOUT | DETAIL
 
 
 def make_copy(image: Image, other: Image, size: int, rng: np.random.Generator, strength: float = 1.0) -> Image:
-    """Edit a picture as chance will have it, and squeeze it to the square that the encoder sees.
+    """Edit a picture at random, and squeeze it to the square that the encoder sees.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""Decoding: the path of a stranger's file in, an upright RGB picture out, or one line that says why not.
+"""Decoding: the path of an untrusted file in, an upright RGB picture out, or one line that says why not.
 
 path  ->  PIL image, mode RGB, upright
 

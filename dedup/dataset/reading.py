@@ -28,7 +28,7 @@ NO_SQUARES = np.empty((0, 0, 0, 3), np.uint8)
 
 
 class Outcome(NamedTuple):
-    """What reading a file came to: upright size in px and squares, or a reason; a stamp if it was opened."""
+    """The result of reading a file: upright size in px and squares, or a reason; a stamp if it was opened."""
 
     size: tuple[int, int] = (0, 0)
     squares: np.ndarray = NO_SQUARES

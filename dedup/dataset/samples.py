@@ -1,4 +1,4 @@
-"""Sample pictures with known duplicates: nothing in, a folder of 60 pictures and truth.csv out.
+"""Sample pictures with known duplicates: nothing in, a folder of 63 pictures and truth.csv out.
 
     python -m dedup.dataset.samples FOLDER
 

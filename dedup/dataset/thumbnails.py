@@ -79,7 +79,7 @@ def _write(given: tuple[Path, Path]) -> str:
 def read_with_thumbnail(path: Path, folder: Path | None = None) -> tuple[np.ndarray, tuple[int, int]]:
     """A file's picture, (height, width, 3) uint8 RGB, long side 400 px or less, and the file's own width and height.
 
-    folder : where its thumbnail is left by the way, if that can be written; None = nowhere. Raises UnreadableImage
+    folder : where its thumbnail is written as well, if it can be; None = nowhere. Raises UnreadableImage
     """
     with open_picture(path) as file:
         digest = digest_of(file).hex() if folder else ""  # of these very bytes: the file may be another soon

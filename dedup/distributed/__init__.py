@@ -1,4 +1,4 @@
-"""The reading and encoding step on a Ray cluster. Told in docs/scale.md; nothing else needs this room.
+"""The reading and encoding step on a Ray cluster. Described in docs/scale.md; nothing else needs this room.
 
 In:  a folder that all machines see, or a bucket such as s3://bucket/photos.
 Out: Embeddings, as extract_embeddings gives them.

@@ -68,7 +68,7 @@ def export_encoder(encoder: EncoderCNN, vectors: np.ndarray, path: Path, metadat
 
 
 def turn(encoder: EncoderCNN, directions: torch.Tensor) -> None:
-    """Turn all that the encoder gives, in place. directions : (embedding_size, embedding_size) float64, orthonormal"""
+    """Rotate the encoder's output space, in place. directions : (d, d) float64, orthonormal"""
     with torch.no_grad():
         for parameter in encoder.embedding.parameters():
             parameter.copy_((directions @ parameter.double()).float())
@@ -78,7 +78,7 @@ def turn(encoder: EncoderCNN, directions: torch.Tensor) -> None:
 
 @torch.no_grad()
 def _round(encoder: EncoderCNN) -> None:
-    """Let weights be what 8 bits can hold, in place."""
+    """Round weights to what 8 bits can hold, in place."""
     for tensor in encoder.state_dict().values():
         if _is_stored_in_bytes(tensor):
             step = _step(tensor)
@@ -90,7 +90,7 @@ def _is_stored_in_bytes(numbers: torch.Tensor | np.ndarray) -> bool:
 
 
 def _step(numbers: torch.Tensor) -> torch.Tensor:
-    """Of each row, so that 127 steps reach its largest number."""
+    """The quantisation step of each row: its largest number is 127 steps."""
     return (numbers.abs().amax(dim=tuple(range(1, numbers.ndim)), keepdim=True) / LARGEST_WEIGHT).clamp(min=1e-12)
 
 

@@ -33,7 +33,7 @@ class EncoderError(ValueError):
 
 
 class About(NamedTuple):
-    """What is to be known of an encoder besides its vectors. device : that it runs on"""
+    """An encoder's settings. device : what it runs on"""
 
     embedding_size: int
     image_resize: int

@@ -86,14 +86,14 @@ class LocalCentering(nn.Module):
 
 
 class EncoderCNN(nn.Module):
-    """Pre-trained networks without their classification layers, pooling, a linear embedding, L2 norm.
+    """Pre-trained networks without their classification layers, pooling, a linear layer, L2 norm, local centering.
 
     Parameters
     ----------
     branches : networks that look at the picture side by side
     embedding_size : what the linear layer gives; a smaller `encoder.embedding_size` keeps that many leading numbers
     image_resize : side S, in pixels, of the square images the encoder is best at
-    epsilon : cosine distance in [0, 2] up to which two images are looked at as copies, unless the user says otherwise
+    epsilon : cosine distance in [0, 2] up to which two images are candidates, unless the user says otherwise
     strict_epsilon : the same where nothing confirms them afterwards; None = epsilon
     centering : of the unit vectors; None = they stay as they are
     """

@@ -1,4 +1,4 @@
-"""How good the finding is. Shown by notebooks/05_benchmark.ipynb; calibration by 03_clustering.ipynb.
+"""How good the finding is. Shown by notebooks/05_benchmark.ipynb.
 
 In:  distances or clusters, and the truth: which files show one picture.
 Out: precision and recall, of pairs at every epsilon and of clusters; the epsilon that a wanted precision needs.

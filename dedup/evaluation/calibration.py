@@ -196,7 +196,7 @@ def expected_precision(
 def _embed_copies(
     encoder: Encoder, paths: Sequence[Path], strength: float, side: int, batch_size: int, seed: int, progress: bool
 ) -> np.ndarray:
-    """An edited copy of each picture as a vector, (n, d) float32; strangers for collages come from `paths` too."""
+    """An edited copy of each picture as a vector, (n, d) float32; collages take their other picture from `paths`."""
     from PIL import Image
     from tqdm import tqdm
 

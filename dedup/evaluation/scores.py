@@ -7,7 +7,7 @@ labels (n,), stays (n,), Truth      ->  Score: pairs, clusters, removals, recall
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -35,6 +35,22 @@ class Truth:
             rows = list(csv.DictReader(file))
         groups = np.unique([row["group"] for row in rows], return_inverse=True)[1].astype(np.int64)
         return cls([row["path"] for row in rows], groups, [row["edit"] for row in rows], [row["level"] for row in rows])
+
+    @classmethod
+    def of(cls, paths: Sequence[Path], images_dir: Path) -> Truth:
+        """What truth.csv of a folder says of some of its files, in their order; what it doesn't name is an original."""
+        table = images_dir / "truth.csv"
+        told = cls.read(table) if table.exists() else cls([], np.empty(0, np.int64), [], [])
+        known = dict(zip(told.paths, zip(told.groups, told.edits, told.levels, strict=True), strict=True))
+        names = [path.relative_to(images_dir).as_posix() for path in paths]
+        rows = [known.get(name, (len(known) + k, "original", "original")) for k, name in enumerate(names)]
+        groups, edits, levels = zip(*rows, strict=True) if rows else ((), (), ())
+        return cls(names, np.array(groups, np.int64), list(edits), list(levels))
+
+    @property
+    def has_copies(self) -> bool:
+        """Whether any two files are known to show one picture."""
+        return len(np.unique(self.groups)) < len(self.groups)
 
 
 @dataclass(frozen=True)
@@ -160,6 +176,10 @@ class PairCurve:
     def recall_at(self, precision: float) -> float:
         """The highest recall of a threshold that has at least this precision; 0 where none has."""
         return float(self.recall[self.precision >= precision].max(initial=0))
+
+    def wrong_at(self, recall: float) -> int:
+        """Pairs of different pictures within the least threshold that has at least this recall; 0 without copies."""
+        return int(self.wrong[self.recall >= recall].min(initial=self.wrong.max(initial=0)))
 
 
 def pair_curve(vectors: np.ndarray, groups: np.ndarray, block: int = 1024) -> PairCurve:

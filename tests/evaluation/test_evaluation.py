@@ -37,6 +37,7 @@ def test_curve_of_two_pairs():
     assert curve.precision.tolist() == [1, 0.5] and curve.recall.tolist() == [0.5, 1]
     assert curve.average_precision == 0.75
     assert curve.recall_at(0.99) == 0.5 and curve.recall_at(0.5) == 1
+    assert [curve.wrong_at(recall) for recall in (0.4, 0.5, 0.6, 1)] == [0, 0, 2, 2]
 
 
 def test_equal_distances_count_together():
@@ -59,7 +60,7 @@ def test_of_several_views_the_nearest_count():
 def test_curve_without_copies_is_empty():
     curve = pair_curve(at(0, 10), np.array([0, 1]))
     assert curve == PairCurve(curve.thresholds, curve.right, curve.wrong, 0) and not len(curve.thresholds)
-    assert curve.average_precision == 0 and curve.recall_at(0.5) == 0
+    assert curve.average_precision == 0 and curve.recall_at(0.5) == 0 and curve.wrong_at(0.5) == 0
     with pytest.raises(ValueError, match="2 vectors and 1 groups"):
         pair_curve(at(0, 10), np.array([0]))
 
@@ -137,6 +138,20 @@ def test_truth_is_read(tmp_path):
     truth = Truth.read(write_csv(tmp_path / "truth.csv", "path,group,edit,level", rows))
     assert truth.paths == ["a.jpg", "b.jpg", "c.jpg"] and truth.groups.tolist() == [1, 0, 1]
     assert truth.edits == ["original", "png", "png"] and truth.levels == ["original", "easy", "easy"]
+
+
+def test_truth_of_some_files_of_a_folder(tmp_path):
+    rows = [("a.jpg", "2", "original", "original"), ("b.jpg", "1", "png", "easy"), ("in/c.jpg", "2", "png", "easy")]
+    paths = [tmp_path / name for name in ("new.jpg", "in/c.jpg", "a.jpg", "other.jpg")]
+    unknown = Truth.of(paths, tmp_path)
+    assert len(set(unknown.groups)) == 4 and set(unknown.levels) == {"original"} and not unknown.has_copies
+    write_csv(tmp_path / "truth.csv", "path,group,edit,level", rows)
+    truth = Truth.of(paths, tmp_path)
+    assert truth.paths == ["new.jpg", "in/c.jpg", "a.jpg", "other.jpg"] and truth.has_copies
+    assert truth.groups[1] == truth.groups[2] and len(set(truth.groups)) == 3
+    assert truth.edits == ["original", "png", "original", "original"]
+    assert truth.levels == ["original", "easy", "original", "original"]
+    assert not Truth.of(paths[:2], tmp_path).has_copies and not Truth.of([], tmp_path).has_copies
 
 
 @pytest.mark.data
