@@ -22,6 +22,12 @@ def web_folder(data: Path, build: Path, count: int) -> Path:
     return _fill(build / f"web_{count}", photos, count, own=True)
 
 
+def unique_folder(data: Path, build: Path, count: int) -> Path:
+    """Different photos, small JPEGs from the web: no crops, and no copies but those that came along unseen."""
+    photos = [path for part in ("dev/photos", "train") for path in sorted((data / part).glob("*.jpg"))]
+    return _fill(build / f"unique_{count}", photos, min(count, len(photos)), own=True)
+
+
 def camera_folder(data: Path, build: Path, count: int) -> Path:
     """Camera JPEGs of 8 megapixels and more."""
     photos = [path for path in sorted((data / "camera").glob("*.jpg")) if _pixels(path) * LEAST**2 > CAMERA_PIXELS]

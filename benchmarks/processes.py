@@ -16,9 +16,16 @@ BETWEEN = 0.2  # seconds between two looks at the memory
 
 @dataclass(frozen=True)
 class Ran:
-    """One run. seconds : from start to end; peak : bytes, 0 where it was not watched; output : what it printed"""
+    """One run.
+
+    seconds : from start to end
+    computing : seconds of all cores together, 0 on Windows
+    peak : bytes, 0 where it was not watched
+    output : what it printed
+    """
 
     seconds: float
+    computing: float
     peak: int
     output: str
 
@@ -38,7 +45,7 @@ def run(command: Sequence[object], watch: bool = False, env: Mapping[str, str] |
     ------
     Failed : it ended with an error, or there is no such program
     """
-    began, peaks = time.monotonic(), [0]
+    began, computed, peaks = time.monotonic(), _computed(), [0]
     try:
         process = subprocess.Popen(
             [str(word) for word in command], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
@@ -53,7 +60,13 @@ def run(command: Sequence[object], watch: bool = False, env: Mapping[str, str] |
     seconds = time.monotonic() - began
     if process.returncode:
         raise Failed(" ".join(output.split())[-300:] or f"exit status {process.returncode}")
-    return Ran(seconds, max(peaks), output)
+    return Ran(seconds, _computed() - computed, max(peaks), output)
+
+
+def _computed() -> float:
+    """Seconds that all processes have computed which were started here and have ended, with theirs."""
+    times = os.times()
+    return times.children_user + times.children_system
 
 
 def _watch(process: subprocess.Popen, peaks: list[int]) -> None:

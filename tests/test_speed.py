@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from benchmarks import speed
-from benchmarks.folders import growing_folder, web_folder
+from benchmarks.folders import growing_folder, unique_folder, web_folder
 from benchmarks.phases import ROW
 from benchmarks.precision import moved
 from benchmarks.processes import Failed, run
@@ -27,6 +27,8 @@ subprocess.run([sys.executable, "-c", "import time; held = bytearray(60_000_000)
 def test_a_process_is_timed_and_its_failure_told():
     done = run([sys.executable, "-c", "print('hello')"])
     assert done.output == "hello\n" and 0 < done.seconds < 60 and done.peak == 0
+    busy = run([sys.executable, "-c", "sum(range(10**7))"])
+    assert sys.platform == "win32" or 0.05 < busy.computing <= busy.seconds + 0.1
     with pytest.raises(Failed, match="no such thing"):
         run([sys.executable, "-c", "import sys; sys.exit('no such thing')"])
     with pytest.raises(Failed, match="nowhere"):
@@ -77,6 +79,8 @@ def test_folders_hold_what_is_asked_for_and_are_made_once(tmp_path):
     (web / "00003.jpg").unlink()
     web_folder(tmp_path, tmp_path / "build", 5)
     assert {path.name: path.read_bytes() for path in web.iterdir()} == first, "the same again"
+    names = sorted(path.name for path in unique_folder(tmp_path, tmp_path / "build", 9).iterdir())
+    assert names == [f"{number:05}.jpg" for number in range(4)], "no crops where there are no more photos"
     growing = growing_folder(tmp_path, tmp_path / "build", 20)
     assert len({path.read_bytes() for path in growing.iterdir()}) == 20
 

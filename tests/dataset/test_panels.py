@@ -62,5 +62,5 @@ def test_a_collage_is_cut_at_its_seams():
 
 
 def test_no_more_than_four_parts_and_none_of_a_whole_picture():
-    assert len(panels(np.hstack([PHOTO // 4 + np.uint8(level) for level in (0, 120, 10, 130, 20, 140)]))) == 4
+    assert len(panels(np.hstack([PHOTO // 8 + np.uint8(level) for level in (0, 120, 10, 130, 20, 140)]))) == 4
     assert panels(shaded(90)) == panels(PHOTO) == []
