@@ -203,12 +203,9 @@ def _part(evidence: Evidence, groups: Sequence[Group]) -> list[list[Version]]:
 
 def _not_covered(evidence: Evidence, rows: Sequence[int]) -> list[int]:
     """Those of some rows that none shows all of which is known to be the same as more files."""
-    ordered = sorted(rows, key=lambda row: (len(evidence.alike.get(row, ())), evidence.files[row].pixels, -row))
-    return [
-        row
-        for place, row in enumerate(ordered, start=1)
-        if not any(evidence.is_covered(row, other) for other in ordered[place:])
-    ]
+    same = {row: len(evidence.alike.get(row, ())) for row in rows}
+    beyond = {row: [other for other in rows if same[other] > same[row]] for row in rows}
+    return [row for row in rows if not any(evidence.is_covered(row, other) for other in beyond[row])]
 
 
 def _with_any(versions: Sequence[Version], rows: Sequence[int]) -> list[Version]:
@@ -326,7 +323,7 @@ def examine(
         elif uncompared := shown - evidence.contents.keys():
             evidence.compare_contents(sorted(uncompared))
         elif closer and (unseen := going - evidence.closer.keys()):
-            evidence.look_closer(sorted(unseen))
+            evidence.look_closer(sorted(unseen, key=lambda pair: pair[::-1]))  # each keeper is decoded once
         else:
             return decided
 
