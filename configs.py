@@ -26,4 +26,5 @@ verify = True  # confirm by geometry what the encoder found; False is faster and
 # how far removal goes. exact: the same bytes or pixels; copies: also the same picture saved again in another format,
 # quality or size; edits: also what was made from the kept picture by cutting, turning, toning, marking
 remove = "copies"
+merge_metadata = False  # True tells in an XMP file beside a kept picture the keywords and the like that it lacks
 cache = True  # remember in output_dir what was found out about files, so that later runs take a fraction of the time

@@ -35,6 +35,7 @@ examples:
   python main.py photos --epsilon 0.7             compare less alike pictures as well
   python main.py photos --remove edits            let crops and edits of a kept picture go as well, not only copies
   python main.py photos --prefer oldest,heic      of a picture's files keep the oldest, of equally old ones the HEIC
+  python main.py photos --merge-metadata          tell keywords and the like of what goes beside what stays
   python main.py photos --protect photos/archive  never move what lies in photos/archive
   python main.py new --against archive            say which files in new are in the archive already; it stays untouched
   python main.py train --against test             say which files to train on are among those to test on
@@ -245,7 +246,8 @@ def run(options: argparse.Namespace) -> int:
         raise ConfigError(f"images_dir {config.images_dir} can't be read: permission denied")
     from dedup.dataset.folder_rules import Places
 
-    options.places = Places.find(config.images_dir, options.protect, options.against, config.output_dir)
+    folders = config.images_dir, options.protect, options.against, config.output_dir
+    options.places = Places.find(*folders, merges=config.merge_metadata)
     if options.apply or options.undo or options.purge:
         return change(config, options)
     if options.calibrate is not None:
@@ -394,7 +396,8 @@ def said_again(options: argparse.Namespace) -> list[str | Path]:
     output = ["--output", Path(options.output_dir)] if "output_dir" in vars(options) else []
     protect = [word for path in options.protect for word in ("--protect", Path(path))]
     remove = ["--remove", options.remove] if "remove" in vars(options) else []
-    return output + protect + messages.against(options.against) + remove
+    merge = ["--merge-metadata"] if "merge_metadata" in vars(options) else []
+    return output + protect + messages.against(options.against) + remove + merge
 
 
 def calibrate(config: Config, options: argparse.Namespace) -> int:

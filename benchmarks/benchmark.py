@@ -19,7 +19,7 @@ from benchmarks.finding import measure_finding
 from benchmarks.goals import finder_table, goal_table, goals
 from benchmarks.pictures import measure_lookalikes, measure_real, write_pairs
 from dedup.encoder.inference import WEIGHTS_DIR
-from dedup.evaluation.curves import Truth
+from dedup.evaluation.scores import Truth
 from dedup.report.plots import plot_pair_curves, plot_recall_by_edit
 
 PROJECT = Path(__file__).resolve().parent.parent

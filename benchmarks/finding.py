@@ -24,7 +24,7 @@ from dedup.clustering.result import Result
 from dedup.config import REMOVE, Config
 from dedup.encoder.checkpoints import IMAGENET_EPSILON
 from dedup.encoder.embeddings import Embeddings
-from dedup.evaluation.curves import PairCurve, Truth, grouping_of, pair_curve, score_grouping
+from dedup.evaluation.scores import PairCurve, Truth, grouping_of, pair_curve, score_grouping
 from dedup.matching.confirmation import Verifier
 from dedup.matching.neighbors import candidate_graph
 from dedup.pipeline import find_duplicates

@@ -15,7 +15,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from benchmarks.finding import settings
-from dedup.evaluation.curves import Truth
+from dedup.evaluation.scores import Truth
 from dedup.pipeline import find_duplicates
 
 BEST = ("original", "exact")

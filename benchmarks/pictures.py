@@ -14,7 +14,7 @@ import numpy as np
 
 from benchmarks.finding import score_result, settings
 from dedup.clustering.result import Result
-from dedup.evaluation.curves import Truth, grouping_of
+from dedup.evaluation.scores import Truth, grouping_of
 from dedup.output import write_table
 from dedup.pipeline import find_duplicates
 

@@ -191,6 +191,12 @@ class Config:
         REMOVE,
         "--remove LEVEL",
     )
+    merge_metadata: bool = setting(
+        "tell in an XMP file beside a kept picture the rating, keywords, caption, title, copyright, place and capture "
+        "time that it lacks of a file that goes for it",
+        check_bool,
+        "--merge-metadata",
+    )
     cache: bool = setting("remember what was found out about files, for later runs", check_bool, "--no-cache")
 
     def __post_init__(self):
@@ -205,15 +211,10 @@ class Config:
     def load(cls, configs: ModuleType | Mapping[str, Any], **overrides: Any) -> Config:
         """Check the settings in `configs`, with `overrides` in their place.
 
-        Parameters
-        ----------
         configs : a module, whose relative paths are relative to its file; or a mapping, to the current directory
         overrides : settings by name, relative paths relative to the current directory. None is "the encoder's own"
             where a setting has that meaning, and leaves the setting as it is where it has not
-
-        Raises
-        ------
-        ConfigError : an unknown name, a missing one, or a value that `Config` refuses
+        Raises ConfigError : an unknown name, a missing one, or a value that `Config` refuses
         """
         settings = read_settings(configs)
         for name in [*settings, *overrides]:

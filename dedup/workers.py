@@ -13,6 +13,7 @@ import gc
 import logging
 import math
 import multiprocessing
+import operator
 import os
 import pickle
 import signal
@@ -107,8 +108,6 @@ def run_jobs(
 
     Nothing is done, and no process started, before the first result is asked for.
 
-    Parameters
-    ----------
     function : of one job, declared by `job`; it, jobs and results can be pickled. Processes get all jobs at their start
     num_workers : processes; 0 = in this one, where a crash or a hang is not survived
     ahead : how many jobs may be begun before the first of them has been taken
@@ -117,13 +116,9 @@ def run_jobs(
     few : jobs, below which one process does them all
     inherits : whether the function works on what is in memory here, and can't be sent: where processes are not forked,
         this one does it
-
-    Raises
-    ------
-    TypeError : `function` is not declared; ChildProcessError : processes can't start
+    Raises TypeError : `function` is not declared; ChildProcessError : processes can't start
     """
-    if not _is_job(function):
-        raise TypeError(f"{function!r} is no job: decorate it with dedup.workers.job")
+    _check_is_job(function)
     if num_workers == 0 or not jobs or (inherits and START_METHOD != "fork"):
         return (attempt(function, each) for each in jobs)
     count = 1 if len(jobs) < few else min(num_workers, len(jobs))
@@ -131,10 +126,12 @@ def run_jobs(
     return _results(lambda: _Pool(function, jobs, count, *limits), len(jobs), ahead)
 
 
-def _is_job(function: Callable) -> bool:
-    while isinstance(function, partial):
-        function = function.func
-    return hasattr(function, _IS_JOB)
+def _check_is_job(function: Callable) -> None:
+    declared = function
+    while isinstance(declared, partial):
+        declared = declared.func
+    if not hasattr(declared, _IS_JOB):
+        raise TypeError(f"{function!r} is no job: decorate it with dedup.workers.job")
 
 
 def _results(start: Callable[[], _Pool], count: int, ahead: int) -> Iterator[Any]:
@@ -169,28 +166,16 @@ class Helper:
 
     def run(self, function: Callable[..., Any], *arguments: Any) -> Any:
         """`function(*arguments)`, or `Lost`; the function is declared by `job`, and all of it can be pickled."""
-        if not _is_job(function):
-            raise TypeError(f"{function!r} is no job: decorate it with dedup.workers.job")
+        _check_is_job(function)
         if not self._has_process:
             return attempt(function, *arguments)
-        self._pool = self._pool or _Pool(_call, _Sent(), 1, TIME_LIMIT, MEMORY_LIMIT)
+        self._pool = self._pool or _Pool(operator.call, None, 1, TIME_LIMIT, MEMORY_LIMIT)
         return self._pool.run(partial(function, *arguments))
 
     def close(self) -> None:
         if self._pool:
             self._pool.stop()
         self._pool = None
-
-
-class _Sent:
-    """Jobs that are not known when their process starts: each is sent itself, in place of its number."""
-
-    def __getitem__(self, job: Any) -> Any:
-        return job
-
-
-def _call(function: Callable[[], Any]) -> Any:
-    return function()
 
 
 class _Worker:
@@ -214,15 +199,13 @@ class _Worker:
 
 
 class _Pool:
-    """Keeps every process busy; `results` holds what came back, by number."""
+    """Keeps every process busy; `results` holds what came back, by number.
+
+    jobs : None = they are not known yet: each is sent itself, in place of its number
+    """
 
     def __init__(
-        self,
-        function: Callable,
-        jobs: Sequence[Any],
-        num_workers: int,
-        time_limit: float,
-        memory_limit: int,
+        self, function: Callable, jobs: Sequence[Any] | None, num_workers: int, time_limit: float, memory_limit: int
     ):
         self.arguments, self.time_limit = (function, jobs, time_limit, memory_limit), time_limit
         self.waiting: deque[int] = deque()
@@ -313,7 +296,7 @@ class _Pool:
             self._give(fresh, number)
 
 
-def _serve(connection, function: Callable, jobs: Sequence[Any], time_limit: float, memory_limit: int) -> None:
+def _serve(connection, function: Callable, jobs: Sequence[Any] | None, time_limit: float, memory_limit: int) -> None:
     """What a worker process runs."""
     global _is_worker
     _is_worker = True
@@ -329,7 +312,7 @@ def _serve(connection, function: Callable, jobs: Sequence[Any], time_limit: floa
         except (EOFError, OSError):
             return
         _allow(time_limit)
-        found = attempt(function, jobs[number])
+        found = attempt(function, number if jobs is None else jobs[number])
         _allow(0)
         sent = attempt(connection.send, (True, found))
         if isinstance(sent, Lost):  # the result can't be pickled, or nobody listens
@@ -375,8 +358,6 @@ class Spool:
 
     The first go into memory, those that follow into a temporary file that nobody else sees.
 
-    Parameters
-    ----------
     folder : where the temporary file is made once it is needed; None = where the system has such files
     room : bytes in memory
     """

@@ -1,5 +1,6 @@
 """A folder of small files with a plan, and what must hold of it whatever happens."""
 
+import json
 import os
 import stat
 from pathlib import Path
@@ -7,6 +8,8 @@ from types import SimpleNamespace
 
 import pytest
 
+from dedup.contents.merging import merged
+from dedup.contents.metadata import read_xmp
 from dedup.deletion import removal
 
 TRASH = ".dedup-trash"
@@ -28,9 +31,12 @@ class World:
     """`count` duplicates in two folders, two to a keeper, and a plan that drops them all.
 
     films : whether each picture has a film beside it, that of a duplicate its keeper's byte for byte
+    merges : whether keywords of each duplicate are merged into an XMP file beside its keeper; every other one has that
+
+    beside : paths of these files
     """
 
-    def __init__(self, folder: Path, count: int = 2, films: bool = False):
+    def __init__(self, folder: Path, count: int = 2, films: bool = False, merges: bool = False):
         self.folder, self.root, self.plan = folder, folder / "images", folder / "plan.jsonl"
         self.keepers = [f"keeper {number}.jpg" for number in range((count + 1) // 2)]
         self.dropped = [f"{'deep/er/' * (number % 2)}copy {number}.jpg" for number in range(count)]
@@ -40,9 +46,29 @@ class World:
             os.utime(self.root / name, ns=(10**18 + number, 10**18 + number))
         if films:
             self._add_films()
+        self.beside = [f"{keeper}.xmp" for keeper in self.keepers if merges and keeper.endswith(".jpg")]
+        for number, name in enumerate(self.beside[::2]):
+            (self.root / name).write_bytes(merged(None, {"keywords": ["before"], "rating": ["3"]}))
+            os.utime(self.root / name, ns=(10**18 + 99 + number, 10**18 + 99 + number))
         self.before = self.files()
         outcome = removal.make_plan(self.clusters(), self.root, self.plan)
         assert (len(outcome.done), outcome.exit_code) == (len(self.dropped), 0), outcome
+        if merges:
+            self._add_merges()
+
+    def _add_merges(self) -> None:
+        """Have each line of the plan tell something beside the keeper."""
+        header, *lines = self.plan.read_bytes().splitlines()
+        items = [json.loads(line) for line in lines]
+        for item in items:
+            fields = {"keywords": [item["drop"]["path"]], "rating": ["5"]}
+            item["merge"] = {"name": Path(item["keep"]["path"]).name + ".xmp", "fields": fields}
+        self.plan.write_bytes(b"\n".join([header, *(json.dumps(item).encode() for item in items)]))
+
+    def told(self, keeper: str) -> set[str]:
+        """Keywords that stand beside a keeper."""
+        path = self.root / f"{keeper}.xmp"
+        return read_xmp(path.read_bytes()).get("keywords", set()) if path.exists() else set()
 
     def _add_films(self) -> None:
         kept, dropped = ([f"{name[:-4]}.mov" for name in names] for names in (self.keepers, self.dropped))

@@ -16,7 +16,7 @@ from benchmarks.goals import Goal, finder_table, goal_table, goals, unproven
 from benchmarks.keepers import keepers
 from benchmarks.peers import PEERS, Hashes, Peer, hashes_of, read_hashes
 from benchmarks.pictures import mistakes
-from dedup.evaluation.curves import Truth, pair_curve
+from dedup.evaluation.scores import Truth, pair_curve
 from dedup.report.plots import plot_pair_curves, plot_recall_by_edit
 from tests.conftest import PROJECT
 

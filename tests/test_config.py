@@ -23,6 +23,7 @@ SETTINGS = {
     "exclude": [],
     "num_workers": 0,
     "verify": True,
+    "merge_metadata": False,
     "cache": True,
     "remove": "copies",
 }

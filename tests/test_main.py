@@ -726,6 +726,25 @@ def test_series_as_a_process(tmp_path):
     assert "2 series of 6 shots, the best of each marked, listed in" in done.stderr
 
 
+def test_what_is_preferred_does_not_change_which_shot_is_suggested(tmp_path):
+    """A small copy of a shot out of focus looks as sharp as the other shot."""
+    (tmp_path / "photos" / "small").mkdir(parents=True)
+    for moved, second, name in ((0, 0, "a"), (-0.006, 3, "b")):
+        exif = Image.Exif()
+        exif.get_ifd(0x8769)[0x9003] = f"2020:01:01 10:00:{second:02}"
+        image = waved(sample_photo("chelsea.png"), moved, waves=2)
+        image = image.filter(ImageFilter.GaussianBlur(0.8)) if name == "a" else image
+        image.save(tmp_path / "photos" / f"{name}.jpg", quality=93, exif=exif)
+        if name == "a":
+            image = image.resize((image.width // 3, image.height // 3), Image.Resampling.LANCZOS)
+            image.save(tmp_path / "photos" / "small" / "a.jpg", quality=95, exif=exif)
+    words = (tmp_path / "photos", "--output", tmp_path / "out", "--quiet", "--prefer", "folder:small")
+    assert run(*words).returncode == 0
+    with open(tmp_path / "out" / "series.csv", encoding="utf-8") as file:
+        shots = {row["path"]: row["suggested"] for row in csv.DictReader(file)}
+    assert shots == {"small/a.jpg": "0", "b.jpg": "1"}
+
+
 def test_an_empty_folder_as_a_process(tmp_path):
     (tmp_path / "empty").mkdir()
     done = run(tmp_path / "empty", "--output", tmp_path / "out")

@@ -26,28 +26,19 @@ def clock(monkeypatch):
     return wait
 
 
-def test_what_is_left_follows_the_pace_of_this_phase_and_the_usual_shares_of_the_others(clock):
+def test_the_line_goes_on_by_the_usual_shares_of_the_phases(monkeypatch):
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
     with Phases({"a": 0.5, "b": 0.3, "c": 0.2}) as phase:
-        assert phase.seconds_left() is None
         with phase("a"):
             bar = progress_bar(phase, 100, "a", "images")
-            clock(10)
             bar.update(20)
-            assert phase.seconds_left() == pytest.approx(40 + 50)  # at this pace a takes 50 s, and the others as long
-            clock(10)
-            bar.update(80)
-            assert phase.seconds_left() == pytest.approx(20)
-        with phase("b"):
-            clock(3)
-            assert phase.seconds_left() == pytest.approx(9 + 8)  # it says nothing itself: by the pace of a
-            with progress_bar(phase, 10, "b", "pairs") as first:
-                first.update(5)
-            assert phase.seconds_left() == pytest.approx(3 + 26 * 0.2 / 0.8)
-            progress_bar(phase, 10, "b", "pairs")  # more to do came up
-            assert phase.seconds_left() == pytest.approx(9 + 32 * 0.2 / 0.8)
-        with phase("c"):
-            clock(100)
-            assert phase.seconds_left() == 0  # more than usual, and no pace of its own
+            assert phase._line.n == pytest.approx(0.1) and phase._line.postfix == "20 of 100 images"
+            progress_bar(phase, 100, "a", "images")  # more to do came up
+            bar.update(30)
+            assert phase._line.n == pytest.approx(0.125)
+        with phase("c"), progress_bar(phase, 0, "c", "pairs") as bar:
+            bar.update()
+            assert phase._line.n == pytest.approx(0.7)  # no phase has more than its share
 
 
 def test_the_table_has_the_phases_in_order_and_what_is_beside_them(clock):
@@ -83,7 +74,7 @@ def test_without_a_terminal_nothing_is_drawn(is_shown, capfd):
 
 @pytest.mark.skipif(sys.platform != "linux", reason="opens a terminal as Linux does")
 @pytest.mark.parametrize("quiet", [True, False])
-def test_in_a_terminal_one_line_of_80_columns_tells_phase_pace_and_what_is_left(quiet, samples_dir, tmp_path):
+def test_in_a_terminal_one_line_of_80_columns_tells_phase_count_and_what_is_left(quiet, samples_dir, tmp_path):
     ours, theirs = pty.openpty()
     subprocess.run(["stty", "rows", "24", "cols", "80"], stdin=theirs, check=True)
     command = [sys.executable, "main.py", samples_dir, "--output", tmp_path, *["--quiet"] * quiet]
@@ -103,10 +94,10 @@ def test_in_a_terminal_one_line_of_80_columns_tells_phase_pace_and_what_is_left(
     assert b"\n" not in drawn and b"\x1b" not in drawn
     lines = [line.rstrip() for line in drawn.decode().split("\r")]
     assert max(map(len, lines)) == 80 and lines[-1] == ""  # it takes itself away
-    told = [re.fullmatch(r"(\w+) +(\d+)%\|.*\| ?(\d+ \w+/s)?(, )?((\d+ \w+ )+left)?", line) for line in lines if line]
+    told = [re.fullmatch(r"(\w+) +(\d+)%\|.*\| ([\d:?]+) left(, (\d+ of \d+ \w+))?", line) for line in lines if line]
     assert all(told), lines
     assert {"Reading", "Confirming", "Checking"} <= {line[1] for line in told}
-    assert "images/s" in " ".join(line[3] or "" for line in told) and any(line[5] for line in told)
+    assert any("images" in (line[5] or "") for line in told) and any(":" in line[3] for line in told)
     assert 90 <= int(told[-1][2]) <= 100
 
 

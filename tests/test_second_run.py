@@ -241,7 +241,8 @@ plain, calls = inference.OnnxEncoder.encode, []
 def failing(encoder, images):
     calls.append(encoder)
     if len(calls) > 2:
-        raise inference._failed("cpu", RuntimeError("out of memory.\\nTried to allocate 2 GiB"))
+        with inference._failures_told("cpu"):
+            raise RuntimeError("out of memory.\\nTried to allocate 2 GiB")
     return plain(encoder, images)
 
 

@@ -24,6 +24,7 @@ from dedup.clustering.members import INDIRECT, KEEPER, LEVELS, UNSEEN, Choice, M
 from dedup.clustering.versions import (
     Decision,
     Version,
+    agreeing,
     chains,
     choose_version,
     decide,
@@ -325,7 +326,7 @@ def examine(
         elif closer and (unseen := going - evidence.closer.keys()):
             evidence.look_closer(sorted(unseen, key=lambda pair: pair[::-1]))  # each keeper is decoded once
         else:
-            return decided
+            return agreeing(decided, evidence) if evidence.places.merges else decided
 
 
 def _with_archives(evidence: Evidence, groups: Sequence[Group], remove: str) -> list[Group]:

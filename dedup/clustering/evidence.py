@@ -171,7 +171,8 @@ class Evidence:
                 root = self.places.root_of(self.paths[keeper])
                 files = self.files[row], self.files[keeper]
                 told = {file.path: file.contents for file in files}
-                text = why_it_stays(*told, self.images_dir, root, self._facts, told)
+                merge = self.places.merges_beside(self.paths[keeper])
+                text = why_it_stays(*told, self.images_dir, root, self._facts, told, merge)
                 reason = Reason(Why.CONTENTS, text) if text else None
                 self.contents[row, keeper] = reason or lost_in_toning(self.view(row, keeper), *told, self._facts)
 

@@ -142,7 +142,7 @@ def _label(path: Path, folder: Path) -> str:
 def find_series(result: Result, facts: Store = NOTHING) -> list[Series]:
     """The series among like pictures, and among files of a cluster that were captured one shortly after the other.
 
-    Of files of one version with one capture time the best stands for the others.
+    Of files of one version with one capture time the best stands for the others, and the largest tells how good it is.
 
     facts : what is remembered of the files' contents, and notes what could not be found out
     """
@@ -158,11 +158,15 @@ def find_series(result: Result, facts: Store = NOTHING) -> list[Series]:
     best: dict[tuple, Path] = {}
     stands = {each.path: best.setdefault((number, each.version or each.path, captured.get(each.path)), each.path)
               for number, files in enumerate(touched) for each in files}  # fmt: skip
+    largest = {stands[each.path]: each.path for files in touched  # a smaller copy looks sharper
+               for each in sorted(files[::-1], key=lambda each: each.width * each.height)}  # fmt: skip
     others = [pair for pair in joined if len({captured.get(path) for path in pair}) == 2]
     pairs = {tuple(sorted(stands.get(path, path) for path in pair)) for pair in (*alike, *others)}
     pairs = {pair for pair in pairs if captured.keys() >= set(pair) and _are_near(*(captured[each] for each in pair))}
     seen = sorted({path for pair in pairs for path in pair})
-    found = facts.of_each("shot", seen, partial(run_jobs, shot_quality, num_workers=workers))
+    found = facts.of_each(
+        "shot", [largest.get(path, path) for path in seen], partial(run_jobs, shot_quality, num_workers=workers)
+    )
     qualities = [0.0 if isinstance(each, Lost) else each for each in found]
     shots = {path: Shot(path, captured[path], quality) for path, quality in zip(seen, qualities, strict=True)}
     return in_series(pairs, shots)

@@ -8,15 +8,17 @@ Nothing here looks at a file: everything is decided by what was gathered before.
 from __future__ import annotations
 
 import re
+from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from math import floor, inf, log
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from dedup.clustering.evidence import Evidence, FileRecord, Pair
-from dedup.clustering.members import COVERED, LEVELS, Reason
+from dedup.clustering.members import COVERED, LEVELS, Reason, Why
 from dedup.clustering.quality import DENSER, STEP_BY_BITS
 from dedup.contents.inventory import ages, richness, what_it_lacks
+from dedup.contents.merging import SINGLE, lacking
 from dedup.matching.confirmation import Verifier
 from dedup.output import count_of
 
@@ -212,6 +214,22 @@ def decide(versions: Sequence[Version], evidence: Evidence, remove: str) -> dict
 def decide_for(rows: Sequence[int], keeper: int, evidence: Evidence, remove: str) -> dict[int, Decision]:
     """What becomes of files that can go for one keeper only."""
     return {row: Decision(keeper, evidence.reason(row, keeper, remove)) for row in rows}
+
+
+def agreeing(decided: Sequence[dict[int, Decision]], evidence: Evidence) -> Sequence[dict[int, Decision]]:
+    """The decisions; files stay that would tell different places, say, beside one keeper, which can get one alone."""
+    held = {row: file.contents.held for row, file in evidence.files.items()}
+    going = [(some, row, each.keeper) for some in decided for row, each in some.items() if each.reason is None]
+    told = [(*each, lacking(held[each[1]], held[each[2]])) for each in going]
+    values = defaultdict(set)
+    for _, _, keeper, fields in told:
+        for name in fields:
+            values[keeper, name].add(frozenset(fields[name]))
+    for some, row, keeper, fields in told:
+        if other := [name for name in SINGLE if name in fields and len(values[keeper, name]) > 1]:
+            text = f"has another {other[0]} than others that go for the same file"
+            some[row] = Decision(keeper, Reason(Why.CONTENTS, text))
+    return decided
 
 
 def stands_for(row: int, keepers: Sequence[int], evidence: Evidence, remove: str) -> int:

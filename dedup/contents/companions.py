@@ -82,6 +82,14 @@ def picture_beside(raw: Path, root: Path) -> Path | None:
     return None
 
 
+def xmp_beside(picture: Path) -> str:
+    """Name of the XMP file of a picture: one that belongs to it alone, or its name and .xmp."""
+    whole, owned = f"{picture.name}.xmp", _in_folder(picture.parent)
+    names = [picture.parent / f"{name}{ending}" for name in (picture.name, picture.stem) for ending in (".xmp", ".XMP")]
+    own = [path.name for path in names if owned.get(path) == {picture.name}]
+    return whole if picture.parent / whole in owned or not own else own[0]
+
+
 def _owners(other: Path, folder: Path) -> set[Path]:
     return {folder / name for name in _in_folder(folder)[other]}
 

@@ -23,6 +23,7 @@ from pathlib import Path
 from PIL import Image, ImageChops, ImageCms
 
 from dedup.contents.companions import digest_when, matched_companions, picture_beside
+from dedup.contents.merging import can_be_merged
 from dedup.contents.metadata import CAPTURED, Told, digest, read_metadata
 from dedup.contents.parts import bits_in_boxes, read_parts
 from dedup.dataset.decoding import (
@@ -111,6 +112,7 @@ def why_it_stays(
     keeper_dir: Path | None = None,
     facts: Store = NOTHING,
     told: Mapping[Path, Contents] | None = None,
+    merge: bool = False,
 ) -> str:
     """Tell why a duplicate should not be removed although its keeper shows all of its picture; empty if it may go.
 
@@ -119,6 +121,8 @@ def why_it_stays(
     member_path, keeper_path : images_dir / relative; the keeper's keeper_dir / relative where that is given
     facts : what is remembered of their contents; their names, links and companions are looked at anew
     told : their contents, where these were read already
+    merge : whether an XMP file beside the keeper is going to tell what that lacks, as far as `merging` can; one
+        that the two have alike stays as it is
     """
     if any(_TRASHES.fullmatch(part) for part in member_path.relative_to(images_dir).parts[:-1]):
         return "lies in a trash folder"
@@ -127,20 +131,21 @@ def why_it_stays(
     try:
         if picture := picture_beside(member_path, images_dir):
             return f"belongs together with {picture.name}"
+        together = matched_companions(member_path, keeper_path)
         return (
             _of_one_file(member_path, keeper_path)
-            or matched_companions(member_path, keeper_path).reason
-            or _more_inside(member_path, keeper_path, facts, told)
+            or together.reason
+            or _more_inside(member_path, keeper_path, facts, told, merge and not together.pairs)
         )
     except Exception as error:
         return f"can't be compared with its keeper in full: {one_line(error)}"
 
 
-def why_it_lacks(own: Contents, kept: Contents) -> str:
-    """`what_it_lacks` as a reason; empty if the keeper lacks nothing."""
+def why_it_lacks(own: Contents, kept: Contents, merge: bool = False) -> str:
+    """`what_it_lacks` as a reason; empty if the keeper lacks nothing, or nothing that can't be merged."""
     if untold := own.untold or kept.untold:
         return f"can't be compared with its keeper in full: {untold}"
-    lacking = what_it_lacks(own, kept)
+    lacking = [name for name in what_it_lacks(own, kept) if not (merge and can_be_merged(name, own.held, kept.held))]
     if not lacking:
         return ""
     only = sorted(_in_words(name, own) for name in lacking if name not in kept.held)
@@ -171,7 +176,9 @@ def _of_one_file(member_path: Path, keeper_path: Path) -> str:
     return f"has {more}: nothing would be freed" if member.st_nlink > 1 else ""
 
 
-def _more_inside(member_path: Path, keeper_path: Path, facts: Store, told: Mapping[Path, Contents] | None) -> str:
+def _more_inside(
+    member_path: Path, keeper_path: Path, facts: Store, told: Mapping[Path, Contents] | None, merge: bool
+) -> str:
     member, keeper = (os.stat(path) for path in (member_path, keeper_path))
     if member.st_size == keeper.st_size:
         files = (member_path, member), (keeper_path, keeper)
@@ -181,7 +188,7 @@ def _more_inside(member_path: Path, keeper_path: Path, facts: Store, told: Mappi
         if len(digests) == 1:
             return ""
     told = told or read_all_contents([member_path, keeper_path], 2, facts)
-    return why_it_lacks(told[member_path], told[keeper_path])
+    return why_it_lacks(told[member_path], told[keeper_path], merge)
 
 
 @job

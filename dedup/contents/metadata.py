@@ -14,6 +14,7 @@ import unicodedata
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from email.utils import parsedate_to_datetime
+from types import SimpleNamespace
 from typing import Any
 
 from defusedxml.ElementTree import fromstring
@@ -105,24 +106,42 @@ _TIME = re.compile(
 _NUMBER = re.compile(r"([+-]?\d+(?:\.\d+)?)(?:/(\d+))?")
 
 
-def read_metadata(image: Image.Image, data: bytes) -> Told:
-    """All properties by name, each with its values; a name without a value tells that there is something."""
+def read_metadata(image: Image.Image, data: bytes, written: dict[str, str] | None = None) -> Told:
+    """All properties by name, each with its values; a name without a value tells that there is something.
+
+    written : is given the values as they stand in the file, by what is told of them, if they are wanted
+    """
     told: Told = {}
     for source in (_exif, _iptc, _texts, _xmp):
         with broken_tells_nothing():  # what was read before counts
             for name, value in source(image, data):
-                _tell(told, name, value)
+                _tell(told, name, value, written)
     digitized = told.pop("digitized", None)
     if digitized and CAPTURED not in told:
         told[CAPTURED] = digitized
     return told
 
 
+def read_xmp(packet: bytes) -> Told:
+    """All properties of an XMP file; errors that its XML has are raised."""
+    told: Told = {}
+    _parsed(packet)
+    for name, value in _xmp(SimpleNamespace(info={"xmp": packet}, format=""), packet):
+        _tell(told, name, value)
+    return told
+
+
+def as_told(text: str) -> str:
+    """A value as it is told, whatever was written."""
+    plain = _text(text)
+    return plain if len(plain) <= LONG else digest(plain.encode())
+
+
 def digest(data: bytes) -> str:
     return hashlib.blake2b(data, digest_size=16).hexdigest()
 
 
-def _tell(told: Told, raw: str, value: Any) -> None:
+def _tell(told: Told, raw: str, value: Any, written: dict[str, str] | None = None) -> None:
     if value is None:  # a mark
         told.setdefault(raw, set())
         return
@@ -130,13 +149,16 @@ def _tell(told: Told, raw: str, value: Any) -> None:
     if _TECHNICAL.fullmatch(folded):
         return
     name = _PLAIN_NAMES.get(folded) or _spaced(raw)
-    texts = {text for each in (value if isinstance(value, list) else [value]) if (text := _text(each))}
+    values = value if isinstance(value, list) else [value]
+    texts = {text for each in values if (text := _text(each))}
+    if written is not None:
+        written |= {as_told(text): text for text in map(_as_text, values) if text}
     if name in (CAPTURED, "digitized"):
         for text in texts:
             _tell_time(told, name, text)
         return
     if name == FRACTION:
-        texts = {_fraction(text) for text in map(str, value if isinstance(value, list) else [value]) if text.strip()}
+        texts = {_fraction(text) for text in map(str, values) if text.strip()}
     elif name == ZONE:
         texts = set(map(_zone, texts))
     elif name == "rating":
@@ -189,6 +211,15 @@ def _tell_time(told: Told, name: str, text: str) -> None:
 
 def _text(value: Any) -> str:
     """A value as text that is the same wherever it was written: numbers, fractions, encodings, blanks."""
+    value = unicodedata.normalize("NFC", " ".join(_as_text(value).split()))
+    found = _NUMBER.fullmatch(value)
+    if found and float(found[2] or 1):
+        return str(int(found[1])) if found[1].lstrip("+-").isdigit() and not found[2] else _number(found)
+    return value if re.search(r"\w|[^\x00-\x7f]", value) else ""
+
+
+def _as_text(value: Any) -> str:
+    """A value as it was written."""
     if isinstance(value, bytes):
         value = _decoded(value)
     if isinstance(value, (tuple, list)):
@@ -198,11 +229,7 @@ def _text(value: Any) -> str:
         return f"{number:.6g}" if number == number else ""
     with suppress(UnicodeError):
         value = value.encode("latin-1").decode("utf-8")  # Pillow reads EXIF's texts as Latin-1
-    value = unicodedata.normalize("NFC", " ".join(value.replace("\0", " ").split()))
-    found = _NUMBER.fullmatch(value)
-    if found and float(found[2] or 1):
-        return str(int(found[1])) if found[1].lstrip("+-").isdigit() and not found[2] else _number(found)
-    return value if re.search(r"\w|[^\x00-\x7f]", value) else ""
+    return value.replace("\0", " ").strip()
 
 
 def _number(found: re.Match) -> str:

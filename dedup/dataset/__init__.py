@@ -10,9 +10,7 @@ Out: sorted paths; squares (b, 3, S, S) uint8, upright RGB; what can't be read, 
     panels.py        pictures that a screenshot or a collage shows
     thumbnails.py    small copies for later looks, named by content
     samples.py       60 sample pictures with known duplicates
-    copies.py        an edited copy of a picture, as chance will have it; its edits:
-    edits.py         geometry, tone, detail
-    overlays.py      captions, marks, frames, collages
+    copies.py        an edited copy of a picture, as chance will have it: geometry, tone, detail, captions, collages
 """
 
 import lazy_loader

@@ -74,7 +74,6 @@ def load_image(path: Path, short_side: int | None = None) -> Image.Image:
 
     Parameters
     ----------
-    path : of the file; read only when it is a regular one
     short_side : in px; the picture may come smaller than it is, by a power of two, never below this on its short
         side. Much faster for large JPEGs, which may then have any size. None = full size
 
@@ -140,14 +139,9 @@ def read_on_black(path: Path, short_side: int) -> Image.Image | None:
 def read_values(path: Path) -> tuple[np.ndarray, bytes]:
     """All that a picture's pixels hold: their values at full depth, upright, with transparency, and the colour profile.
 
-    Returns
-    -------
-    values : (height, width) or (height, width, channels), in the type that holds the depth
+    Returns values : (height, width) or (height, width, channels), in the type that holds the depth
     profile : ICC, empty where there is none
-
-    Raises
-    ------
-    UnreadableImage : also where the format does not tell a depth that Pillow would cut
+    Raises UnreadableImage : also where the format does not tell a depth that Pillow would cut
     """
     with open_picture(path) as file:
         image = identify(file, Path(path).suffix.lower())

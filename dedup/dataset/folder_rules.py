@@ -32,12 +32,14 @@ class Places:
     protect : in images_dir; files in here are compared and kept, and never go
     against : the archives, resolved. One may lie in images_dir, or images_dir in it: each has its own files. With
         archives, a file goes only for a keeper that lies in one
+    merges : whether XMP files beside keepers are to tell what these lack
     """
 
     images_dir: Path = Path()
     protect: frozenset[Identity] = field(default=frozenset())
     against: tuple[Path, ...] = ()
     prefer: tuple[tuple[str, frozenset[Identity]], ...] = ()
+    merges: bool = False
 
     @classmethod
     def find(
@@ -46,19 +48,19 @@ class Places:
         protect: Sequence[Path] = (),
         against: Sequence[Path] = (),
         output_dir: Path | None = None,
+        merges: bool = False,
     ) -> Places:
         """Look the folders up.
 
-        Raises
-        ------
-        ConfigError : one of them does not exist, is no folder or is images_dir itself; one of protect lies outside it;
-            an archive can't be read, lies in a trash folder or in another archive, or holds output_dir
+        Raises ConfigError : one of them does not exist, is no folder or is images_dir itself; one of protect lies
+            outside it; an archive can't be read, lies in a trash folder or in another archive, or holds output_dir
         """
         for option, given in (("--protect", protect), ("--against", against)):
             if "" in map(os.fspath, given):  # as from a shell variable that is not set; Path("") is where we are
                 raise ConfigError(f"{option} is empty; give a folder")
         protected = frozenset(_inside(images_dir, Path(path), "--protect") for path in protect)
-        places = cls(Path(images_dir), protected, tuple(_archive(images_dir, Path(path)) for path in against))
+        archives = tuple(_archive(images_dir, Path(path)) for path in against)
+        places = cls(Path(images_dir), protected, archives, merges=merges)
         for archive in places.against:
             others = [other for other in places.against if other is not archive]
             if not (_way_up(archive) | {_identity(archive)}).isdisjoint(map(_identity, others)):
@@ -77,6 +79,10 @@ class Places:
         if self.archive_of(path) or self._is_in(self._archives, path):
             return "lies in the archive"
         return NOT_ARCHIVED if self.against and keeper is not None and not self.archive_of(keeper) else ""
+
+    def merges_beside(self, keeper: Path) -> bool:
+        """Whether an XMP file beside a keeper may tell what that lacks: nothing is written where nothing goes."""
+        return self.merges and not self.protects(keeper)
 
     def archive_of(self, path: Path) -> int:
         """Number of the archive that a file lies in, from 1, its path being below that or below images_dir; else 0."""
@@ -105,9 +111,7 @@ class Places:
     def preferring(self, images_dir: Path, words: Sequence[str]) -> Places:
         """The same places with the words of the `prefer` setting.
 
-        Raises
-        ------
-        ConfigError : a folder that one names is none, or lies outside images_dir
+        Raises ConfigError : a folder that one names is none, or lies outside images_dir
         """
         prefer = tuple((word, _named(images_dir, word)) for word in words)
         return replace(self, images_dir=Path(images_dir), prefer=prefer) if words else self

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from dedup.dataset.decoding import UnreadableImage, load_image
+from dedup.dataset.decoding import UnreadableImage
 from dedup.dataset.folder_rules import TRASH
 from dedup.dataset.reading import Outcome, read_ahead, read_picture
 
@@ -29,7 +29,6 @@ OF_OTHER_PROGRAMS = re.compile(  # folders in which photo programs and servers k
     r"|@eadir|\.picasaoriginals|\.thumbnails|\.?@__thumb|\.xvpics|appdata_oc\w+",
     re.IGNORECASE,
 )
-__all__ = ["ImagesDataset", "UnreadableImage", "list_images", "load_image", "read_batches"]
 
 
 def is_of_other_programs(folder: str) -> bool:
@@ -47,15 +46,14 @@ def list_images(
     """Find the regular files below a folder that have one of the extensions.
 
     Symbolic links, hidden files and folders (a leading dot), pipes, devices, all that lies in a trash folder of ours
-    and the folders of other programs are left out; a subfolder that can't be opened is logged and left out.
+    and the folders of other programs are left out. A subfolder that can't be opened is left out and logged, and so is
+    a pattern that fits nothing.
 
     Parameters
     ----------
-    images_dir : searched to any depth
     extensions : with their dot, compared in any case
     exclude : fnmatch patterns of paths relative to images_dir, `/` between names; what is below such a folder goes too
-    others : is given the regular files that have none of them, if it is wanted
-    passed_over : gets the folders of other programs that were met, in order
+    others, passed_over : get the regular files that have none of them, and the folders of other programs
 
     Returns
     -------
@@ -68,7 +66,7 @@ def list_images(
     endings = tuple(extension.lower() for extension in extensions)
     if TRASH in Path(images_dir).absolute().parts:
         return []
-    found, folders, foreign = [], [os.fspath(images_dir)], []
+    found, folders, foreign, unused = [], [os.fspath(images_dir)], [], list(exclude)
     while folders:
         folder = folders.pop()
         try:
@@ -79,7 +77,8 @@ def list_images(
             logging.getLogger(__name__).warning("left out, can't be opened: %r (%s)", folder, error.strerror)
             continue
         for entry in entries:
-            if exclude and _is_excluded(os.path.relpath(entry.path, images_dir), exclude):
+            if exclude and (fitting := _fitting(os.path.relpath(entry.path, images_dir), exclude)):
+                unused = [pattern for pattern in unused if pattern not in fitting]
                 continue
             if is_of_other_programs(entry.name) and entry.is_dir(follow_symlinks=False):
                 foreign.append(Path(entry.path))
@@ -92,13 +91,15 @@ def list_images(
                     found.append(entry.path)
                 elif others is not None:
                     others.append(Path(entry.path))
+    if unused:
+        logging.getLogger(__name__).warning("exclude: no file or folder matches %s", ", ".join(map(repr, unused)))
     if passed_over is not None:
         passed_over += sorted(foreign)
     return sorted(Path(path) for path in found)
 
 
-def _is_excluded(path: str, exclude: Sequence[str]) -> bool:
-    return any(fnmatchcase(path.replace(os.sep, "/"), pattern.rstrip("/")) for pattern in exclude)
+def _fitting(path: str, exclude: Sequence[str]) -> list[str]:
+    return [pattern for pattern in exclude if fnmatchcase(path.replace(os.sep, "/"), pattern.rstrip("/"))]
 
 
 class ImagesDataset:

@@ -48,8 +48,6 @@ def read_ahead(
 
     With workers, a decoder that crashes or hangs costs its file alone.
 
-    Parameters
-    ----------
     side : S in px; the whole picture is squeezed into the square
     batch_size : files a batch, 1 or more; fewer where their squares would take more than WAITING bytes
     num_workers : processes that decode; 0 = this one

@@ -120,15 +120,9 @@ PAGES = {
 
 
 def write_samples(folder: Path) -> list[Path]:
-    """Write the sample pictures and truth.csv into a folder.
+    """Write the sample pictures and truth.csv into a folder, and return the pictures, sorted.
 
-    Parameters
-    ----------
     folder : new, empty, or written by this function before; its pictures are then written anew
-
-    Returns
-    -------
-    the pictures, sorted
 
     Raises
     ------

@@ -33,25 +33,12 @@ def write_thumbnails(
     known: Mapping[Path, str] = MappingProxyType({}),
     losses: Losses | None = None,
 ) -> dict[Path, str]:
-    """Write a thumbnail of each file; those that belong to none of them are removed.
+    """Write a thumbnail of each file, and remove those in the folder that belong to none of them.
 
-    Parameters
-    ----------
-    paths : image files
-    folder : made if it is missing; files in it that are no thumbnails stay
-    num_workers : processes that read; 0 = this one
-    progress : show a bar on stderr, or the run's phases
     known : digests of files that need not be opened where their thumbnails are there already
-    losses : notes files that can't be read now
-
-    Returns
-    -------
-    dict : by path, 64 hexadecimal digits, the blake2b digest of the content and the `thumbnail_path`'s stem; without
-        the files that can't be read now
-
-    Raises
-    ------
-    OSError : the folder can't be written
+    losses : notes files that can't be read now, which the answer lacks
+    Returns by path the digest of its content, 64 hexadecimal digits, the stem of its thumbnail
+    Raises OSError : the folder can't be written
     """
     folder.mkdir(parents=True, exist_ok=True)
     there = set(os.listdir(folder))
@@ -92,11 +79,7 @@ def _write(given: tuple[Path, Path]) -> str:
 def read_with_thumbnail(path: Path, folder: Path | None = None) -> tuple[np.ndarray, tuple[int, int]]:
     """A file's picture, (height, width, 3) uint8 RGB, long side 400 px or less, and the file's own width and height.
 
-    folder : where its thumbnail is left by the way, if that can be written; it may be missing. None = nowhere
-
-    Raises
-    ------
-    UnreadableImage
+    folder : where its thumbnail is left by the way, if that can be written; None = nowhere. Raises UnreadableImage
     """
     with open_picture(path) as file:
         digest = digest_of(file).hex() if folder else ""  # of these very bytes: the file may be another soon

@@ -7,6 +7,9 @@ a journal is a header and one line an event:  {"journal": 1, "created": 17000000
 An item whose picture has companions has them too: "companions": [{"keep": {...}, "drop": {...}}, ...]. They are moved
 with it, all or none, and have the numbers after its own; back is of all of them.
 
+An item before which something is told beside its keeper has that too: "merge": {"name": "a.jpg.xmp", "fields":
+{"rating": ["5"]}}; and in a journal the blake2b of the XMP file that is put there, "new", and what was there, "old".
+
 A file is its path, relative to the images' folder and with `/` between components, and its `Snapshot`. Bytes of a
 name that are not UTF-8 are written as the lone surrogates that Python reads them as. Where a plan was made against
 archives, its header has their number, {"plan": 1, "against": 1}, and a file to keep has the `archive`, from 1, that its
@@ -92,7 +95,7 @@ def read_journal(box: Folder, run: str) -> History:
         if "back" in record:
             put_back.add(_checked(_back, name, number, record, {item.sequence for item in items[-1:]}))
         else:
-            items.append(_checked(_moved, name, number, record, items[-1].pairs[-1].sequence if items else 0))
+            items.append(_checked(_moved, name, number, record, items[-1].last if items else 0))
     return History(run, created, tuple(items), frozenset(put_back))
 
 

@@ -43,6 +43,21 @@ class File:
         return Path(*self.parts)
 
 
+class Merge(NamedTuple):
+    """What an XMP file beside a keeper tells before a file goes for it.
+
+    name : of the XMP file, in the keeper's folder
+    fields : values by name, as they are written there
+    new : blake2b of what is put there; empty in plans, and where all of it is told already
+    old : what was there before, and comes back; None for nothing
+    """
+
+    name: str
+    fields: dict[str, list[str]]
+    new: str = ""
+    old: Snapshot | None = None
+
+
 class Pair(NamedTuple):
     """`drop` may go because `keep` stays; `sequence` numbers it within its run."""
 
@@ -57,7 +72,8 @@ class Item:
     """One removal: `drop` may go because `keep` shows everything it shows, and its companions with it, all or none.
 
     companions : of the picture, each with its like beside `keep`
-    sequence : the picture's number within its run; its companions have the next ones
+    sequence : the picture's number within its run; its companions have the next ones, then what `merge` replaces
+    merge : what is told beside its keeper before; None for nothing
     """
 
     keep: File
@@ -65,6 +81,18 @@ class Item:
     kind: str
     sequence: int = 0
     companions: tuple[tuple[File, File], ...] = ()
+    merge: Merge | None = None
+
+    @property
+    def last(self) -> int:
+        """The last of its numbers."""
+        return self.sequence + len(self.companions) + (self.merge is not None)
+
+    @property
+    def before(self) -> Pair:
+        """The XMP file that was beside the keeper, as it is moved: what is told there now stays for it."""
+        place = File((*self.keep.parts[:-1], self.merge.name), self.merge.old or Snapshot(0, 0, 0, 0, ""))
+        return Pair(place, place, self.last, True)
 
     @property
     def pairs(self) -> tuple[Pair, ...]:
@@ -99,7 +127,13 @@ def item_record(item: Item) -> dict:
     """The part of a line that plans and journals share."""
     record = _pair_record(item.keep, item.drop) | {"kind": item.kind}
     companions = [_pair_record(*pair) for pair in item.companions]
-    return record | ({"companions": companions} if companions else {})
+    record |= {"companions": companions} if companions else {}
+    return record | ({"merge": _merge_record(item.merge)} if item.merge else {})
+
+
+def _merge_record(merge: Merge) -> dict:
+    record = merge._asdict() | {"old": merge.old and asdict(merge.old)}
+    return {key: value for key, value in record.items() if value}
 
 
 def _pair_record(keep: File, drop: File) -> dict:
@@ -131,7 +165,7 @@ def _unique(pairs: Iterable[tuple[str, object]]) -> dict:
 
 def read_item(record: dict, archives: int | None = None) -> Item:
     """An item of a plan made against so many archives, or of a journal, which does not tell of how many."""
-    if set(record) - {"companions"} != {"keep", "drop", "kind"}:
+    if set(record) - {"companions", "merge"} != {"keep", "drop", "kind"}:
         raise BadRecord(f"expected keep, drop and kind, got {ascii(sorted(record))}")
     if record["kind"] not in KINDS:
         raise BadRecord(f"kind must be one of {', '.join(KINDS)}, got {ascii(record['kind'])}")
@@ -142,7 +176,27 @@ def read_item(record: dict, archives: int | None = None) -> Item:
         if set(each) != {"keep", "drop"}:
             raise BadRecord(f"a companion has keep and drop, got {ascii(sorted(each))}")
     pairs = [_read_pair(each, archives) for each in (record, *companions)]
-    return Item(*pairs[0], record["kind"], companions=tuple(pairs[1:]))
+    merge = _read_merge(record["merge"], pairs[0][0]) if "merge" in record else None
+    return Item(*pairs[0], record["kind"], companions=tuple(pairs[1:]), merge=merge)
+
+
+def _read_merge(record: object, keep: File) -> Merge:
+    """What is told beside a keeper; BadRecord unless it is, in an XMP file of that picture."""
+    if keep.archive:
+        raise BadRecord("nothing is told in an archive")
+    if not isinstance(record, dict) or not {"name", "fields"} <= set(record) <= set(Merge._fields):
+        raise BadRecord(f"merge needs name and fields, got {ascii(record)[:200]}")
+    merge, names = Merge(**record), {f"{name}.xmp".casefold() for name in (keep.path.name, keep.path.stem)}
+    lists = merge.fields.values() if isinstance(merge.fields, dict) else [0]
+    is_sound = (
+        str(merge.name).casefold() in names
+        and all(isinstance(each, list) and all(isinstance(text, str) for text in each) for each in lists)
+        and re.fullmatch("([0-9a-f]{64})?", str(merge.new))
+        and ("old" not in record or isinstance(merge.old, dict))
+    )
+    if not is_sound:
+        raise BadRecord(f"merge needs the keeper's XMP file, texts, and what is put there, got {ascii(record)[:200]}")
+    return merge._replace(old=_file({"path": merge.name} | merge.old).snapshot if "old" in record else None)
 
 
 def _read_pair(record: dict, archives: int | None) -> tuple[File, File]:

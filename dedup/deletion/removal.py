@@ -6,6 +6,7 @@ before it moves. Undo and purge go by what lies in the trash and write no journa
 moment, repeated, and used on a full disk. Only purge destroys.
 """
 
+import hashlib
 import os
 import stat
 import time
@@ -20,9 +21,10 @@ from dedup.deletion.checks import Decoder, look_again, open_roots, read, survey,
 from dedup.deletion.folders import Folder, Snapshot
 from dedup.deletion.journal import encode, plan_header, read_plan
 from dedup.deletion.outcome import OF_ONE_FILE, Outcome, Refused, Tally, told
-from dedup.deletion.records import KINDS, NO_ARCHIVE, BadRecord, File, Item, Pair, item_record, split_path
-from dedup.deletion.trash import Run, go_home, histories, new_run, open_trash, waiting_runs
+from dedup.deletion.records import KINDS, NO_ARCHIVE, BadRecord, File, Item, Merge, Pair, item_record, split_path
+from dedup.deletion.trash import Run, go_home, histories, new_run, open_trash, put_beside, take_away, waiting_runs
 from dedup.output import write_whole
+from dedup.workers import Lost, attempt
 
 
 def make_plan(
@@ -43,7 +45,8 @@ def make_plan(
         may no longer hold what was seen. None: the time is not compared.
     contents : of files that were judged, each beginning with its BLAKE2b digest of 32 bytes; a file that holds another
         is refused, whatever its times say. Of files without one only size and time are compared.
-    places : folders whose files never go, and archives, in which the keepers lie
+    places : folders whose files never go; archives, in which the keepers lie; whether XMP files are to tell what these
+        lack
     known : begins with the digest of what a file of this status holds, empty where it has to be read for that. Nothing
         moves by it: `apply_plan` reads each file
 
@@ -79,7 +82,10 @@ def make_plan(
                         companions = tuple(
                             (_as_found(roots[keep], twin, keep), _as_found(roots[0], path)) for twin, path in together
                         )
-                        lines.append(encode(item_record(Item(*files, member.kind, companions=companions))))
+                        item = Item(*files, member.kind, companions=companions)
+                        if places.merges_beside(keeper.path) and (merge := _what_to_merge(member.path, keeper.path)):
+                            _with_merge(roots[0], item := replace(item, merge=merge))
+                        lines.append(encode(item_record(item)))
                         done += [path.relative_to(images_dir) for _, path in together]
                         planned |= dropping
                         kept |= keeping
@@ -108,6 +114,7 @@ def apply_plan(
         items = read_plan(Path(plan_path), len(places.against))
         with open_roots(images_dir, places.against) as roots:
             kept, joined = survey(roots, items), [_joined(roots[0], item) for item in items]
+            named = {file.parts for item in items for pair in item.pairs for file in (pair.keep, pair.drop)}
             with open_trash(roots[0], create=True) as trash, new_run(trash, run) as current:
                 tally.run = current.name
                 sequence = 1
@@ -115,12 +122,16 @@ def apply_plan(
                     with tally.settling(*(pair.drop.path for pair in item.pairs)):
                         if reason:
                             raise Refused(reason)
+                        if item.merge and item.before.drop.parts in named:
+                            raise Refused("the XMP file beside its keeper belongs to what the plan keeps or moves")
+                        if item.merge and places.protects(roots[0].path / item.before.drop.path):
+                            raise Refused("nothing is told beside a keeper in a protected folder")
                         for pair in item.pairs:
                             keeper = roots[pair.keep.archive].path / pair.keep.path
                             if reason := places.protects(roots[0].path / pair.drop.path, keeper):
                                 raise Refused(reason)
                         _move(roots, current, replace(item, sequence=sequence), kept, decoder)
-                    sequence += len(item.pairs)
+                    sequence += item.last + 1
     return tally.outcome()
 
 
@@ -138,6 +149,17 @@ def undo(images_dir: Path, run: str | None = None) -> Outcome:
                     if left := [pair for pair in item.pairs if not _is_settled(root, box, pair, is_back)]:
                         with tally.settling(*(pair.drop.path for pair in left)):
                             go_home(root, box, *left)
+                left_there = set()
+                for item in reversed(history.items):  # the last XMP file was made from those before it
+                    if not (item.merge and item.merge.new) or item.sequence in history.put_back:
+                        continue
+                    if (place := item.before.drop.parts) not in left_there:
+                        left_there.add(place)
+                        with tally.settling(item.before.drop.path) as done:
+                            done.clear()  # no file that was moved
+                            if all(_is_home(root, pair) for pair in item.pairs):
+                                take_away(root, box, item)
+                                left_there.remove(place)
     return tally.outcome()
 
 
@@ -167,8 +189,10 @@ def purge(
             for history in [each for each in histories(trash, run) if older_than is None or each.created <= latest]:
                 with trash.folder(history.run) as box:
                     for item in history.items:
-                        if left := [pair for pair in item.pairs if box.find(str(pair.sequence))]:
-                            with tally.settling(*(pair.drop.path for pair in left)):
+                        left = [pair for pair in item.pairs if box.find(str(pair.sequence))]
+                        replaced = [item.before] if item.merge and box.find(str(item.before.sequence)) else []
+                        if left or replaced:
+                            with tally.settling(*(pair.drop.path for pair in left or replaced)):
                                 _destroy(roots, box, item, left, decoder)
     return tally.outcome()
 
@@ -178,8 +202,11 @@ def _move(roots: Sequence[Folder], run: Run, item: Item, kept: set[tuple[int, in
     root, seen = roots[0], _verify_all(roots, item.pairs, roots[0], decoder)
     if any(drop.identity in kept for _, drop in seen):
         raise Refused("the plan keeps this very file under another name")
+    item, told_beside = _with_merge(root, item) if item.merge else (item, b"")
     run.intend(item)
     try:
+        if told_beside:
+            put_beside(root, run.box, item, told_beside)
         for pair in item.pairs:
             with root.parent_of(pair.drop.parts) as home:
                 home.rename(pair.drop.parts[-1], run.box, str(pair.sequence))
@@ -232,6 +259,8 @@ def _take_back(root: Folder, run: Run, item: Item, reason: Refused | OSError) ->
                 go_home(root, run.box, pair)
         except (Refused, OSError) as error:
             raise Refused(f"{reason}; it stays in the trash as {run.name}/{pair.sequence}: {error}") from None
+    if item.merge and item.merge.new:
+        take_away(root, run.box, item)
     run.record(back=item.sequence)
     raise reason
 
@@ -242,10 +271,45 @@ def _destroy(roots: Sequence[Folder], box: Folder, item: Item, left: Sequence[Pa
         if pair not in left and _is_home(roots[0], pair):
             raise Refused(f"{ascii(pair.drop.parts[-1])}, which goes with it, is not in the trash; undo the run")
     seen = _verify_all(roots, left, box, decoder)
+    if item.merge:
+        if _with_merge(roots[0], item)[1]:
+            raise Refused("the XMP file beside its keeper no longer tells what it told")
+        if box.find(replaced := str(item.before.sequence)):  # first: an undo needs the picture to bring it back
+            box.unlink(replaced)
+            box.sync()
     _look_again_at_all(roots, left, box, seen)
     for pair in left:
         box.unlink(str(pair.sequence))
         box.sync()
+
+
+def _what_to_merge(member: Path, keeper: Path) -> Merge | None:
+    """What is told beside a keeper before a file goes for it; None if that is nothing. Both were read before."""
+    from dedup.contents.companions import xmp_beside
+    from dedup.contents.merging import fields_of
+
+    fields = attempt(fields_of, member, keeper)
+    if isinstance(fields, Lost):
+        raise Refused(f"what is to be told beside its keeper can't be read: {fields.reason}")
+    return Merge(xmp_beside(keeper), fields) if fields else None
+
+
+def _with_merge(root: Folder, item: Item) -> tuple[Item, bytes]:
+    """An item with what is put beside its keeper, and that file's content; empty if all is told there already."""
+    from dedup.contents.merging import Unmergeable, merged
+
+    old, data, name = None, None, item.merge.name
+    with root.parent_of(item.keep.parts) as home:
+        if home.find(name):
+            old, data = home.snapshot(name), home.read(name)  # `put_beside` notices what changes in between
+    try:
+        made = merged(data, item.merge.fields)
+    except Unmergeable as error:
+        raise Refused(str(error)) from None
+    if made == data:
+        return replace(item, merge=item.merge._replace(new="", old=None)), b""
+    new = hashlib.blake2b(made, digest_size=DIGEST).hexdigest()
+    return replace(item, merge=item.merge._replace(new=new, old=old)), made
 
 
 def _stored(pair: Pair) -> File:

@@ -5,6 +5,7 @@ new_run      a run's folder with a journal to write to
 histories    what the runs' journals tell
 waiting_runs which of them have files there, as seen now
 go_home      one file back to where it was, never over another
+put_beside   an XMP file beside a keeper, what was there into the trash; take_away the way back
 """
 
 import errno
@@ -22,9 +23,11 @@ from filelock import FileLock
 from dedup.deletion.folders import Folder, NotPlain, is_link
 from dedup.deletion.journal import JOURNAL, History, encode, read_journal
 from dedup.deletion.outcome import GONE, Refused
-from dedup.deletion.records import TRASH, BadRecord, Item, Pair, item_record
+from dedup.deletion.records import TRASH, BadRecord, Item, Merge, Pair, item_record
 
 LOCK = "lock"
+_MADE = ".made"  # what is put beside a keeper
+_ALTERED = "the XMP file beside its keeper was changed meanwhile"
 _TAKEN = "something else is there now; move it away and undo again"
 _RUN_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
 _NO_HARD_LINKS = {errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL, errno.EMLINK, errno.EXDEV}
@@ -40,11 +43,8 @@ class Run:
 
     def record(self, **event: object) -> None:
         """Add a line to the journal and have it reach the disk; any error ends the run, since nothing may follow."""
-        line = encode(event)
         try:
-            while line:
-                line = line[os.write(self.descriptor, line) :]
-            os.fsync(self.descriptor)
+            _write(self.descriptor, encode(event))
         except OSError as error:
             raise OSError(errno.EIO, f"the journal could not be written: {error.strerror}") from None
 
@@ -145,6 +145,82 @@ def go_home(root: Folder, box: Folder, *pairs: Pair) -> None:
         raise Refused(_TAKEN)
     for pair in sorted(pairs, key=lambda pair: box.find(str(pair.sequence)) is None):  # what is gone is told last
         _go_home(root, box, pair)
+
+
+def put_beside(root: Folder, box: Folder, item: Item, data: bytes) -> None:
+    """Put an item's XMP file beside its keeper; what is there under its name goes to the trash.
+
+    Raises
+    ------
+    Refused, OSError : it is another file by now than was read, or something appears in its place; `take_away`
+        is to be called
+    """
+    stored, name, old = str(item.before.sequence), item.merge.name, item.merge.old
+    with root.parent_of(item.keep.parts) as home:
+        descriptor = box.create(stored + _MADE)
+        try:
+            if hasattr(os, "fchmod"):
+                os.fchmod(descriptor, stat.S_IMODE(home.status(name if old else item.keep.parts[-1]).st_mode) & 0o666)
+            _write(descriptor, data)
+        finally:
+            os.close(descriptor)
+        box.sync()
+        if old:
+            home.rename(name, box, stored)
+            home.sync()
+            box.sync()
+            if not _holds(box, stored, old.blake2b):
+                raise Refused(_ALTERED)
+        _place(box, stored + _MADE, home, name)
+        if not _holds(home, name, item.merge.new):
+            raise Refused(_ALTERED)
+
+
+def take_away(root: Folder, box: Folder, item: Item) -> None:
+    """Take away what `put_beside` put there, at whatever step that was stopped, and put back what was there before.
+
+    Raises
+    ------
+    Refused : another file is there now; it stays
+    """
+    stored, made, merge = str(item.before.sequence), f"{item.before.sequence}{_MADE}", item.merge
+    if merge.old is None or box.find(stored):
+        with root.parent_of(item.keep.parts) as home:
+            _take(box, made, home, merge)
+        if merge.old:
+            go_home(root, box, item.before)
+    if box.find(made) and _holds(box, made, merge.new):
+        box.unlink(made)
+        box.sync()
+
+
+def _take(box: Folder, made: str, home: Folder, merge: Merge) -> None:
+    there, ours = home.find(merge.name), box.find(made)
+    if there and ours:  # it is ours only where it was being placed
+        if _is_second_name(there, ours) or (box.find(_marker(made)) and _is_placeholder(there, ours)):
+            home.unlink(merge.name)
+            home.sync()
+    elif there:
+        if not _holds(home, merge.name, merge.new):
+            raise Refused(f"{_ALTERED}, and stays as it is")
+        home.rename(merge.name, box, made)
+        home.sync()
+        box.sync()
+        if not _holds(box, made, merge.new):
+            _place(box, made, home, merge.name)
+            raise Refused(f"{_ALTERED}, and stays as it is")
+
+
+def _holds(folder: Folder, name: str, digest: str) -> bool:
+    with suppress(OSError):
+        return folder.snapshot(name).blake2b == digest
+    return False
+
+
+def _write(descriptor: int, data: bytes) -> None:
+    while data:
+        data = data[os.write(descriptor, data) :]
+    os.fsync(descriptor)
 
 
 def _go_home(root: Folder, box: Folder, pair: Pair) -> None:

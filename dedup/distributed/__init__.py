@@ -12,7 +12,5 @@ import lazy_loader
 
 __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
-    submod_attrs={
-        "embed": ["embed_folder", "cluster_bucket"],
-    },
+    submod_attrs={"embed": ["embed_folder", "cluster_bucket"]},
 )

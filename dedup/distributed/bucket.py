@@ -13,6 +13,7 @@ from pathlib import Path
 import pyarrow as pa
 from pyarrow import fs
 
+from dedup.dataset.decoding import one_line
 from dedup.distributed.shards import make_listing
 
 CONNECTIONS = 16
@@ -21,9 +22,7 @@ CONNECTIONS = 16
 def list_bucket(source: str, extensions: Sequence[str]) -> pa.Table:
     """A listing of the files under a URI that have one of the extensions, without hidden ones.
 
-    Raises
-    ------
-    OSError, pyarrow.ArrowInvalid : it can't be listed, or is no URI
+    Raises OSError, pyarrow.ArrowInvalid : it can't be listed, or is no URI
     """
     system, root = fs.FileSystem.from_uri(source)
     found = system.get_file_info(fs.FileSelector(root, recursive=True))
@@ -34,8 +33,8 @@ def list_bucket(source: str, extensions: Sequence[str]) -> pa.Table:
     return make_listing([os.fsencode(name) for name in names], sizes, changed)
 
 
-def fetch_files(source: str, names: Sequence[str], paths: Sequence[Path]) -> dict[Path, str]:
-    """Copy files from a bucket; the reasons of those that can't be had."""
+def fetch_files(source: str, names: Sequence[str], paths: Sequence[Path]) -> dict[int, str]:
+    """Copy files from a bucket; the reasons of those that can't be had, by place."""
     system, root = fs.FileSystem.from_uri(source)
 
     def fetch(name: str, path: Path) -> str:
@@ -43,9 +42,9 @@ def fetch_files(source: str, names: Sequence[str], paths: Sequence[Path]) -> dic
             with system.open_input_stream(f"{root}/{name}") as stream:
                 path.write_bytes(stream.read())
         except (OSError, pa.ArrowException) as error:
-            return f"can't be fetched: {' '.join(str(error).split())[:200]}"
+            return f"can't be fetched: {one_line(error)}"
         return ""
 
     with ThreadPoolExecutor(CONNECTIONS) as threads:
         reasons = threads.map(fetch, names, paths)
-        return {path: reason for path, reason in zip(paths, reasons, strict=True) if reason}
+        return {place: reason for place, reason in enumerate(reasons) if reason}

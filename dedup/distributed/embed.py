@@ -25,12 +25,13 @@ from dedup.config import Config, ConfigError
 from dedup.dataset.decoding import one_line
 from dedup.distributed.bucket import fetch_files, list_bucket
 from dedup.distributed.shards import make_listing, make_part, missing, read_embeddings, write_part
-from dedup.encoder.embeddings import Embeddings
+from dedup.encoder.embeddings import Embeddings, Gathering, read_and_encode
+from dedup.encoder.inference import at_work
 from dedup.encoder.model import EncoderCNN, load_encoder
 from dedup.matching.neighbors import candidate_graph
 from dedup.output import Phases, progress_bar, write_table
 from dedup.report.messages import shown
-from dedup.store import code_digest
+from dedup.store import code_digest, status_now
 
 BATCH = 1024  # files an actor takes at a time; their bytes, where they come from a bucket, lie on its disk meanwhile
 PARTS = "embeddings"  # folder in output_dir
@@ -42,17 +43,9 @@ def list_folder(paths: Sequence[Path], folder: Path) -> pa.Table:
 
     A file that can't be looked at, as one that has vanished, has -1 bytes: who comes to read it will say why.
     """
-    names, facts = [os.fsencode(path.relative_to(folder)) for path in paths], [_facts(path) for path in paths]
+    names = [os.fsencode(path.relative_to(folder)) for path in paths]
+    facts = [(status_now(path) or (-1, 0))[:2] for path in paths]
     return make_listing(names, [size for size, _ in facts], [changed for _, changed in facts])
-
-
-def _facts(path: Path) -> tuple[int, int]:
-    """Size in bytes and mtime in ns."""
-    try:
-        status = os.stat(path)
-    except OSError:
-        return -1, 0
-    return status.st_size, status.st_mtime_ns
 
 
 def embed_on_cluster(
@@ -68,29 +61,20 @@ def embed_on_cluster(
 ) -> Embeddings:
     """Read and embed the files of a listing on a Ray cluster.
 
-    Parameters
-    ----------
-    encoder : sent to every actor
     source : the folder or URI that the listing's paths are relative to
     parts : folder for Parquet files; what lies there of the same encoder and the same files is not computed again
     address : of the cluster, as `ray.init` takes it: auto, ray://host:10001, local
-    image_resize, batch_size : as in `extract_embeddings`
     batch : files an actor takes at a time
-
-    Returns
-    -------
-    Embeddings in the listing's order; `paths` are relative to the source
-
-    Raises
-    ------
-    ConfigError : there is no cluster at that address
+    Returns Embeddings in the listing's order; `paths` are relative to the source
+    Raises ConfigError : there is no cluster at that address
     """
     parts = parts / _digest(encoder, image_resize)
     parts.mkdir(parents=True, exist_ok=True)
     todo = missing(listing, parts)
     blocks = [todo.slice(start, batch) for start in range(0, len(todo), batch)]
     with progress_bar(progress, len(todo), "Embedding", "images") as bar:
-        for part in _run(blocks, address, encoder.cpu(), str(source), image_resize, batch_size) if blocks else ():
+        side = image_resize or encoder.image_resize
+        for part in _run(blocks, address, encoder.cpu(), str(source), side, batch_size) if blocks else ():
             write_part(part, parts)
             bar.update(len(part))
     return read_embeddings(listing, parts, encoder.embedding_size)
@@ -100,10 +84,9 @@ def embed_folder(
     encoder: EncoderCNN, paths: Sequence[Path], config: Config, address: str, progress: bool | Phases = True
 ) -> Embeddings:
     """`extract_embeddings` on a Ray cluster, all of whose machines see config.images_dir at the same place."""
-    folder = Path(os.path.abspath(config.images_dir))
-    listing = list_folder([folder / path.relative_to(config.images_dir) for path in paths], folder)
+    source, listing = os.path.abspath(config.images_dir), list_folder(paths, config.images_dir)
     parts, settings = config.output_dir / PARTS, (config.image_resize, config.batch_size, progress)
-    found = embed_on_cluster(encoder, folder, listing, parts, address, *settings)
+    found = embed_on_cluster(encoder, source, listing, parts, address, *settings)
     failures = {config.images_dir / path: reason for path, reason in found.failures.items()}
     return replace(found, paths=[config.images_dir / path for path in found.paths], failures=failures)
 
@@ -111,22 +94,13 @@ def embed_folder(
 def cluster_bucket(source: str, config: Config, address: str, progress: bool = True) -> tuple[Embeddings, np.ndarray]:
     """Cluster the files under a URI by the encoder alone, and write clusters.csv: path, cluster, distance to its first.
 
-    Parameters
-    ----------
-    config : its images_dir and verify are not read
-
-    Returns
-    -------
-    Embeddings of n files; labels (n,), -1 = unique
-
-    Raises
-    ------
-    ConfigError : the source can't be listed, or there is no cluster
+    Returns Embeddings of n files; labels (n,), -1 = unique. Raises ConfigError if the source can't be listed, or there
+    is no cluster.
     """
     try:
         listing = list_bucket(source, config.extensions)
     except (OSError, pa.ArrowException) as error:
-        raise ConfigError(f"{source} can't be listed: {' '.join(str(error).split())[:200]}") from error
+        raise ConfigError(f"{source} can't be listed: {one_line(error)}") from error
     encoder = load_encoder(config.encoder, config.embedding_size)
     epsilon = encoder.strict_epsilon if config.epsilon is None else config.epsilon
     parts, settings = config.output_dir / PARTS, (config.image_resize, config.batch_size, progress)
@@ -183,15 +157,10 @@ def share_out(nodes: Sequence[dict]) -> tuple[int, int, int]:
 class _Actor:
     """Holds the encoder on one machine: a block of a listing in, a part out."""
 
-    def __init__(self, cores: int, encoder: EncoderCNN, source: str, image_resize: int | None, batch_size: int):
-        from dedup.encoder.model import choose_device
-
-        self.encoder, self.source, self.device = encoder, source, choose_device()
-        self.settings = image_resize, batch_size, max(1, cores - 1)
+    def __init__(self, cores: int, encoder: EncoderCNN, source: str, side: int, batch_size: int):
+        self.encoder, self.source, self.settings = at_work(encoder), source, (side, batch_size, max(1, cores - 1))
 
     def __call__(self, block: pa.Table) -> pa.Table:
-        from dedup.encoder.embeddings import extract_embeddings
-
         names = [os.fsdecode(name) for name in block["path"].to_pylist()]
         with ExitStack() as stack:
             if "://" in self.source:
@@ -200,13 +169,15 @@ class _Actor:
                 lost = fetch_files(self.source, names, paths)
             else:
                 paths, lost = [Path(self.source, name) for name in names], {}
-            found = extract_embeddings(self.encoder, paths, *self.settings, self.device, progress=False)
-        return make_part(block, paths, found, lost)
+            gathering = Gathering(paths, self.encoder.about.embedding_size)
+            read_and_encode(gathering, self.encoder, *self.settings, gathering.bar(progress=False))
+        return make_part(block, gathering, lost)
 
 
 def _digest(encoder: EncoderCNN, image_resize: int | None) -> str:
     """A name for what makes vectors comparable: weights, settings and all the code on the way."""
-    digest = hashlib.sha256(repr((image_resize, encoder.image_resize)).encode() + code_digest("dataset", "encoder"))
+    code = code_digest("dataset", "encoder", "distributed", given=(image_resize, encoder.image_resize))
+    digest = hashlib.sha256(code)
     for name, numbers in sorted(encoder.state_dict().items()):
         digest.update(name.encode() + numbers.cpu().numpy().tobytes())
     return digest.hexdigest()[:16]

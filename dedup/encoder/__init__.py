@@ -9,8 +9,7 @@ Out: Embeddings: vectors (n, d) float32 of unit norm, the files' sizes, and what
     checkpoints.py   weight files of this and other projects, read; weights/ holds the default encoder's
     export.py        a trained encoder, written as ONNX
     inference.py     the encoder at work, by ONNX Runtime or torch; open_encoder
-    memory.py        what the encoder saw in an earlier run
-    embeddings.py    extract_embeddings: files, read in batches, to vectors
+    embeddings.py    extract_embeddings: files, read in batches, to vectors; what the encoder saw in an earlier run
 """
 
 import lazy_loader

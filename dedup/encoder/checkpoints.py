@@ -12,9 +12,8 @@ from pathlib import Path
 
 import torch
 
-from dedup.dataset.decoding import one_line
 from dedup.encoder import efficientnet
-from dedup.encoder.inference import WEIGHTS_DIR, EncoderError
+from dedup.encoder.inference import WEIGHTS_DIR, About, EncoderError, failures_of_file_told
 from dedup.encoder.resnet import NETWORKS, Network
 
 # Stated, not calibrated, and on the careful side: pooled ImageNet features lie close together, so only near-exact
@@ -59,9 +58,7 @@ class Weights:
 def read_weights(name: str) -> Weights:
     """Find and read the weights called `name`: copydet, imagenet, resnet18, resnet50, or a path.
 
-    Raises
-    ------
-    EncoderError : unknown name, missing or wrong file, no network for a first download
+    Raises EncoderError : unknown name, missing or wrong file, no network for a first download
     """
     if name == "copydet":
         return _read_exported(WEIGHTS_DIR / "copydet.onnx")
@@ -89,39 +86,29 @@ def principal_directions(vectors: torch.Tensor) -> torch.Tensor:
 def _read_exported(path: Path) -> Weights:
     """A file of export_encoder."""
     import onnx
-    from google.protobuf.message import DecodeError
     from onnx.numpy_helper import to_array
 
-    try:
+    with failures_of_file_told(path):
         model = onnx.load(path, load_external_data=False)
+        stored = {entry.key: entry.value for entry in model.metadata_props}
+        about, network = About.read(stored), stored["network"]
+        centering = tuple(float(stored[name]) for name in ("share", "temperature") if name in stored)
         state = {
             tensor.name.removeprefix(PREFIX): torch.from_numpy(to_array(tensor).copy())
             for tensor in model.graph.initializer
         }
-    except FileNotFoundError:
-        raise EncoderError(f"the encoder's weights are missing: {path}; they come with the repository") from None
-    except (OSError, DecodeError, ValueError) as error:
-        raise EncoderError(f"{path} cannot be read as ONNX ({one_line(error)}); fetch or export it again") from error
-    for name in [name for name in state if name.endswith(WHOLE_NUMBERS)]:
-        state[name.removesuffix(WHOLE_NUMBERS)] = (
-            state[name].float() * state[name.removesuffix(WHOLE_NUMBERS) + ROW_STEP]
-        )
-    try:
-        about = {entry.key: entry.value for entry in model.metadata_props}
-        image_resize, size = int(about["image_resize"]), int(about["embedding_size"])
-        epsilon, strict_epsilon, network = float(about["epsilon"]), float(about["strict_epsilon"]), about["network"]
-        centering = tuple(float(about[name]) for name in ("share", "temperature") if name in about)
+        for name in [name for name in state if name.endswith(WHOLE_NUMBERS)]:
+            plain = name.removesuffix(WHOLE_NUMBERS)
+            state[plain] = state[name].float() * state[plain + ROW_STEP]
         projection, bias = state["embedding.weight"], state["embedding.bias"]
-    except (KeyError, ValueError) as error:
-        raise EncoderError(f"{path} is not a file of export_encoder: lacks or cannot read {error}") from error
-    if len(projection) != size:
-        raise EncoderError(f"{path} says embedding_size {size}, but holds {len(projection)} rows; export it again")
+    if len(projection) != about.embedding_size:
+        text = f"{path} says embedding_size {about.embedding_size}, but holds {len(projection)} rows; export it again"
+        raise EncoderError(text)
     branches = {name.removeprefix("branches."): tensor for name, tensor in state.items() if ".trunk." in name}
     branches = {name: tensor for name, tensor in branches.items() if not name.endswith((WHOLE_NUMBERS, ROW_STEP))}
     photos = state.get("centering.photos")
-    return Weights(
-        network, branches, image_resize, epsilon, strict_epsilon, 3.0, projection, bias, True, photos, centering
-    )
+    settings = about.image_resize, about.epsilon, about.strict_epsilon
+    return Weights(network, branches, *settings, 3.0, projection, bias, True, photos, centering)
 
 
 def _read_lite0() -> Weights:

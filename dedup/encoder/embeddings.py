@@ -5,9 +5,11 @@ paths (n,)  ->  Embeddings: paths (m,), vectors (m, d) float32 of unit norm, siz
 
 from __future__ import annotations
 
+import json
 import os
+import struct
 from collections import defaultdict, deque
-from collections.abc import Mapping, Sequence, Set
+from collections.abc import Iterable, Mapping, Sequence, Set
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager, closing, suppress
 from dataclasses import dataclass, field
@@ -20,16 +22,15 @@ import numpy as np
 from dedup.dataset.panels import MOST
 from dedup.dataset.reading import Outcome, read_ahead, stamp_of
 from dedup.encoder.inference import Encoder, at_work
-from dedup.encoder.memory import Memory, Seen
 from dedup.output import Phases, progress_bar
-from dedup.store import Stamp
+from dedup.store import Stamp, Store
 from dedup.workers import Lost, run_jobs
 
 if TYPE_CHECKING:
     import torch
 
 BEHIND = 2  # batches that may wait for the encoder
-RECALLED_TOGETHER = 4096  # pictures recalled at a time
+HEAD = struct.Struct("<3i")  # width, height, views; vectors follow
 CHANGED_MEANWHILE = "changed while it was read"
 
 
@@ -71,9 +72,7 @@ def extract_embeddings(
     encoder : as `open_encoder` gives it; or an EncoderCNN, which stays as it is
     device : that an EncoderCNN works on; None = the fastest
     image_resize : side in px of the square the encoder sees; None = the encoder's own
-    batch_size : images at a time, >= 1
-    num_workers : processes that read; 0 reads in this one
-    progress : show a bar on stderr, with images a second
+    num_workers : processes that read; 0 = this one
     """
     encoder = at_work(encoder, device)
     side = encoder.about.image_resize if image_resize is None else image_resize
@@ -83,71 +82,116 @@ def extract_embeddings(
     return gathering.result()
 
 
+class Seen(NamedTuple):
+    """A picture's upright size in px, and the vectors (1 or more, d) of the whole and of its panels."""
+
+    size: tuple[int, int]
+    vectors: np.ndarray
+
+    def pack(self) -> bytes:
+        return HEAD.pack(*self.size, len(self.vectors)) + self.vectors.astype("<f4").tobytes()
+
+    @classmethod
+    def unpack(cls, value: bytes) -> Seen:
+        width, height, views = HEAD.unpack_from(value)
+        return cls((width, height), np.frombuffer(value, "<f4", offset=HEAD.size).reshape(views, -1))
+
+
+class Memory:
+    """What a store knows of files and of one encoder's vectors.
+
+    tag : of what decides a vector besides the code, as from `dedup.encoder.inference.encoder_tag`
+    """
+
+    def __init__(self, store: Store, tag: bytes = b""):
+        self._store, self._tag = store, tag
+
+    def about(self) -> list:
+        """The fields of the encoder's `About`, if it has been at work."""
+        value = self._store.get_all("encoder", [self._tag]).get(self._tag)
+        return json.loads(value) if value else []
+
+    def held(self, paths: Sequence[Path]) -> dict[int, tuple[bytes, str]]:
+        """Contents, and reasons why they can't be read, empty if they can; by place in `paths`, of unchanged files."""
+        contents = self._store.contents(paths)
+        reasons = self._store.get_all("unreadable", contents.values())
+        found = ((place, contents[path]) for place, path in enumerate(paths) if path in contents)
+        return {place: (content, reasons.get(content, b"").decode()) for place, content in found}
+
+    def keep_held(self, files: Iterable[tuple[Path, Stamp, str]]) -> None:
+        """Keep paths, stamps and reasons."""
+        files = list(files)
+        self._store.keep_stamps({path: stamp for path, stamp, _ in files})
+        reasons = [(stamp.content, reason.encode()) for _, stamp, reason in files if stamp.status and reason]
+        self._store.keep_all("unreadable", reasons)
+
+    def contents_seen(self) -> set[bytes]:
+        """All contents whose vectors are remembered."""
+        return {key[len(self._tag) :] for key in self._store.keys("vectors", self._tag)}
+
+    def seen(self, contents: Iterable[bytes]) -> dict[bytes, Seen]:
+        """By content, of those remembered."""
+        values = self._store.get_all("vectors", [self._tag + content for content in contents])
+        return {key[len(self._tag) :]: Seen.unpack(value) for key, value in values.items()}
+
+    def keep_seen(self, about: Sequence, pictures: Iterable[tuple[bytes, Seen]]) -> None:
+        """Keep what an encoder saw, by content."""
+        self._store.keep_all("encoder", [(self._tag, json.dumps(about).encode())])
+        self._store.keep_all("vectors", [(self._tag + content, seen.pack()) for content, seen in pictures])
+
+
 class Gathering:
-    """Embeddings in the making: what is known of each of n files. size : of a vector; None = not known yet"""
+    """Embeddings in the making: what is known of n files, by row. size : of a vector, where there is none"""
 
     def __init__(self, paths: Sequence[Path], size: int | None = None):
-        self.paths, self.failures, self.contents = list(paths), {}, [b""] * len(paths)
-        self._sizes, self._seen = np.zeros((len(paths), 2), int), np.zeros(len(paths), bool)
-        self._size, self._vectors, self._panels = size, np.empty((0, 0), np.float32), {}
+        self.paths, self._size = list(paths), size or 1
+        self.seen: dict[int, Seen] = {}
+        self.contents: dict[int, bytes] = {}
+        self.reasons: dict[int, str] = {}  # of what can't be read
 
     def add(self, row: int, content: bytes, seen: Seen) -> None:
-        if not len(self._vectors):
-            self._size = seen.vectors.shape[1]
-            self._vectors = np.zeros((len(self.paths), self._size), np.float32)
-        self.contents[row], self._sizes[row], self._seen[row] = content, seen.size, True
-        self._vectors[row] = seen.vectors[0]
-        if len(seen.vectors) > 1:
-            self._panels[row] = seen.vectors[1:]
-
-    def fail(self, row: int, reason: str) -> None:
-        self.failures[self.paths[row]] = reason
+        self.contents[row], self.seen[row], self._size = content, seen, seen.vectors.shape[1]
 
     def missing(self) -> list[int]:
         """Rows of which nothing is known."""
-        return [row for row, path in enumerate(self.paths) if not self._seen[row] and path not in self.failures]
+        return [row for row in range(len(self.paths)) if row not in self.seen and row not in self.reasons]
 
     def bar(self, progress: bool | Phases) -> AbstractContextManager:
         """What counts the files of which nothing is known yet."""
         return progress_bar(progress, len(self.missing()), "Reading", "images")
 
-    def copy(self, row: int, source: int) -> None:
-        """Add what is known of another row, whose file holds the same."""
-        vectors = [self._vectors[source][None], self._panels.get(source, np.empty((0, self._size), np.float32))]
-        self.add(row, self.contents[source], Seen(tuple(self._sizes[source].tolist()), np.concatenate(vectors)))
-
-    def knows(self, row: int) -> bool:
-        """Whether it is known what the encoder saw in a row."""
-        return bool(self._seen[row])
+    def remember(self, memory: Memory) -> None:
+        """Fill in what is known of files that have not changed."""
+        held = memory.held(self.paths)
+        self.reasons |= {row: reason for row, (_, reason) in held.items() if reason}
+        self.recall(memory, {row: content for row, (content, reason) in held.items() if not reason})
 
     def recall(self, memory: Memory, contents: Mapping[int, bytes]) -> None:
         """Add what is remembered of contents, by row."""
-        rows = list(contents)
-        for start in range(0, len(rows), RECALLED_TOGETHER):
-            chunk = rows[start : start + RECALLED_TOGETHER]
-            seen = memory.seen([contents[row] for row in chunk])
-            for row in chunk:
-                if contents[row] in seen:
-                    self.add(row, contents[row], seen[contents[row]])
+        seen = memory.seen(contents.values())
+        for row, content in contents.items():
+            if content in seen:
+                self.add(row, content, seen[content])
 
     def result(self) -> Embeddings:
-        size, kept = self._size or 1, np.flatnonzero(self._seen)
-        failures = {path: self.failures[path] for path in self.paths if path in self.failures}
-        owners = [row for row in sorted(self._panels) for _ in self._panels[row]]
-        panels = np.concatenate([np.empty((0, size), np.float32), *(self._panels[row] for row in sorted(self._panels))])
-        vectors = self._vectors[kept] if len(kept) else np.empty((0, size), np.float32)
-        paths, contents = [self.paths[row] for row in kept], [self.contents[row] for row in kept]
-        rows = np.searchsorted(kept, np.array(owners, int))  # among the files that could be read
-        return Embeddings(paths, vectors, self._sizes[kept], failures, panels, rows, contents)
-
-
-def remember(gathering: Gathering, memory: Memory) -> None:
-    """Fill in what is known of files that have not changed."""
-    held = memory.held(gathering.paths)
-    for row, (_, reason) in held.items():
-        if reason:
-            gathering.fail(row, reason)
-    gathering.recall(memory, {row: content for row, (content, reason) in held.items() if not reason})
+        """All of it, once: what was gathered is given back on the way, as two of a million vectors are many."""
+        rows = sorted(self.seen)
+        shown = [len(self.seen[row].vectors) - 1 for row in rows]  # pictures within each
+        vectors, sizes = np.empty((len(rows), self._size), np.float32), np.zeros((len(rows), 2), int)
+        panels = [np.empty((0, self._size), np.float32)]
+        for place, row in enumerate(rows):
+            sizes[place], seen = self.seen.pop(row)
+            vectors[place] = seen[0]
+            panels.append(seen[1:].copy())
+        return Embeddings(
+            [self.paths[row] for row in rows],
+            vectors,
+            sizes,
+            {self.paths[row]: self.reasons[row] for row in sorted(self.reasons)},
+            np.concatenate(panels),
+            np.repeat(np.arange(len(rows)), np.array(shown, int)),
+            [self.contents[row] for row in rows],
+        )
 
 
 def find_twins(gathering: Gathering, rows: Sequence[int], num_workers: int) -> dict[int, tuple[int, Stamp]]:
@@ -163,7 +207,7 @@ def find_twins(gathering: Gathering, rows: Sequence[int], num_workers: int) -> d
     first, found = {}, {}
     for row, stamp in zip(alike, run_jobs(stamp_of, [gathering.paths[row] for row in alike], num_workers), strict=True):
         if isinstance(stamp, Lost):
-            gathering.fail(row, stamp.reason)
+            gathering.reasons[row] = stamp.reason
         elif stamp and first.setdefault(stamp.content, row) != row:
             found[row] = first[stamp.content], stamp
     return found
@@ -181,36 +225,26 @@ def read_and_encode(
 ) -> None:
     """Read what is missing, and encode it, but for contents that are known: these are recalled; equal ones once.
 
-    Parameters
-    ----------
     side : S in px
     bar : is moved on by every file
     memory : what is found is kept there
     """
-    missing = gathering.missing()
-    twins = find_twins(gathering, missing, num_workers)
+    twins = find_twins(gathering, gathering.missing(), num_workers)
     rows = [row for row in gathering.missing() if row not in twins]
     paths, left = [gathering.paths[row] for row in rows], iter(rows)
-    waiting: deque[Batch] = deque()
+    waiting: deque[tuple[list[tuple[int, Outcome]], Future[list[np.ndarray]]]] = deque()  # files by row, their vectors
     with (
         ThreadPoolExecutor(1) as thread,  # the encoder works while the next files are read
         closing(read_ahead(paths, side, batch_size, num_workers, 1 + MOST, known)) as outcomes,
     ):
         for batch in outcomes:
             vectors = thread.submit(_encode, encoder, [outcome.squares for outcome in batch])
-            waiting.append(Batch(list(zip(islice(left, len(batch)), batch, strict=True)), vectors))
+            waiting.append((list(zip(islice(left, len(batch)), batch, strict=True)), vectors))
             if len(waiting) > BEHIND:
-                bar.update(_settle(gathering, waiting.popleft(), encoder, memory))
+                bar.update(_settle(gathering, *waiting.popleft(), encoder, memory))
         while waiting:
-            bar.update(_settle(gathering, waiting.popleft(), encoder, memory))
+            bar.update(_settle(gathering, *waiting.popleft(), encoder, memory))
     bar.update(_settle_twins(gathering, twins, memory))
-
-
-class Batch(NamedTuple):
-    """Consecutive files by row, and the vectors of their squares in the making: one (k, d) for each file."""
-
-    read: list[tuple[int, Outcome]]
-    vectors: Future[list[np.ndarray]]
 
 
 def _encode(encoder: Encoder, squares: list[np.ndarray]) -> list[np.ndarray]:
@@ -228,31 +262,39 @@ def _settle_twins(gathering: Gathering, twins: Mapping[int, tuple[int, Stamp]], 
     """Have files of equal content come to the same, but for those whose first could not be recalled; how many did."""
     held = []
     for row, (first, stamp) in twins.items():
-        reason = gathering.failures.get(gathering.paths[first], "")
-        if reason or gathering.knows(first):
-            reason = reason or ("" if gathering.contents[first] == stamp.content else CHANGED_MEANWHILE)
-            gathering.fail(row, reason) if reason else gathering.copy(row, first)
-            held.append((gathering.paths[row], stamp, reason))
+        if first in gathering.seen and gathering.contents[first] == stamp.content:
+            gathering.add(row, stamp.content, gathering.seen[first])
+        elif first in gathering.seen or first in gathering.reasons:
+            gathering.reasons[row] = gathering.reasons.get(first, CHANGED_MEANWHILE)
+        else:
+            continue
+        held.append((gathering.paths[row], stamp, gathering.reasons.get(row, "")))
     if memory:
         memory.keep_held(each for each in held if not each[-1])
     return len(held)
 
 
-def _settle(gathering: Gathering, batch: Batch, encoder: Encoder, memory: Memory | None) -> int:
-    """Take a batch's vectors and note what its files came to; how many they were."""
+def _settle(
+    gathering: Gathering,
+    read: Sequence[tuple[int, Outcome]],
+    vectors: Future[list[np.ndarray]],
+    encoder: Encoder,
+    memory: Memory | None,
+) -> int:
+    """Take a batch's vectors, (k, d) for each file, and note what its files came to; how many they were."""
     recalled, pictures = {}, []
-    for (row, outcome), vectors in zip(batch.read, batch.vectors.result(), strict=True):
+    for (row, outcome), found in zip(read, vectors.result(), strict=True):
         content = outcome.stamp.content if outcome.stamp else b""
         if outcome.reason:
-            gathering.fail(row, outcome.reason)
-        elif not len(vectors):
+            gathering.reasons[row] = outcome.reason
+        elif not len(found):
             recalled[row] = content
         else:
-            pictures.append((content, Seen(outcome.size, vectors)))
+            pictures.append((content, Seen(outcome.size, found)))
             gathering.add(row, *pictures[-1])
     if memory:
         gathering.recall(memory, recalled)
         if pictures:
             memory.keep_seen(encoder.about, pictures)
-        memory.keep_held((gathering.paths[row], each.stamp, each.reason) for row, each in batch.read if each.stamp)
-    return len(batch.read)
+        memory.keep_held((gathering.paths[row], each.stamp, each.reason) for row, each in read if each.stamp)
+    return len(read)

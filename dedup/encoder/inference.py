@@ -11,7 +11,7 @@ import copy
 import hashlib
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from importlib.util import find_spec
 from pathlib import Path
@@ -39,20 +39,21 @@ class About(NamedTuple):
     image_resize: int
     epsilon: float
     strict_epsilon: float
-    device: str
+    device: str = "cpu"
+
+    @classmethod
+    def read(cls, stored: Mapping[str, str]) -> About:
+        """From the metadata of a file of `export_encoder`. Raises KeyError, ValueError."""
+        sizes = (int(stored[name]) for name in ("embedding_size", "image_resize"))
+        return cls(*sizes, float(stored["epsilon"]), float(stored["strict_epsilon"]))
 
 
 class OnnxEncoder:
     """A file of `export_encoder`, run by ONNX Runtime on this machine's processors, in float32.
 
-    Parameters
-    ----------
     name : for messages
     embedding_size : keep that many leading numbers; None = all
-
-    Raises
-    ------
-    EncoderError : missing or wrong file, embedding_size out of range
+    Raises EncoderError : missing or wrong file, embedding_size out of range
     """
 
     def __init__(self, path: Path, name: str, embedding_size: int | None = None):
@@ -62,30 +63,16 @@ class OnnxEncoder:
         options.intra_op_num_threads = cores()
         options.log_severity_level = 4  # what fails is raised
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # decoders need the cores as well
-        try:
+        with failures_of_file_told(path):
             self._session = ort.InferenceSession(path.read_bytes(), options, providers=["CPUExecutionProvider"])
-            about = self._session.get_modelmeta().custom_metadata_map
-            size, side = int(about["embedding_size"]), int(about["image_resize"])
-            epsilons = float(about["epsilon"]), float(about["strict_epsilon"])
-        except FileNotFoundError:
-            raise EncoderError(f"the encoder's weights are missing: {path}; they come with the repository") from None
-        except (KeyError, ValueError) as error:
-            raise EncoderError(f"{path} is not a file of export_encoder: lacks or cannot read {error}") from error
-        except Exception as error:  # ONNX Runtime has a dozen types of its own, without a common one
-            raise EncoderError(
-                f"{path} cannot be read as ONNX ({one_line(error)}); fetch or export it again"
-            ) from error
-        if embedding_size is not None and not 1 <= embedding_size <= size:
-            raise EncoderError(f"embedding_size of {name} is 1 to {size}, got {embedding_size}")
-        self._size = size
-        self.about = About(embedding_size or size, side, *epsilons, "cpu")
+            about = About.read(self._session.get_modelmeta().custom_metadata_map)
+        self._size = about.embedding_size
+        self.about = about._replace(embedding_size=check_size(name, embedding_size, self._size) or self._size)
 
     def encode(self, images: np.ndarray) -> np.ndarray:
         """(b, S, S, 3) uint8  ->  (b, embedding_size) float32. Raises EncoderError."""
-        try:
+        with _failures_told("cpu"):
             (vectors,) = self._session.run(["vectors"], {"images": np.ascontiguousarray(images)})
-        except Exception as error:
-            raise _failed("cpu", error) from error
         if self.about.embedding_size < self._size:
             vectors = vectors[:, : self.about.embedding_size]
             vectors = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
@@ -110,7 +97,8 @@ class TorchEncoder:
 
         with _failures_told(self._device), torch.inference_mode(), half_precision(self._device):
             squares = torch.from_numpy(images).permute(0, 3, 1, 2)  # (b, 3, S, S), channels_last
-            return _checked(self._encoder(squares.to(self._device)).cpu().numpy(), self._device.type)
+            vectors = self._encoder(squares.to(self._device)).cpu().numpy()
+        return _checked(vectors, self._device.type)
 
 
 Encoder = OnnxEncoder | TorchEncoder
@@ -185,12 +173,30 @@ def _checked(vectors: np.ndarray, device: str = "cpu") -> np.ndarray:
 
 @contextmanager
 def _failures_told(device: object) -> Iterator[None]:
-    """Turn what torch raises at work, mostly for want of memory, into an EncoderError."""
+    """Turn what torch or ONNX Runtime raises at work, mostly for want of memory, into an EncoderError."""
     try:
         yield
-    except (RuntimeError, MemoryError) as error:
-        raise _failed(device, error) from error
+    except Exception as error:
+        text = f"the encoder failed on {device}: {one_line(error)}; a smaller batch_size needs less memory"
+        raise EncoderError(text) from error
 
 
-def _failed(device: object, error: Exception) -> EncoderError:
-    return EncoderError(f"the encoder failed on {device}: {one_line(error)}; a smaller batch_size needs less memory")
+@contextmanager
+def failures_of_file_told(path: Path) -> Iterator[None]:
+    """Turn what reading a file of `export_encoder` raises into an EncoderError."""
+    try:
+        yield
+    except FileNotFoundError:
+        raise EncoderError(f"the encoder's weights are missing: {path}; they come with the repository") from None
+    except (KeyError, ValueError) as error:
+        raise EncoderError(f"{path} is not a file of export_encoder: lacks or cannot read {error}") from error
+    except Exception as error:  # ONNX Runtime has a dozen types of its own, without a common one
+        text = f"{path} cannot be read as ONNX ({one_line(error)}); fetch or export it again"
+        raise EncoderError(text) from error
+
+
+def check_size(name: str, embedding_size: int | None, largest: int) -> int | None:
+    """The size that is asked of an encoder, None = its own. Raises EncoderError where it has fewer numbers."""
+    if embedding_size is not None and not 1 <= embedding_size <= largest:
+        raise EncoderError(f"embedding_size of {name} is 1 to {largest}, got {embedding_size}")
+    return embedding_size

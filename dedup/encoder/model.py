@@ -11,9 +11,10 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from dedup.dataset.decoding import one_line
 from dedup.encoder import efficientnet
 from dedup.encoder.checkpoints import IMAGENET_EPSILON, Weights, read_weights
-from dedup.encoder.inference import EncoderError
+from dedup.encoder.inference import EncoderError, check_size
 from dedup.encoder.resnet import NETWORKS, fold_batch_norms, resnet_trunk
 
 DRAWN_SIZE = 256  # of an embedding without a trained final layer
@@ -40,8 +41,6 @@ class Branch(nn.Module):
 
     images (batch, 3, S, S) uint8 RGB -> (batch, channels)
 
-    Parameters
-    ----------
     trunk : (batch, 3, S, S) float -> (batch, ..., height, width), or a list of such maps
     channels : what the trunk gives, of all maps together
     mean, std : of each channel of the images that the trunk was trained on, as shares of white
@@ -71,8 +70,6 @@ class LocalCentering(nn.Module):
 
     (batch, d) unit norm -> (batch, d) unit norm
 
-    Parameters
-    ----------
     photos : (k, d) unit norm, of photos that are nobody's; the nearest count most
     share : of their weighted mean that is taken away
     temperature : of the weights, a softmax of cosines
@@ -152,14 +149,9 @@ def load_encoder(name: str, embedding_size: int | None = None) -> EncoderCNN:
     ----------
     name : copydet (shipped); imagenet (EfficientNet-Lite0, from a package); resnet18 or resnet50 (ImageNet, downloaded
         by torchvision); or a path to a checkpoint: a torchvision ResNet state dict, SSCD's ResNet-50
-        (*.torchvision.pt), or a file of `export_encoder` (*.onnx)
+        (*.torchvision.pt), or a file of `export_encoder` (*.onnx), whose epsilon alone is calibrated
     embedding_size : keep that many leading directions; None = all of a trained final layer, else 256.
         ImageNet's networks have no trained one: a seeded orthogonal projection, the same in every run, stands in.
-
-    Returns
-    -------
-    EncoderCNN; its `image_resize` and `epsilon` are what this encoder is best at. `epsilon` is calibrated for files
-    of `export_encoder`, a careful guess for all others.
 
     Raises
     ------
@@ -182,8 +174,7 @@ def load_encoder(name: str, embedding_size: int | None = None) -> EncoderCNN:
         encoder.branches.load_state_dict(state)
         encoder.embedding.load_state_dict({"weight": projection, "bias": bias})
     except RuntimeError as error:
-        detail = " ".join(str(error).split())[:200]
-        raise EncoderError(f"{name} does not fit a {weights.network}: {detail}") from error
+        raise EncoderError(f"{name} does not fit a {weights.network}: {one_line(error)}") from error
     encoder.embedding_size = embedding_size or len(projection)
     return encoder
 
@@ -199,13 +190,11 @@ def _final_layer(
     weights: Weights, channels: int, embedding_size: int | None, name: str
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Weight (size, channels) and bias (size,) of the linear layer."""
-    full = channels if weights.projection is None else len(weights.projection)
-    size = DRAWN_SIZE if embedding_size is None else embedding_size
-    if embedding_size is not None and not 1 <= embedding_size <= full:
-        raise EncoderError(f"embedding_size of {name} is 1 to {full}, got {embedding_size}")
-    if weights.projection is None:
-        return _orthogonal_rows(size, channels), torch.zeros(size)
-    return weights.projection, weights.bias
+    check_size(name, embedding_size, channels if weights.projection is None else len(weights.projection))
+    if weights.projection is not None:
+        return weights.projection, weights.bias
+    size = embedding_size or DRAWN_SIZE
+    return _orthogonal_rows(size, channels), torch.zeros(size)
 
 
 def _orthogonal_rows(size: int, channels: int, seed: int = 0) -> torch.Tensor:

@@ -35,7 +35,6 @@ NETWORKS = {  # by name, those of torchvision as there
     "resnet50": Network((3, 4, 6, 3), is_bottleneck=True),
     "resnet101": Network((3, 4, 23, 3), is_bottleneck=True),
     "resnet152": Network((3, 8, 36, 3), is_bottleneck=True),
-    "resnet18-layer3": Network((2, 2, 2)),
     "slim14": Network((1, 1, 2, 2), widths=(32, 64, 128, 256), is_coarse=True),  # a fifth of a ResNet-18's work
 }
 
@@ -74,7 +73,7 @@ def resnet_trunk(name: str) -> tuple[nn.Module, int]:
         relu=nn.ReLU(inplace=True),
         maxpool=nn.Identity() if network.is_coarse else nn.MaxPool2d(3, 2, 1),
     )
-    for number, (count, width) in enumerate(zip(network.blocks, network.widths, strict=False), start=1):
+    for number, (count, width) in enumerate(zip(network.blocks, network.widths, strict=True), start=1):
         blocks = []
         for place in range(count):
             blocks.append(Block(channels, width, 2 if number > 1 and not place else 1, network.is_bottleneck))

@@ -7,14 +7,14 @@ Recall is measured on copies made of the pictures themselves, false matches on t
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from dedup.evaluation.distinct import confirmer, distinct_pairs
+from dedup.matching.kinds import MatchKind
 from dedup.output import count_of
 
 if TYPE_CHECKING:
@@ -24,7 +24,10 @@ if TYPE_CHECKING:
     from dedup.encoder.model import EncoderCNN
 
 FEWEST = 30  # different pictures; the distances of fewer say too little
+SAMPLE = 1000  # files looked at, at most; drawn by chance
+DUPLICATES = 0.1  # share of a folder's files taken to be a copy of another one
 CURVE_POINTS = 400  # of the curve
+Confirm = Callable[[list[tuple[int, int, float]]], list[tuple[int, int]]]  # nearest pairs -> those that are copies
 
 
 class CalibrationError(ValueError):
@@ -58,10 +61,6 @@ def calibrate_epsilon(
     paths: Sequence[Path],
     precision: float = 0.99,
     *,
-    duplicates: float = 0.1,
-    folder_size: int | None = None,
-    sample: int = 1000,
-    copies: int = 1,
     strength: float = 1.0,
     seed: int = 0,
     image_resize: int | None = None,
@@ -80,10 +79,6 @@ def calibrate_epsilon(
     ----------
     paths : pictures of the folder, at least 30 different ones
     precision : wanted, before confirmation, in (0, 1)
-    duplicates : share of the folder's files assumed to be a copy of another one
-    folder_size : files of the folder the epsilon is for; None = as many as `paths`
-    sample : files looked at, at most; drawn by chance
-    copies : made of each of them
     strength : of the copies' edits; 1 is what the encoder is trained on, 0 leaves the pictures as they are
     seed : of the sample and the copies; the same seed gives the same epsilon
     image_resize, batch_size, num_workers, device, progress : as in `extract_embeddings`; device None = the fastest
@@ -97,24 +92,22 @@ def calibrate_epsilon(
 
     if not 0 < precision < 1:
         raise CalibrationError(f"the precision is a share between 0 and 1, as 0.99, got {precision:g}")
-    if not 0 < duplicates <= 1:
-        raise CalibrationError(f"duplicates is a share of the files, up to 1, got {duplicates:g}")
     encoder = at_work(encoder, device)
     about = encoder.about
-    size = len(paths) if folder_size is None else folder_size
-    chosen = np.sort(np.random.default_rng(seed).permutation(len(paths))[:sample])
+    size = len(paths)
+    chosen = np.sort(np.random.default_rng(seed).permutation(size)[:SAMPLE])
     paths = [paths[row] for row in chosen]
     found = extract_embeddings(encoder, paths, image_resize, batch_size, num_workers, progress=progress)
     kept, others = distinct_pairs(found.vectors, confirmer(found.paths, num_workers, progress))
     if len(kept) < FEWEST:
         raise CalibrationError(f"calibration needs {FEWEST} different pictures or more, got {len(kept)}")
     pictures, side = [found.paths[row] for row in kept], image_resize or about.image_resize
-    vectors = embed_copies(encoder, pictures, copies, strength, side, batch_size, seed, progress)
-    distances = 1 - np.einsum("mcd,md->mc", vectors, found.vectors[kept]).ravel()  # (m copies,)
+    vectors = _embed_copies(encoder, pictures, strength, side, batch_size, seed, progress)
+    distances = 1 - np.einsum("md,md->m", vectors, found.vectors[kept])  # (m,)
     thresholds = np.linspace(0, others[-1], CURVE_POINTS)
     recall = np.searchsorted(np.sort(distances), thresholds, side="right") / len(distances)
     pairs = size * (size - 1) / (len(kept) * (len(kept) - 1))  # of the folder, for each pair that was looked at
-    expected = expected_precision(recall, thresholds, others, right=duplicates * size, scale=pairs)
+    expected = expected_precision(recall, thresholds, others, right=DUPLICATES * size, scale=pairs)
     good = expected >= precision
     if not good.any():
         best = int(expected.argmax())
@@ -127,6 +120,57 @@ def calibrate_epsilon(
     return Calibration(epsilon, thresholds, expected, recall, distances, others, len(kept))
 
 
+def nearest_pairs(vectors: np.ndarray, count: int, block: int = 2048) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The `count` nearest of all pairs: rows i < j and cosine distances, rising; memory is block x block and count."""
+    best = (np.zeros(0, int), np.zeros(0, int), np.zeros(0, np.float32))
+    for top in range(0, len(vectors), block):
+        for left in range(top, len(vectors), block):
+            distances = 1 - vectors[top : top + block] @ vectors[left : left + block].T  # (<= block, <= block)
+            if top == left:
+                distances[np.tril_indices(len(distances))] = np.inf
+            nearest = np.argpartition(distances, min(count, distances.size - 1), axis=None)[:count]
+            i, j = np.divmod(nearest[np.isfinite(distances.flat[nearest])], distances.shape[1])
+            fresh = i + top, j + left, distances[i, j].clip(0)
+            best = tuple(np.concatenate(parts) for parts in zip(best, fresh, strict=True))
+            order = np.lexsort((best[1], best[0], best[2]))[:count]
+            best = tuple(part[order] for part in best)
+    return best
+
+
+def distinct_pairs(vectors: np.ndarray, confirm: Confirm) -> tuple[np.ndarray, np.ndarray]:
+    """Leave one file of each duplicate; rows (m,) of what is left, and the distances of its m nearest pairs, rising.
+
+    confirm : which of some pairs (i, j, distance) are copies. Asked again until there are none among the nearest
+    """
+    from scipy.sparse import coo_matrix
+    from scipy.sparse.csgraph import connected_components
+
+    kept = np.arange(len(vectors))
+    while True:
+        i, j, distances = nearest_pairs(vectors[kept], len(kept))
+        copies = confirm([(int(kept[a]), int(kept[b]), float(d)) for a, b, d in zip(i, j, distances, strict=True)])
+        if not copies:
+            return kept, distances
+        first, second = np.array(copies).T
+        graph = coo_matrix((np.ones(len(copies)), (first, second)), shape=(len(vectors),) * 2)
+        labels = connected_components(graph, directed=False)[1]
+        kept = kept[np.unique(labels[kept], return_index=True)[1]]
+
+
+def confirmer(paths: list[Path], num_workers: int, progress: bool) -> Confirm:
+    """Geometry's word on pairs; what shows the other beside more is no different picture either."""
+    from dedup.matching.confirmation import Verifier
+
+    verifier = Verifier(paths, num_workers, progress)
+
+    def confirm(pairs: list[tuple[int, int, float]]) -> list[tuple[int, int]]:
+        verifier.match_many(pairs)
+        matches = ((i, j, verifier.match(i, j, distance)) for i, j, distance in pairs)
+        return [(i, j) for i, j, match in matches if match is not None and match.kind is not MatchKind.SIMILAR]
+
+    return confirm
+
+
 def expected_precision(
     recall: np.ndarray, thresholds: np.ndarray, others: np.ndarray, right: float, scale: float = 1.0
 ) -> np.ndarray:
@@ -137,8 +181,6 @@ def expected_precision(
     nearest pairs of a small folder are chance. The tail's steepness is that of the median pair, which some
     overlooked duplicates do not move.
 
-    Parameters
-    ----------
     recall, thresholds : (k,)
     others : (l,) distances of the nearest pairs of different pictures, rising; no threshold lies above the last
     right : pairs of copies in the folder
@@ -151,42 +193,33 @@ def expected_precision(
     return found / (found + scale * np.maximum(seen, tail))
 
 
-def embed_copies(
-    encoder: Encoder,
-    paths: Sequence[Path],
-    copies: int,
-    strength: float,
-    side: int,
-    batch_size: int,
-    seed: int,
-    progress: bool = True,
+def _embed_copies(
+    encoder: Encoder, paths: Sequence[Path], strength: float, side: int, batch_size: int, seed: int, progress: bool
 ) -> np.ndarray:
-    """Edited copies of pictures as vectors, (n, copies, d) float32; strangers for collages come from `paths` too."""
+    """An edited copy of each picture as a vector, (n, d) float32; strangers for collages come from `paths` too."""
     from PIL import Image
     from tqdm import tqdm
 
     from dedup.dataset.copies import make_copy
-    from dedup.dataset.images import load_image
+    from dedup.dataset.decoding import load_image
 
-    vectors = np.zeros((len(paths) * copies, encoder.about.embedding_size), np.float32)
-    batch: list[np.ndarray] = []
-    other = None
-    for index, path in enumerate(tqdm((paths[-1], *paths), "Copying", unit=" images", disable=not progress)):
+    def read(path: Path) -> np.ndarray:
         image = load_image(path, 2 * side)
         image.thumbnail((3 * side, 3 * side), Image.Resampling.BILINEAR)
-        image = np.asarray(image)
-        if other is not None:
-            rng = np.random.default_rng((seed, index))
-            batch += [make_copy(image, other, side, rng, strength) for _ in range(copies)]
+        return np.asarray(image)
+
+    vectors, batch, other = [], [], read(paths[-1])
+    for index, path in enumerate(tqdm(paths, "Copying", unit=" images", disable=not progress), start=1):
+        image = read(path)
+        batch.append(make_copy(image, other, side, np.random.default_rng((seed, index)), strength))
         other = image
-        if len(batch) >= batch_size or index == len(paths):
-            end = index * copies
-            vectors[end - len(batch) : end] = encoder.encode(np.stack(batch))  # (batch, side, side, 3)
+        if len(batch) == batch_size or index == len(paths):
+            vectors.append(encoder.encode(np.stack(batch)))  # (batch, side, side, 3)
             batch = []
-    return vectors.reshape(len(paths), copies, -1)
+    return np.concatenate(vectors)
 
 
-def describe(calibration: Calibration, wanted: float, duplicates: float = 0.1) -> Iterator[str]:
+def describe(calibration: Calibration, wanted: float) -> Iterator[str]:
     """The curve as a table, and what the epsilon promises."""
     yield f"{len(calibration.copies):,} copies made of {count_of(calibration.pictures, 'different picture')}"
     yield "epsilon  precision  recall of the made copies"
@@ -195,5 +228,5 @@ def describe(calibration: Calibration, wanted: float, duplicates: float = 0.1) -
     for row in sorted({int(np.flatnonzero(calibration.precision >= level)[-1]) for level in levels}):
         epsilon, precision, recall = (column[row] for column in columns)
         yield f"{epsilon:7.4f}  {precision:9.3f}  {recall:6.3f}"
-    assumed = f"if {duplicates:.0%} of the files are copies"
+    assumed = f"if {DUPLICATES:.0%} of the files are copies"
     yield f"epsilon {calibration.epsilon:.4f} has precision {wanted:g} before confirmation, {assumed}"

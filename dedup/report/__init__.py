@@ -8,8 +8,8 @@ Out: pages of pictures (PNG), clusters.csv, similar.csv, report.html (from templ
     grid.py           plot_cluster_grid: a row of pictures a cluster; plot_pictures: pictures side by side
     plots.py          curves and histograms; DrawnFigure: a figure that is the same byte for byte each time
     messages.py       what the command line says
-    lettering.py      file names that can be drawn and written
-    canvas.py         pictures and texts on one picture, in a few colours; fonts.py: letters
+    lettering.py      file names that can be drawn
+    canvas.py         pictures and texts on one picture, in a few colours
 """
 
 import lazy_loader

@@ -6,16 +6,14 @@ They are drawn with Pillow, in a fifth of the time that figures take; those are 
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator
 from functools import lru_cache
-from itertools import groupby
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw
 from PIL.PngImagePlugin import PngInfo
 
-from dedup.report.fonts import font_file, glyphs, pieces
+from dedup.report.lettering import font, glyphs, pieces
 
 # Blue and vermilion stay apart for every kind of colour blindness (Okabe & Ito, 2008); darkened to be read as text.
 BLUE, SKY, VERMILION = "#0068A8", "#7FB8DC", "#B94A00"
@@ -42,14 +40,15 @@ class Canvas:
     def write(self, x: float, baseline: float, text: str, size: float, color: str, bold=False, centred=False) -> None:
         """Write drawable text that begins at x, or has its middle there."""
         self.words.append(text)
-        runs = list(_runs(text, size, bold))
-        x -= sum(width for *_, width in runs) / 2 if centred else 0
-        for run, font, width in runs:
-            if font:
-                self._draw.text((x, baseline), run, color, font, anchor="ls")
-            else:
-                mask = Image.fromarray(glyphs(run, size))
+        face = font(size, bold)
+        runs = [(run, None if is_set else Image.fromarray(glyphs(run, size))) for run, is_set in pieces(text)]
+        widths = [mask.width if mask else face.getlength(run) for run, mask in runs]
+        x -= sum(widths) / 2 if centred else 0
+        for (run, mask), width in zip(runs, widths, strict=True):
+            if mask:
                 self.image.paste(color, (round(x), round(baseline) - 3 * mask.height // 4), mask)
+            else:
+                self._draw.text((x, baseline), run, color, face, anchor="ls")
             x += width
 
     def fill(self, left: float, top: float, width: float, height: float, color: str) -> None:
@@ -94,22 +93,6 @@ def read_mark(path: Path) -> str:
             return str(image.info.get(MARK, ""))
     except (OSError, ValueError, SyntaxError):
         return ""
-
-
-def _runs(text: str, size: float, bold: bool) -> Iterator[tuple[str, ImageFont.FreeTypeFont | None, float]]:
-    """Text in runs of one font, None where only OpenCV has the glyphs, each with its width in px."""
-    for piece, is_set in pieces(text):
-        if not is_set:
-            yield piece, None, glyphs(piece, size).shape[1]
-            continue
-        for file, chars in groupby(piece, lambda char: font_file(char, bold)):
-            run, font = "".join(chars), _font(*file, size)
-            yield run, font, font.getlength(run)
-
-
-@lru_cache(maxsize=64)
-def _font(file: str, index: int, size: float) -> ImageFont.FreeTypeFont:
-    return ImageFont.truetype(file, size, index, layout_engine=ImageFont.Layout.BASIC)
 
 
 @lru_cache(maxsize=64)

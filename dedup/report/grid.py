@@ -46,17 +46,14 @@ def plot_cluster_grid(
 ) -> Canvas:
     """Draw the clusters below each other, each as a row of pictures that wraps after eight.
 
-    Every picture is fitted into a square of the same size. The keeper comes first, in a blue frame; the best file of
-    every other version is in a light blue one, and what would go for it follows it. A thin red frame on the keeper
-    shows what a crop shows of it, and one on a picture that contains the keeper where that is. Under a picture stand
-    its name and folder, its size in pixels and bytes, what becomes of it, the kind of its match with the file that it
-    would go for, or what was done to that, the cosine distance to it, the share of the picture that this shows where
-    that is not all, and why it stays; under the keeper, why it is kept.
+    The keeper comes first, in a blue frame; the best file of every other version is in a light blue one, and what would
+    go for it follows it. A thin red frame on the keeper shows what a crop shows of it, and one on a picture that
+    contains the keeper where that is. Under a picture stand its name and folder, its size in pixels and bytes, what
+    becomes of it, the kind of its match with the file that it would go for, or what was done to that, the cosine
+    distance to it, the share of the picture that this shows where that is not all, and why it stays.
 
     Parameters
     ----------
-    clusters : what `build_clusters` returns, or some of it
-    images_dir : the folder that names are relative to
     max_members : pictures drawn of one cluster, at least 1; its heading says how many more there are
     note : a line at the foot
     thumbnails : smaller copies, by path, of files that need not be read for that
@@ -178,13 +175,20 @@ def _draw_frames(page: Canvas, cluster: Cluster, member: Member, box: tuple[int,
 
 def _draw_picture(page: Canvas, member: Member, left: int, top: int, thumbnail: Path | None) -> tuple[int, ...] | None:
     """Put the picture into the middle of its square of the page, or a placeholder; where it is, if there is one."""
-    page.fill(left, top, SIDE, SIDE, CELL)
     picture = _fitted(member, thumbnail)
+    box = _put(page, picture, left, top, SIDE)
     if picture is None:
         text = "can't be read" if member.path.exists() else "no longer there"
         page.write(left + SIDE / 2, top + SIDE / 2 + 4, text, SMALL, GREY, centred=True)
+    return box
+
+
+def _put(page: Canvas, picture: Image.Image | None, left: int, top: int, side: int) -> tuple[int, ...] | None:
+    """A square with a picture in its middle; where that is: left, top, width and height."""
+    page.fill(left, top, side, side, CELL)
+    if picture is None:
         return None
-    x, y = left + (SIDE - picture.width) // 2, top + (SIDE - picture.height) // 2
+    x, y = left + (side - picture.width) // 2, top + (side - picture.height) // 2
     page.image.paste(picture, (x, y))
     return x, y, picture.width, picture.height
 
@@ -205,9 +209,7 @@ def _fitted(member: Member, thumbnail: Path | None) -> Image.Image | None:
 def insets(cluster: Cluster, member: Member) -> list[np.ndarray]:
     """What is to be framed on a picture: on the keeper each crop of it, on what contains the keeper the keeper.
 
-    Returns
-    -------
-    list of (4, 2) float, corners in unit coordinates of the picture; what lies outside it is cut off
+    Returns list of (4, 2) float, corners in unit coordinates of the picture; what lies outside it is cut off
     """
     if member is cluster.keeper:
         crops = (other for other in cluster.members if other.kind == MatchKind.CROP and other.place)
@@ -264,9 +266,7 @@ def plot_pictures(
 
 def _draw_cell(page: Canvas, picture, caption: str | None, frame: str | None, left: int, top: int, side: int) -> None:
     """One picture in its square, with its caption below."""
-    page.fill(left, top, side, side, CELL)
-    fitted = _squared(picture, side)
-    page.image.paste(fitted, (left + (side - fitted.width) // 2, top + (side - fitted.height) // 2))
+    _put(page, _squared(picture, side), left, top, side)
     if frame:
         page.frame(left, top, side, side, frame, 4)
     for number, line in enumerate((caption or "").split("\n")):

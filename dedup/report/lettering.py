@@ -1,49 +1,38 @@
-"""File names as they can be drawn and written: any path in, text that no font, table or terminal trips over out."""
+"""File names as they can be drawn: any text in, text that has a glyph for each character out, its width, its lines.
+
+A character is drawn in DejaVu Sans, which comes with matplotlib; one that this lacks as the glyph that comes with
+OpenCV (Chinese, Japanese and Korean among them), or else as its code.
+"""
 
 from __future__ import annotations
 
-import os
+import io
 import re
+import unicodedata
+from bisect import bisect_right
+from collections.abc import Iterator
+from functools import cache
+from itertools import accumulate, groupby
 from pathlib import Path
 
-from dedup.output import relative_path
-from dedup.report.fonts import advance, has_glyph
+import cv2
+import numpy as np
+from PIL import ImageFont
 
-
-def escape(text: str) -> str:
-    r"""A name as valid, one-line UTF-8 that no spreadsheet takes for a formula. `unescape` turns it back.
-
-    These bytes are written `\xNN`, everything else as it is: bytes that are not UTF-8, control characters, a first
-    character out of `= + - @` (and their full-width forms), and a backslash that would read as such an escape.
-    """
-    raw = os.fsencode(text)
-    raw = re.sub(rb"\\(?=x[0-9a-f]{2})", rb"\\x5c", raw)
-    text = raw.decode("utf-8", "backslashreplace")
-    return re.sub(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]|^[=+\-@＝＋－＠]", lambda hit: _hex(hit[0]), text)
-
-
-def name_in(path: Path, images_dir: Path) -> str:
-    """A path below images_dir as tables have it."""
-    return escape(relative_path(path, images_dir).as_posix())
-
-
-def unescape(text: str) -> str:
-    """The name that `escape` wrote."""
-    return os.fsdecode(re.sub(rb"\\x([0-9a-f]{2})", lambda hit: bytes.fromhex(hit[1].decode()), text.encode()))
-
-
-def _hex(text: str) -> str:
-    return "".join(f"\\x{byte:02x}" for byte in text.encode())
+BLANK = "\u115f\u1160\u2800\u3000\u3164\uffa0" + "".join(map(chr, range(0xFE00, 0xFE10)))  # drawn as nothing
+NO_GLYPH = ("Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp")  # Unicode's categories of what no glyph stands for
+OPENCV_SCALE = 0.95  # of OpenCV's sizes to Pillow's
+MEASURED_AT = 1000  # px, at which widths are measured
 
 
 def drawable(text: str) -> str:
     r"""`text` with every character that has no glyph here, or that would not be seen, written as its code."""
-    return "".join(char if has_glyph(char) else _code(char) for char in text)
+    return "".join(char if _in_font(char) or _in_opencv(char) else _code(char) for char in text)
 
 
 def text_width(text: str, size: float) -> float:
     """How wide drawable text is when set at `size`, in the unit of `size`, with a little room for hinting."""
-    return 1.04 * size * sum(advance(char) for char in text)
+    return 1.04 * size * sum(_advance(char) for char in text)
 
 
 def shorten(text: str, size: float, width: float, keep_end: float = 0.5) -> str:
@@ -74,12 +63,8 @@ def wrap(text: str, size: float, width: float, lines: int) -> list[str]:
 
 def _longest(parts: list[str], size: float, width: float) -> list[str]:
     """As many of the first parts as are together at most `width` wide."""
-    used = 0.0
-    for position, part in enumerate(parts):
-        used += text_width(part, size)
-        if used > width:
-            return parts[:position]
-    return parts
+    ends = list(accumulate(text_width(part, size) for part in parts))
+    return parts[: bisect_right(ends, width)]
 
 
 def _code(char: str) -> str:
@@ -87,3 +72,62 @@ def _code(char: str) -> str:
     if 0xDC80 <= code <= 0xDCFF:
         return f"\\x{code - 0xDC00:02x}"  # a byte that is not UTF-8 (PEP 383)
     return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"
+
+
+@cache
+def font(size: float, bold: bool = False) -> ImageFont.FreeTypeFont:
+    """DejaVu Sans; read whole, since a forked process would share the place in an open file."""
+    return ImageFont.truetype(io.BytesIO(_font_file(bold)), size, layout_engine=ImageFont.Layout.BASIC)
+
+
+@cache
+def _font_file(bold: bool) -> bytes:
+    from matplotlib import get_data_path
+
+    return Path(get_data_path(), "fonts", "ttf", f"DejaVuSans{'-Bold' * bold}.ttf").read_bytes()
+
+
+@cache
+def _letters() -> frozenset[int]:
+    """The code points that DejaVu Sans has."""
+    from matplotlib.ft2font import FT2Font
+
+    return frozenset(FT2Font(io.BytesIO(_font_file(bold=False))).get_charmap())
+
+
+def pieces(text: str) -> Iterator[tuple[str, bool]]:
+    """Drawable text in pieces, and whether the font has each; what it does not have, `glyphs` draws."""
+    return (("".join(chars), is_set) for is_set, chars in groupby(text, _in_font))
+
+
+def glyphs(text: str, size: float) -> np.ndarray:
+    """How opaque text is in OpenCV's font, (height, width) uint8; the base line is at three quarters of the height."""
+    side = round(OPENCV_SCALE * size)
+    room = np.zeros((4 * side, 2 * side * (len(text) + 1)), np.uint8)
+    end, _ = cv2.putText(room, text, (0, 3 * side), 255, cv2.FontFace("uni"), side)
+    return room[:, : end[0]]
+
+
+def _in_font(char: str) -> bool:
+    return ord(char) in _letters() and _is_seen(char)
+
+
+@cache
+def _in_opencv(char: str) -> bool:
+    """Whether OpenCV has a glyph of its own for a character, not the one that stands for all others."""
+    try:
+        return _is_seen(char) and not np.array_equal(glyphs(char, 100), glyphs("\uffff", 100))
+    except cv2.error:  # it may have been built without them
+        return False
+
+
+def _is_seen(char: str) -> bool:
+    return char not in BLANK and unicodedata.category(char) not in NO_GLYPH
+
+
+@cache
+def _advance(char: str) -> float:
+    """How far a character moves the pen, as a share of the font size."""
+    if _in_font(char):
+        return font(MEASURED_AT).getlength(char) / MEASURED_AT
+    return OPENCV_SCALE * glyphs(char, 100).shape[1] / 100 if _in_opencv(char) else 1.0

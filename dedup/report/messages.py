@@ -18,8 +18,7 @@ from typing import TYPE_CHECKING
 from dedup.config import REMOVE
 from dedup.deletion.outcome import BAD_PLAN, DONE, GONE, LOCKED, SOME_REFUSED, STOPPED
 from dedup.deletion.records import AGAINST
-from dedup.output import count_of, format_bytes, relative_path, write_table
-from dedup.report.lettering import escape, name_in
+from dedup.output import count_of, escape, format_bytes, name_in, relative_path, write_table
 
 if TYPE_CHECKING:
     from dedup.clustering.clusters import Cluster, Member

@@ -30,7 +30,7 @@ from dedup.clustering.members import (
     way_back,
     what_is_missing,
 )
-from dedup.contents.inventory import read_all_contents, why_it_stays
+from dedup.contents.inventory import Contents, capture_time, read_all_contents, why_it_stays
 from dedup.dataset.folder_rules import DIGEST, THUMBNAILS
 from dedup.dataset.thumbnails import thumbnail_path, write_thumbnails
 from dedup.output import relative_path, write_whole
@@ -108,7 +108,9 @@ def page_data(
     series : what `find_series` returned
     """
     shown, failures = result.clusters[:MOST_CLUSTERS], result.embeddings.failures
-    pairs = _pairs(shown, result, config, facts)
+    files = [member.path for cluster in shown for member in (cluster.keeper, *cluster.members)]
+    told = read_all_contents(files, config.num_workers, facts)
+    pairs = _pairs(shown, result, config, facts, told)
     settings = {name: _plain(value) for name, value in asdict(config).items()} | {"epsilon": round(result.epsilon, 6)}
     data = {
         "read": len(result.embeddings.paths),
@@ -128,7 +130,7 @@ def page_data(
         "thumbnails": THUMBNAILS + "/",
         "clusters": [
             {
-                "files": _files(cluster, config, result.places, digests),
+                "files": _files(cluster, config, result.places, digests, told),
                 "pairs": known,
                 "why": cluster.why,
             }
@@ -159,13 +161,16 @@ def _csp_digest(text: str) -> str:
     return f"'sha256-{b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"
 
 
-def _files(cluster: Cluster, config: Config, places: Places, digests: Mapping[Path, str]) -> list[dict]:
+def _files(
+    cluster: Cluster, config: Config, places: Places, digests: Mapping[Path, str], told: Mapping[Path, Contents]
+) -> list[dict]:
     """The files of a cluster; `keepers` are those that a file would go for at each level, unless all are the first."""
     files = (cluster.keeper, *cluster.members)
     place_of = {member.path: place for place, member in enumerate(files)}
     return [
         _file(member, config, places, digests.get(member.path))
         | {"version": member.version}
+        | ({} if (time := capture_time(told[member.path])) is None else {"date": f"taken {_time(time)}"})
         | ({"changes": member.changes} if member.changes else {})
         | ({"keepers": keepers} if any(keepers := [place_of.get(keeper, 0) for keeper, _ in _choices(member)]) else {})
         for member in files
@@ -226,7 +231,9 @@ def _date(path: Path) -> str:
         return ""
 
 
-def _pairs(clusters: Sequence[Cluster], result: Result, config: Config, facts: Store) -> list[list[list]]:
+def _pairs(
+    clusters: Sequence[Cluster], result: Result, config: Config, facts: Store, told: Mapping[Path, Contents]
+) -> list[list[list]]:
     """For each cluster what is known of its pairs: those of its keeper first, then all others that were matched.
 
     A pair is [i, j, kind, distance, share of i that j shows, share of j that i shows, why i can't go for j, why j can't
@@ -243,12 +250,11 @@ def _pairs(clusters: Sequence[Cluster], result: Result, config: Config, facts: S
     found: list[dict[tuple[int, int], list]] = [{} for _ in clusters]
     both = {pair: (places[pair[0]], places[pair[1]]) for pair in result.matches if places.keys() >= set(pair)}
     both = {pair: (number, i, j) for pair, ((number, i), (other, j)) in both.items() if number == other}
-    paths = [result.embeddings.paths[row] for row in sorted({row for pair in both for row in pair})]
-    told = read_all_contents(paths, config.num_workers, facts)
 
     def why(own: Path, kept: Path, view: View) -> str:
         reason = result.places.protects(own, kept) or what_is_missing(view)
-        return str(reason or why_it_stays(own, kept, config.images_dir, result.places.root_of(kept), facts, told))
+        where = config.images_dir, result.places.root_of(kept)
+        return str(reason or why_it_stays(own, kept, *where, facts, told, result.places.merges_beside(kept)))
 
     for pair, (number, *ends) in both.items():
         files = [result.embeddings.paths[row] for row in pair]

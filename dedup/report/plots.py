@@ -10,7 +10,6 @@ from matplotlib import colormaps
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from PIL import Image
-from scipy.sparse import csr_matrix, issparse
 
 from dedup.report.canvas import BLUE, GREY, INK, LIGHT, VERMILION, as_png
 
@@ -23,6 +22,9 @@ if TYPE_CHECKING:
 DPI = 100
 APART = 12  # px of white between two pictures
 PALETTE = (BLUE, "#e69f00", "#009e73", "#cc79a7", "#999999", "#56b4e9", "#b0a000")  # after Okabe and Ito
+
+DASHED = (0, (5, 2))  # px of line and of gap
+ABOVE = {"frameon": False, "labelcolor": INK, "loc": "lower center", "bbox_to_anchor": (0.5, 1)}  # of the axes
 
 
 class DrawnFigure(Figure):
@@ -53,53 +55,27 @@ class DrawnFigure(Figure):
         return self.png()
 
 
-def nearest_distances(neighbors: np.ndarray | csr_matrix, block: int = 2048) -> np.ndarray:
-    """The cosine distance of each picture to its nearest neighbour.
-
-    Parameters
-    ----------
-    neighbors : (n, d) unit vectors, or an (n, n) sparse graph of distances as `radius_neighbors_graph` makes it
-    block : rows of vectors compared at a time; memory is block x n
-
-    Returns
-    -------
-    (n,) float, in [0, 2]. inf where there is no neighbour: one picture alone, or none within the graph's radius
-    """
-    nearest = np.full(neighbors.shape[0], np.inf)
-    if issparse(neighbors):
-        graph = neighbors.tocoo()
-        others = graph.row != graph.col  # explicit zeros are exact copies, and count
-        np.minimum.at(nearest, graph.row[others], graph.data[others])
-        return nearest
-    for start in range(0, len(neighbors), block):
-        distances = 1 - neighbors[start : start + block] @ neighbors.T  # (block, n)
-        rows = np.arange(len(distances))
-        distances[rows, start + rows] = np.inf
-        nearest[start : start + block] = np.clip(distances.min(axis=1), 0, None)
-    return nearest
-
-
-def plot_k_distances(neighbors: np.ndarray | csr_matrix, epsilon: float) -> Figure:
+def plot_k_distances(vectors: np.ndarray, epsilon: float) -> Figure:
     """Draw the sorted distances to the nearest neighbour, and epsilon as a line (Ester et al., 1996, section 4.2).
 
     What lies under the line gets into a cluster; epsilon is well placed on a steep part, where few distances are.
-    `neighbors` as in `nearest_distances`.
+    vectors : (n, d) float32, unit norm
     """
-    nearest = np.sort(nearest_distances(neighbors))
-    found = nearest[np.isfinite(nearest)]
-    inside = int((nearest <= epsilon).sum())
+    from sklearn.neighbors import NearestNeighbors
+
+    found = np.zeros(0)
+    if len(vectors) > 1:
+        found = np.sort(NearestNeighbors(n_neighbors=1, metric="cosine").fit(vectors).kneighbors()[0].ravel())
+    inside = int((found <= epsilon).sum())
     figure, axes = _axes("pictures, by distance", "cosine distance to the nearest neighbour")
     positions = np.arange(1, len(found) + 1)
     axes.plot(positions, found, color=BLUE, lw=2, zorder=3)
     axes.fill_between(positions[:inside], found[:inside], color=BLUE, alpha=0.15, lw=0)
-    axes.axhline(epsilon, color=VERMILION, lw=1.5, ls=(0, (5, 2)))
-    axes.set_xlim(0, max(len(nearest), 1))
+    axes.axhline(epsilon, color=VERMILION, lw=1.5, ls=DASHED)
+    axes.set_xlim(0, max(len(found), 1))
     axes.set_ylim(0, 1.15 * max(epsilon, found.max(initial=0.0)) or 1)
-    text = f"{inside:,} of {len(nearest):,} pictures have a neighbour within epsilon {epsilon:.3g}"
+    text = f"{inside:,} of {len(vectors):,} pictures have a neighbour within epsilon {epsilon:.3g}"
     axes.set_title(text, loc="left", color=VERMILION, fontsize=10)
-    if len(found) < len(nearest):
-        alone = f"{len(nearest) - len(found):,} have none in reach"
-        axes.text(0.99, 0.04, alone, color=GREY, ha="right", transform=axes.transAxes)
     return figure
 
 
@@ -125,17 +101,17 @@ def plot_distance_histogram(copies: np.ndarray, others: np.ndarray, epsilon: flo
         share = np.histogram(distances, edges)[0] / len(distances)
         axes.stairs(share, edges, color=color, alpha=0.25, fill=True)
         axes.stairs(share, edges, color=color, lw=1.6, label=f"{len(distances):,} pairs of {name}")
-    axes.yaxis.set_major_formatter(lambda share, _: f"{100 * share:.0f} %")
+    axes.yaxis.set_major_formatter(_percent)
     axes.set_xlim(edges[0], edges[-1])
     axes.margins(y=0.15)
     if epsilon is not None:
         within = ",\n".join(f"{100 * (distances <= epsilon).mean():.3g} % of {name}" for name, distances, _ in groups)
-        axes.axvline(epsilon, color=INK, lw=1.5, ls=(0, (5, 2)))
+        axes.axvline(epsilon, color=INK, lw=1.5, ls=DASHED)
         text = f"within epsilon {epsilon:.3g}:\n{within}"
         side = {"xytext": (6, 0)} if epsilon < edges[-1] / 2 else {"xytext": (-6, 0), "ha": "right"}
         place = {"xycoords": ("data", "axes fraction"), "textcoords": "offset points", "va": "top", **side}
         axes.annotate(text, (epsilon, 0.97), color=INK, bbox={"fc": "white", "ec": "none", "pad": 1}, **place)
-    axes.legend(frameon=False, labelcolor=INK, loc="lower center", bbox_to_anchor=(0.5, 1), ncols=2)
+    axes.legend(**ABOVE, ncols=2)
     return figure
 
 
@@ -187,13 +163,13 @@ def plot_calibration(calibration: Calibration) -> Figure:
         ("recall of the made copies", calibration.recall, VERMILION),
     ):
         axes.plot(calibration.thresholds, share, color=color, lw=2, label=name)
-    axes.axvline(calibration.epsilon, color=INK, lw=1.5, ls=(0, (5, 2)))
+    axes.axvline(calibration.epsilon, color=INK, lw=1.5, ls=DASHED)
     place = {"xytext": (6, 0), "textcoords": "offset points", "xycoords": ("data", "axes fraction"), "va": "bottom"}
     axes.annotate(f"epsilon {calibration.epsilon:.3g}", (calibration.epsilon, 0.02), color=INK, **place)
     axes.set_xlim(0, calibration.thresholds[-1])
     axes.set_ylim(0, 1.02)
-    axes.yaxis.set_major_formatter(lambda share, _: f"{100 * share:.0f} %")
-    axes.legend(frameon=False, labelcolor=INK, loc="lower center", bbox_to_anchor=(0.5, 1), ncols=2)
+    axes.yaxis.set_major_formatter(_percent)
+    axes.legend(**ABOVE, ncols=2)
     return figure
 
 
@@ -202,8 +178,6 @@ def plot_pair_curves(
 ) -> Figure:
     """Draw precision over recall of all pairs.
 
-    Parameters
-    ----------
     curves : by name, (recall, precision) of rising distances; the first is drawn strongest
     points : by name, recall and precision of groupings that have no curve
     """
@@ -214,7 +188,7 @@ def plot_pair_curves(
     for name, (recall, precision) in (points or {}).items():
         axes.plot(recall, precision, "o", color=VERMILION, ms=7, label=name, zorder=5, clip_on=False)
     for axis in (axes.xaxis, axes.yaxis):
-        axis.set_major_formatter(lambda share, _: f"{100 * share:.0f} %")
+        axis.set_major_formatter(_percent)
     axes.set_xlim(0, 1)
     axes.set_ylim(0, 1.02)
     axes.legend(frameon=False, labelcolor=INK, loc="center left", bbox_to_anchor=(1, 0.5))
@@ -229,9 +203,9 @@ def plot_recall_by_edit(recalls: Mapping[str, Mapping[str, float]]) -> Figure:
         style = {"color": BLUE, "ms": 11} if rank == 0 else {"color": PALETTE[rank % len(PALETTE)], "ms": 5}
         axes.plot(range(len(edits)), [found.get(edit, 0) for edit in edits], "o", label=name, clip_on=False, **style)
     axes.set_xticks(range(len(edits)), [edit.replace("_", " ") for edit in edits], rotation=60, ha="right")
-    axes.yaxis.set_major_formatter(lambda share, _: f"{100 * share:.0f} %")
+    axes.yaxis.set_major_formatter(_percent)
     axes.set_ylim(0, 1.02)
-    axes.legend(frameon=False, labelcolor=INK, loc="lower center", bbox_to_anchor=(0.5, 1), ncols=4)
+    axes.legend(**ABOVE, ncols=4)
     return figure
 
 
@@ -239,3 +213,7 @@ def _axes(x_label: str, y_label: str, width: int = 800):
     """A figure with one quiet pair of axes."""
     figure = DrawnFigure(width, 400)
     return figure, figure.add_subplot(xlabel=x_label, ylabel=y_label)
+
+
+def _percent(share: float, _: int) -> str:
+    return f"{100 * share:.0f} %"

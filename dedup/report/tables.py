@@ -12,19 +12,9 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
-from dedup.output import (
-    Phases,
-    count_of,
-    format_bytes,
-    progress_bar,
-    table_text,
-    write_table,
-    write_whole,
-)
+from dedup.output import Phases, count_of, escape, name_in, progress_bar, table_text, write_table, write_whole
 from dedup.report.canvas import read_mark
-from dedup.report.fonts import font_families
 from dedup.report.grid import layout, plot_cluster_grid
-from dedup.report.lettering import escape, name_in, unescape
 from dedup.store import code_digest
 from dedup.workers import Losses, job, run_jobs
 
@@ -33,25 +23,7 @@ if TYPE_CHECKING:
     from dedup.clustering.result import Leak, Series
     from dedup.clustering.versions import KeeperKey
 
-__all__ = [
-    "clusters_table",
-    "describe_report",
-    "escape",
-    "format_bytes",
-    "keeper_table",
-    "paginate",
-    "plot_cluster_grid",
-    "unescape",
-    "write_leaks",
-    "write_report",
-    "write_series",
-    "write_similar",
-]
-
-COLUMNS = (
-    *("path", "cluster", "keep", "kind", "distance", "coverage", "width", "height", "bytes", "reason", "why"),
-    *("version", "keeper"),
-)
+COLUMNS = "path cluster keep kind distance coverage width height bytes reason why version keeper".split()
 PAGE_HEIGHT, PAGE_PICTURES = 2200, 32  # keeps a page of photos under 2 MB
 MAX_PAGES = 20  # the page to look at in a browser has all clusters
 DRAWN_BY = ("dataset", "report")  # rooms whose source decides how a page looks
@@ -74,25 +46,15 @@ def write_report(
 ) -> list[Path]:
     """Write the clusters as pages of pictures and as a table; the same clusters give the same bytes.
 
-    Parameters
-    ----------
-    clusters : what `build_clusters` returns
-    images_dir : the folder that names are relative to
-    output_dir : made if it is missing. Pages of an earlier run are removed, other files stay
-    progress : show a bar on stderr, or the run's phases
+    Pages of an earlier run are removed, other files stay. Files are replaced whole: none is left half written.
+
     max_pages : pages drawn at most; the last says how many clusters they leave out, the table has them all
     contents : digests of files; a page that shows what it showed in an earlier run is left as it is
     num_workers : processes that draw; 0 = this one
-    losses : notes pages that could not be drawn, which are left out
     thumbnails : smaller copies, by path, of files that need not be read to be drawn
-
-    Returns
-    -------
-    list of Path : the pages in order, then clusters.csv. `describe_report` puts it into words
-
-    Raises
-    ------
-    OSError : output_dir can't be written. Files are replaced whole: none is left half written
+    losses : notes pages that could not be drawn, which are left out
+    Returns the pages in order, then clusters.csv. `describe_report` puts it into words
+    Raises OSError : output_dir can't be written
     """
     images_dir, output_dir = Path(images_dir), Path(output_dir)
     output_dir.mkdir(parents=True, exist_ok=True)
@@ -137,9 +99,8 @@ def _what_is_shown(
 
     held : of each file the content, and whether it is drawn from its thumbnail
     """
-    fonts = font_families("".join(sorted(set(str(page)))))  # all that is written stands in there
     is_known = all(content for content, _ in held)
-    shown = page, str(images_dir), note, held, fonts
+    shown = page, str(images_dir), note, held
     return code_digest(*DRAWN_BY, given=shown).hex() if is_known else ""
 
 
@@ -203,8 +164,7 @@ def clusters_table(clusters: Sequence[Cluster], images_dir: Path) -> str:
     """All clusters as CSV: a row a file, the keeper first in its cluster; `keep` is 1 for what stays, 0 for what goes.
 
     `version` numbers the versions of a cluster, `keeper` is the file that one goes for, or would go for.
-
-    `escape` says how odd names are written, and `unescape` gives them back.
+    `escape` says how odd names are written.
     """
     members = ((cluster, member) for cluster in clusters for member in (cluster.keeper, *cluster.members))
     return table_text(COLUMNS, (_row(cluster, member, images_dir) for cluster, member in members))

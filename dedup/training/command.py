@@ -27,7 +27,8 @@ from PIL import Image
 from torch.utils.data import DataLoader
 from tqdm import tqdm
 
-from dedup.dataset.images import UnreadableImage, list_images, load_image
+from dedup.dataset.decoding import UnreadableImage, load_image
+from dedup.dataset.images import list_images
 from dedup.encoder.embeddings import extract_embeddings
 from dedup.encoder.export import export_encoder
 from dedup.encoder.model import EncoderCNN
@@ -59,11 +60,6 @@ def train(
     start : checkpoint of an earlier round, whose weights this one begins with; None = weights of chance
     num_workers : processes that make copies; the weights do not depend on it
     save_every, log_every : steps between two checkpoints and between two lines of the log
-    progress : show a bar on stderr
-
-    Returns
-    -------
-    EncoderCNN in eval mode, on the GPU where there is one
 
     Raises
     ------
@@ -192,7 +188,3 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except KeyboardInterrupt:
         sys.exit("stopped; the same command goes on from the last checkpoint")
     print(f"wrote {weights}\nuse it: python main.py PICTURES --encoder {weights}")
-
-
-if __name__ == "__main__":
-    main()

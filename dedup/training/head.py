@@ -141,8 +141,6 @@ def side_by_side(
 ) -> EncoderCNN:
     """One encoder of a trained one and a branch with its head, whose cosines are the mean of both.
 
-    Parameters
-    ----------
     seen : (n, channels) of both: what the encoder's branch and the other gave for photos
     """
     halves = [(encoder.embedding, seen[0].float()), (head, seen[1].float())]

@@ -45,8 +45,6 @@ ROUNDS = (Recipe(), Recipe(epochs=65, batch_size=160, sizes=((0.0, 128), (0.85, 
 class Trainer:
     """All that changes while training: the encoder, its optimizer and learning rate, the queue, the step.
 
-    Attributes
-    ----------
     encoder : with a batch norm behind its embedding, until `finish` folds that in
     step : steps done
     queue, queue_photos : (m, d) and (m,), newest first

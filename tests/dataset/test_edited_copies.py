@@ -6,8 +6,19 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dedup.dataset import copies
-from dedup.dataset.copies import DETAIL, GEOMETRY, LAYOUT, MARKS, TONE, make_copy
-from dedup.dataset.edits import crop, mirror, quarter_turn, random_colour, resize
+from dedup.dataset.copies import (
+    DETAIL,
+    GEOMETRY,
+    LAYOUT,
+    MARKS,
+    TONE,
+    crop,
+    make_copy,
+    mirror,
+    quarter_turn,
+    random_colour,
+    resize,
+)
 
 EDITS = [*GEOMETRY, *TONE, *MARKS, *LAYOUT, *DETAIL]
 

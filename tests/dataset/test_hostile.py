@@ -31,7 +31,8 @@ from PIL import Image, PngImagePlugin
 from dedup import workers
 from dedup.contents.inventory import why_it_stays
 from dedup.dataset import decoding
-from dedup.dataset.images import ImagesDataset, UnreadableImage, list_images, load_image, read_batches
+from dedup.dataset.decoding import UnreadableImage, load_image
+from dedup.dataset.images import ImagesDataset, list_images, read_batches
 from dedup.matching.confirmation import match_pictures
 from dedup.matching.pictures import content_box, picture_of
 from dedup.workers import TIME_LIMIT, TIMED, Lost, job, run_jobs

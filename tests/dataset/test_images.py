@@ -12,8 +12,8 @@ from torch.utils.data import DataLoader
 
 from dedup import workers
 from dedup.dataset import reading
-from dedup.dataset.decoding import one_line
-from dedup.dataset.images import ImagesDataset, UnreadableImage, list_images, load_image, read_batches
+from dedup.dataset.decoding import UnreadableImage, load_image, one_line
+from dedup.dataset.images import ImagesDataset, list_images, read_batches
 
 KINDS = ["JPEG", "PNG", "WEBP", "TIFF", "AVIF", "HEIF", "MPO"]
 # The corners of a 48 x 32 px picture, clockwise from the top left.
@@ -123,6 +123,12 @@ class TestListImages:
             (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
             (tmp_path / name).touch()
         assert list_images(tmp_path, [".jpg"], exclude) == [tmp_path / name for name in found]
+
+    def test_a_pattern_that_excludes_nothing_is_told(self, tmp_path, caplog):
+        (tmp_path / "a.jpg").touch()
+        assert list_images(tmp_path, [".jpg"], ["a.*", "*.jpg"]) == [] and not caplog.messages
+        assert list_images(tmp_path, [".jpg"], ["A.jpg", "*.png", "a.*"]) == []
+        assert caplog.messages == ["exclude: no file or folder matches 'A.jpg', '*.png'"]
 
     def test_a_folder_that_is_none(self, tmp_path):
         (tmp_path / "file").touch()

@@ -8,7 +8,8 @@ from collections import Counter, defaultdict
 import numpy as np
 import pytest
 
-from dedup.dataset.images import list_images, load_image
+from dedup.dataset.decoding import load_image
+from dedup.dataset.images import list_images
 from dedup.dataset.samples import write_samples
 
 EXTENSIONS = [".jpg", ".jpeg", ".png", ".webp", ".tif"]

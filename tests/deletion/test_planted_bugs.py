@@ -15,18 +15,21 @@ from tests.conftest import PROJECT
 
 REMOVAL_TESTS = [
     "deletion/test_removal",
+    "deletion/test_removal_merges",
     "deletion/test_removal_units",
     "deletion/test_removal_hostile",
     "deletion/test_known_losses",
     "deletion/test_removal_races",
     "deletion/test_removal_faults",
 ]
+MERGE_TESTS = ["deletion/test_removal_merges"]
 TESTS = {  # of a module, when not all of those: the likeliest to notice first
     "deletion/journal": ["deletion/test_removal_hostile", *REMOVAL_TESTS],
     "deletion/records": ["deletion/test_removal_hostile", *REMOVAL_TESTS],
-    "contents/companions": ["contents/test_companions", "contents/test_why_it_stays"],
+    "contents/companions": ["contents/test_companions", "contents/test_why_it_stays", *MERGE_TESTS],
     "contents/inventory": ["contents/test_why_it_stays", "contents/test_inventory"],
     "contents/metadata": ["contents/test_inventory"],
+    "contents/merging": MERGE_TESTS,
     "contents/parts": ["contents/test_inventory"],
     "dataset/decoding": ["dataset/test_hostile"],
 }
@@ -120,7 +123,7 @@ BUGS = {
         *("deletion/trash", "    home.sync()\n    box.unlink(stored)\n    box.sync()\n"),
         "    box.unlink(stored)\n    home.sync()\n    box.sync()\n",
     ),
-    "the journal does not reach the disk": ("deletion/trash", "            os.fsync(self.descriptor)\n", ""),
+    "the journal does not reach the disk": ("deletion/trash", "    os.fsync(descriptor)\n", ""),
     "the moved file's folder does not reach the disk": ("deletion/removal", "        home.sync()\n", ""),
     "the trash does not reach the disk": ("deletion/removal", "        run.box.sync()\n", ""),
     "the new run does not reach the disk": (
@@ -215,7 +218,7 @@ BUGS = {
     ),
     "any keys of an item": (
         "deletion/records",
-        'if set(record) - {"companions"} != {"keep", "drop", "kind"}:',
+        'if set(record) - {"companions", "merge"} != {"keep", "drop", "kind"}:',
         "if False:",
     ),
     "a name twice in an object": ("deletion/records", "if len(dict(pairs)) < len(pairs):", FALSE),
@@ -342,8 +345,8 @@ BUGS = {
     ),
     "a short write is not continued": (
         "deletion/trash",
-        "line = line[os.write(self.descriptor, line) :]",
-        'os.write(self.descriptor, line)\n                line = b""',
+        "data = data[os.write(descriptor, data) :]",
+        'os.write(descriptor, data)\n        data = b""',
     ),
     "refused and told to be done": (
         "deletion/outcome",
@@ -365,8 +368,59 @@ BUGS = {
     ),
     "numbers of companions are given twice": (
         "deletion/removal",
-        "                    sequence += len(item.pairs)\n",
+        "                    sequence += item.last + 1\n",
         "                    sequence += 1\n",
+    ),
+    # what is told beside a keeper
+    "an XMP file goes though what it tells was destroyed": (
+        "deletion/removal",
+        "if all(_is_home(root, pair) for pair in item.pairs):",
+        "if True:",
+    ),
+    "a file is destroyed though nothing tells what it told": (
+        "deletion/removal",
+        "if _with_merge(roots[0], item)[1]:",
+        FALSE,
+    ),
+    "a companion's like is replaced": ("deletion/removal", "if item.merge and item.before.drop.parts in named:", FALSE),
+    "XMP files come back from the first on": ("deletion/removal", "reversed(history.items)", "history.items"),
+    "what was told for a file that stays is left there": (
+        "deletion/removal",
+        "        take_away(root, run.box, item)\n    run",
+        "        pass\n    run",
+    ),
+    "an XMP file that has changed is replaced": (
+        "deletion/trash",
+        "if not _holds(box, stored, old.blake2b):",
+        FALSE,
+    ),
+    "an XMP file that appears is replaced": (
+        "deletion/trash",
+        "_place(box, stored + _MADE, home, name)",
+        "box.rename(stored + _MADE, home, name)",
+    ),
+    "the XMP file of before does not come back": (
+        "deletion/trash",
+        "            go_home(root, box, item.before)\n",
+        "            pass\n",
+    ),
+    "any name of an XMP file": ("deletion/records", "str(merge.name).casefold() in names\n", "True\n"),
+    "two captions are told": (
+        "contents/merging",
+        "if other := [name for name in SINGLE if",
+        "if other := [name for name in () if",
+    ),
+    "what is told is not read again": ("contents/merging", "if after != before | new | words:", FALSE),
+    "values are told as they are compared": ("contents/merging", "written.get(value, value)", "value"),
+    "another title is told beside the keeper's": (
+        "contents/merging",
+        "name in SINGLE and name not in kept and one",
+        "name in SINGLE and one",
+    ),
+    "an XMP file of two pictures is taken": (
+        "contents/companions",
+        "if owned.get(path) == {picture.name}]",
+        "if path in owned]",
     ),
     "a companion need not be the keeper's": (
         "deletion/checks",
@@ -582,7 +636,7 @@ BUGS = {
     "a file with other names may go": ("contents/inventory", 'if member.st_nlink > 1 else ""', 'if False else ""'),
     "a member of a set may go": (
         "contents/inventory",
-        "            or matched_companions(member_path, keeper_path).reason\n",
+        "            or together.reason\n",
         "",
     ),
     "a raw file may go without its JPEG": (

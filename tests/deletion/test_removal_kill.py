@@ -30,6 +30,7 @@ CHANGING = set(  # all that Linux has
 SCENARIOS = {
     "apply": ("apply", "", ()),
     "apply, every file comes back": ("apply", "edit keepers", ()),
+    "apply without hard links": ("apply", "", ("linkat:error=EOPNOTSUPP",)),  # which matter to merges alone
     "undo": ("undo", "", ()),
     "undo without hard links": ("undo", "", ("linkat:error=EOPNOTSUPP",)),
     "purge": ("purge", "", ()),
@@ -38,8 +39,8 @@ ERRORS = ("ENOSPC", "EIO", "EACCES", "EXDEV", "EROFS")
 needs_strace = pytest.mark.skipif(shutil.which("strace") is None, reason="strace is not installed")
 
 
-def prepared(folder: Path, action: str, count: int, films: bool) -> World:
-    world = World(folder, count, films)
+def prepared(folder: Path, action: str, count: int, **more: bool) -> World:
+    world = World(folder, count, **more)
     for keeper in world.keepers:
         (world.folder / f"edited {keeper}").write_bytes(b"picture edited")
     if action != "apply":
@@ -80,34 +81,44 @@ def assert_nothing_lost(world: World, scenario: str) -> None:
     purged = {}
     if event:
         assert all((world.root / keeper).read_bytes()[:4] in (b"pict", b"film") for keeper in world.keepers)
-        world.before = {path: facts for path, facts in world.before.items() if path in world.dropped}
+        world.before = {path: facts for path, facts in world.before.items() if path not in world.keepers}
     elif action == "purge":
         purged = world.destroyed()
-        assert set(purged) <= set(world.dropped)
+        assert set(purged) <= {*world.dropped, *world.beside}
+        for name in purged.keys() - set(world.beside):  # what it told is told by its keeper
+            assert not world.beside or not name.endswith(".jpg") or name in world.told(world.keeper_of(name))
     assert world.lost() <= {content for content, _, _ in purged.values()}
     assert event or {path: world.files()[path] for path in kept} == kept
     units = [unit for unit in world.units() if unit & set(purged)]
     for _ in range(2):
         undone = removal.undo(world.root)
         assert len(undone.refused) == len(units), undone
-        assert undone.exit_code == (2 if "has no trash" in undone.message else bool(purged)), undone
-        files = {path: facts for path, facts in world.files().items() if not event or path in world.dropped}
-        assert files == {path: facts for path, facts in world.before.items() if path not in purged}
+        assert undone.exit_code == (2 if "has no trash" in undone.message else bool(units)), undone
+        files = {path: facts for path, facts in world.files().items() if not event or path not in world.keepers}
+        untold = [] if purged else world.beside
+        some = {path for path in files.keys() | world.before.keys() if path in untold or path not in world.beside}
+        assert {path: files[path] for path in some & files.keys()} == {
+            path: facts for path, facts in world.before.items() if path in some and path not in purged
+        }
         assert world.trashed() == 0
     if not event:
         assert len(world.apply().done) == len(world.dropped) - sum(map(len, units))
+        for name in world.beside and world.dropped:
+            assert not name.endswith(".jpg") or name in world.told(world.keeper_of(name))
 
 
-def points_survived(
-    tmp_path: Path, scenario: str, count: int, errors: tuple[str, ...] = (), films: bool = False
-) -> int:
+def scenarios(merges: bool = False, **_: bool) -> list[str]:
+    return [name for name in SCENARIOS if merges or name != "apply without hard links"]
+
+
+def points_survived(tmp_path: Path, scenario: str, count: int, errors: tuple[str, ...] = (), **more: bool) -> int:
     """Kill, or fail with each of `errors`, at every point of a scenario; how many that were."""
     action, _, faults = SCENARIOS[scenario]
     tmp_path.mkdir(exist_ok=True)
-    points = changing_calls(prepared(tmp_path / "whole", action, count, films), scenario, tmp_path / "log")
+    points = changing_calls(prepared(tmp_path / "whole", action, count, **more), scenario, tmp_path / "log")
 
     def survive(kind: str, number: int, what: str) -> None:
-        world = prepared(tmp_path / f"{kind} {number} {what}", action, count, films)
+        world = prepared(tmp_path / f"{kind} {number} {what}", action, count, **more)
         only = ("-o", "/dev/null", "-e", f"trace={kind},?linkat")
         result = traced(world, scenario, *only, f"--inject={kind}:{what}:when={number}")
         assert result.returncode in ((0, 1, 2, 4) if errors else (-9,)), (kind, number, what, result)
@@ -133,11 +144,29 @@ def test_one_file_survives_a_kill_at_every_call(tmp_path, scenario, least, films
 
 
 @needs_strace
+@pytest.mark.parametrize(
+    ("scenario", "least"),
+    [
+        *(("apply", 30), ("apply, every file comes back", 40), ("apply without hard links", 30)),
+        *(("undo", 15), ("undo without hard links", 15), ("purge", 4)),
+    ],
+)
+def test_a_merge_survives_a_kill_at_every_call(tmp_path, scenario, least):
+    """Two files that go for one keeper, which has an XMP file."""
+    assert points_survived(tmp_path, scenario, count=2, merges=True) >= least
+
+
+@needs_strace
+@pytest.mark.parametrize("scenario", ["apply", "undo"])
+def test_a_merge_survives_an_error_at_every_call(tmp_path, scenario):
+    assert points_survived(tmp_path, scenario, count=1, errors=("ENOSPC", "EACCES"), merges=True) >= 12
+
+
+@needs_strace
 @pytest.mark.slow
-@pytest.mark.parametrize("films", [False, True])
-def test_many_files_survive_a_kill_at_every_call(tmp_path, films):
-    count = 7 if films else 14
-    survived = {name: points_survived(tmp_path / name, name, count, films=films) for name in SCENARIOS}
+@pytest.mark.parametrize(("more", "count"), [({}, 14), ({"films": True}, 7), ({"merges": True}, 6)])
+def test_many_files_survive_a_kill_at_every_call(tmp_path, more, count):
+    survived = {name: points_survived(tmp_path / name, name, count, **more) for name in scenarios(**more)}
     print(f"kill points: {sum(survived.values())} {survived}")
     assert sum(survived.values()) >= 300
 
@@ -150,9 +179,8 @@ def test_one_file_survives_an_error_at_every_call(tmp_path, scenario):
 
 @needs_strace
 @pytest.mark.slow
-@pytest.mark.parametrize("films", [False, True])
-def test_files_survive_every_error_at_every_call(tmp_path, films):
-    count = 2 if films else 3
-    survived = {name: points_survived(tmp_path / name, name, count, ERRORS, films) for name in SCENARIOS}
+@pytest.mark.parametrize(("more", "count"), [({}, 3), ({"films": True}, 2), ({"merges": True}, 2)])
+def test_files_survive_every_error_at_every_call(tmp_path, more, count):
+    survived = {name: points_survived(tmp_path / name, name, count, ERRORS, **more) for name in scenarios(**more)}
     print(f"injected errors: {sum(survived.values())} {survived}")
     assert sum(survived.values()) >= 400

@@ -3,6 +3,7 @@
 import csv
 import html.parser
 import os
+import re
 import shutil
 import sys
 from dataclasses import replace
@@ -12,7 +13,6 @@ from PIL import Image
 
 from dedup.clustering.clusters import Cluster, Member
 from dedup.clustering.members import Reason, Why
-from dedup.report.lettering import unescape
 from tests.test_main import call, find, pictures
 
 __all__ = ["find", "pictures"]
@@ -44,6 +44,11 @@ TERMINAL = [
 TERMINAL += ["\u202egpj.exe", "\u2028line", "\u200bnone", "\ufeffmark", "a\nrefused: b", "$(id)", "`id`", "-rf", "%s%n"]
 NAMES = [f"{name.replace('/', '!')}.png" for name in HTML + CSV + TERMINAL]
 NAMES += [os.fsdecode(b"\xff\xfe\x1b.png"), "\U000e0041.png"]
+
+
+def unescape(text: str) -> str:
+    """The name that `dedup.output.escape` wrote."""
+    return os.fsdecode(re.sub(rb"\\x([0-9a-f]{2})", lambda hit: bytes.fromhex(hit[1].decode()), text.encode()))
 
 
 class Tags(html.parser.HTMLParser):

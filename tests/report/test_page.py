@@ -90,6 +90,17 @@ def test_the_keeper_comes_first_and_each_file_says_why(sample, run):
         )
 
 
+def test_the_capture_time_is_told_where_it_is_known(tmp_path, visit):
+    exif = Image.Exif()
+    exif[0x9003] = "2021:05:06 10:20:30"
+    (tmp_path / "photos").mkdir()
+    photo("chelsea.png").save(tmp_path / "photos" / "a.jpg", quality=95, exif=exif)
+    photo("chelsea.png").save(tmp_path / "photos" / "b.jpg", quality=85)
+    assert main.main([str(tmp_path / "photos"), "--output", str(tmp_path / "out"), "--quiet"]) == 0
+    kept, other = visit(tmp_path / "out" / "report.html").cells(0).all_inner_texts()
+    assert "taken 2021-05-06 10:20:30" in kept and "taken" not in other
+
+
 def test_search_and_filters(sample, run):
     page = sample.page
     page.fill("#search", "CHELSEA")

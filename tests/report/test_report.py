@@ -7,26 +7,24 @@ import sys
 import warnings
 from dataclasses import dataclass, replace
 from pathlib import Path
-from types import SimpleNamespace
 
-import cv2
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
-from scipy.sparse import csr_matrix
 
 from dedup.clustering.members import Reason, Why
 from dedup.clustering.versions import KeeperKey
-from dedup.output import format_bytes, relative_path
-from dedup.report import fonts, tables
+from dedup.output import escape, format_bytes, relative_path
+from dedup.report import lettering, tables
 from dedup.report.canvas import Canvas
 from dedup.report.grid import GAP, HEADER, HIGHEST, MARGIN, SIDE, insets, layout, plot_cluster_grid
-from dedup.report.lettering import drawable, escape, shorten, text_width, unescape, wrap
-from dedup.report.plots import nearest_distances, plot_distance_histogram, plot_k_distances
+from dedup.report.lettering import drawable, shorten, text_width, wrap
+from dedup.report.plots import plot_distance_histogram, plot_k_distances
 from dedup.report.tables import CRITERIA, clusters_table, describe_report, keeper_table, paginate, write_report
 from dedup.workers import START_METHOD, job, run_jobs
+from tests.report.test_names import unescape
 
 
 @dataclass(frozen=True)
@@ -116,24 +114,11 @@ def test_what_has_no_glyph_is_drawn_as_its_code():
     assert drawable("\U000e0001") == "\\U000e0001"
 
 
-@pytest.fixture
-def no_cjk(monkeypatch):
-    """A machine whose fonts have no Chinese, Japanese and Korean."""
-    monkeypatch.setattr(fonts, "FONTS", ("DejaVu Sans",))
-    caches = fonts._faces, fonts._other_faces, fonts._face_of, fonts._in_opencv, fonts.advance
-    monkeypatch.setattr(fonts, "_other_faces", lambda: ())
-    for cache in caches:
-        cache.cache_clear()
-    yield
-    for cache in caches:
-        cache.cache_clear()
-
-
 @pytest.mark.parametrize("name", ["写真", "休み", "사진"])
-def test_a_name_that_no_font_has_is_drawn_with_the_glyphs_of_opencv(no_cjk, tmp_path, name):
+def test_a_name_that_the_font_lacks_is_drawn_with_the_glyphs_of_opencv(tmp_path, name):
     save(tmp_path / f"{name}.png"), save(tmp_path / "a.png")
     assert drawable(f"{name}.png") == f"{name}.png"
-    assert list(fonts.pieces(f"a {name}.png")) == [("a ", True), (name, False), (".png", True)]
+    assert list(lettering.pieces(f"a {name}.png")) == [("a ", True), (name, False), (".png", True)]
     assert 1.8 * 12 < text_width(name, 12) < 2.2 * 12
     figure = plot_cluster_grid([cluster_of([f"{name}.png", "a.png"], tmp_path)], tmp_path)
     assert f"{name}.png" in words(figure)
@@ -141,26 +126,10 @@ def test_a_name_that_no_font_has_is_drawn_with_the_glyphs_of_opencv(no_cjk, tmp_
     assert (line < 128).all(axis=-1).sum() > 20
 
 
-def test_without_those_glyphs_a_name_is_written_in_codes(no_cjk, monkeypatch):
-    fonts._opencv_font.cache_clear()
-    monkeypatch.delattr(cv2, "FontFace")
+def test_without_those_glyphs_a_name_is_written_in_codes(monkeypatch):
+    assert drawable("\u0e20") == "\\u0e20"  # OpenCV has no Thai
+    monkeypatch.setattr(lettering, "_in_opencv", lambda char: False)
     assert drawable("写真.png") == "\\u5199\\u771f.png"
-
-
-def test_any_font_of_the_machine_may_have_what_the_first_ones_lack(no_cjk, monkeypatch):
-    thai = "\u0e20"
-    assert drawable(thai) == "\\u0e20" and not fonts._in_opencv(thai)
-    font = SimpleNamespace(
-        set_size=lambda *_: None, load_char=lambda *_, **__: SimpleNamespace(linearHoriAdvance=2**16)
-    )
-    fonts._face_of.cache_clear()
-    monkeypatch.setattr(fonts, "_other_faces", lambda: (("Loma", font, {ord(thai): 1}),))
-    assert drawable(thai) == thai and fonts.font_families(thai) == ["DejaVu Sans", "Loma"]
-    assert list(fonts.pieces(f"{thai}写")) == [(thai, True), ("写", False)]
-
-
-def test_fonts_for_formulas_are_not_used_for_names():
-    assert not {face[0] for face in fonts._other_faces()} & {"cmr10", "STIXGeneral", "Last Resort High-Efficiency"}
 
 
 def test_a_long_name_loses_its_middle_and_keeps_its_ending():
@@ -407,23 +376,13 @@ def test_many_clusters_are_listed_but_not_all_drawn(tmp_path):
     assert "first" not in describe_report(clusters, tmp_path, complete)
 
 
-def test_the_nearest_neighbour_is_found_in_vectors_and_in_a_graph():
-    vectors = np.array([[1, 0], [1, 0], [0.6, 0.8], [-1, 0]], np.float32)
-    assert nearest_distances(vectors, block=3) == pytest.approx([0, 0, 0.4, 1.6], abs=1e-6)
-    graph = csr_matrix(([0.0, 0, 0, 0, 0.4, 0.4], ([0, 1, 0, 1, 1, 2], [0, 1, 1, 0, 2, 1])), shape=(4, 4))
-    assert nearest_distances(graph) == pytest.approx([0, 0, 0.4, np.inf])
-    assert nearest_distances(vectors[:1]) == pytest.approx([np.inf])
-
-
 def test_the_curve_counts_what_lies_within_epsilon():
     vectors = np.array([[1, 0], [1, 0], [0.6, 0.8], [-1, 0]], np.float32)
     axes = plot_k_distances(vectors, 0.1).axes[0]
     assert axes.get_title(loc="left") == "2 of 4 pictures have a neighbour within epsilon 0.1"
     assert plot_k_distances(np.zeros((0, 2), np.float32), 0.1).png()
-    graph = csr_matrix(([0.2, 0.2], ([0, 1], [1, 0])), shape=(3, 3))
-    figure = plot_k_distances(graph, 0.2)  # inclusive, as in DBSCAN
-    assert figure.axes[0].get_title(loc="left").startswith("2 of 3")
-    assert words(figure) == ["1 have none in reach"]
+    edge = float(1 - vectors[1] @ vectors[2])
+    assert plot_k_distances(vectors, edge + 1e-6).axes[0].get_title(loc="left").startswith("3 of 4")
 
 
 def test_the_histogram_compares_shares_and_tells_what_lies_within():

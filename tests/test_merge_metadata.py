@@ -1,0 +1,185 @@
+"""--merge-metadata, through main.py: what goes with it, what is told beside its keeper, and the way back."""
+
+import hashlib
+import io
+import json
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from dedup.contents.merging import merged
+from dedup.contents.metadata import read_xmp
+from tests.camera_files import picture
+from tests.deletion.test_removal_merges import ALL, HERE, OLD, THERE, jpeg, write
+from tests.removal_world import scan
+from tests.test_camera_files import search
+from tests.test_main import run
+
+
+def outside_trash(folder: Path) -> dict:
+    return {path: facts for path, facts in scan(folder).items() if not path.startswith(".dedup-trash")}
+
+
+def camera(make: str) -> Image.Exif:
+    exif = Image.Exif()
+    exif[0x010F] = make
+    return exif
+
+
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory) -> Path:
+    files = {
+        **{"a.jpg": jpeg(1, 95), "a1.jpg": jpeg(1, 85, {"keywords": ["sea"], "rating": ["3"]})},
+        "a2.jpg": jpeg(1, 84, {"keywords": ["sun"], "rating": ["5"], "title": ["T"], **HERE}),
+        **{"b.jpg": jpeg(2, 95), "b1.jpg": jpeg(2, 85, HERE), "b2.jpg": jpeg(2, 84, THERE)},
+        "b3.jpg": jpeg(2, 83, {"keywords": ["b"]}),
+        **{"c.jpg": jpeg(3, 95, {"title": ["kept"]}), "c1.jpg": jpeg(3, 85, {"title": ["other"]})},
+        **{"d.jpg": jpeg(4, 95), "d1.jpg": jpeg(4, 85, {"keywords": ["d"]}, exif=camera("X"))},
+        **{"e.jpg": jpeg(5, 95), "e.xmp": OLD, "e1.jpg": jpeg(5, 85, {"keywords": ["new"], "rating": ["2"]})},
+    }
+    return write(tmp_path_factory.mktemp("merge") / "photos", files)
+
+
+def test_what_was_written_by_hand_is_told_beside_the_keeper_and_comes_back(photos):
+    before = outside_trash(photos)
+    assert search(photos)[2] == set()  # without the option all of them stay
+    said, rows, going = search(photos, "--merge-metadata")
+    assert going == {"a1.jpg", "a2.jpg", "b3.jpg", "e1.jpg"}
+    reasons = {row["path"]: row["reason"] for row in rows}
+    assert reasons["b1.jpg"] == reasons["b2.jpg"] == "has another place than others that go for the same file"
+    assert reasons["c1.jpg"] == "has another title than its keeper"
+    assert reasons["d1.jpg"] == "has the camera that its keeper lacks"
+    plan = photos.parent / "out" / "plan.jsonl"
+    assert run(photos, "--apply", plan).returncode == 0
+    told = {path.name: read_xmp(path.read_bytes()) for path in photos.glob("*.xmp")}
+    place = set(HERE["place"])
+    assert told == {
+        "a.jpg.xmp": {"keywords": {"sea", "sun"}, "rating": {"5"}, "title": {"T"}, "place": place},
+        "b.jpg.xmp": {"keywords": {"b"}},
+        "e.xmp": read_xmp(OLD) | {"keywords": {"old", "new"}},  # of two ratings the higher one stays
+    }
+    assert all((photos / name).read_bytes() == before[name][0] for name in ("a.jpg", "b.jpg", "e.jpg"))
+    journal = next((photos / ".dedup-trash").glob("*/journal.jsonl")).read_text().splitlines()
+    assert [json.loads(line)["merge"]["fields"] for line in journal[1:]][0].keys() <= ALL.keys()
+    undone = run(photos, "--undo")
+    assert undone.returncode == 0 and undone.stdout.startswith("4 files put back"), undone
+    assert outside_trash(photos) == before  # bytes, times and inodes
+
+
+def test_purging_needs_what_was_told_beside_the_keeper(photos):
+    search(photos, "--merge-metadata")
+    assert run(photos, "--apply", photos.parent / "out" / "plan.jsonl").returncode == 0
+    there = (photos / "a.jpg.xmp").read_bytes()
+    (photos / "a.jpg.xmp").write_bytes(merged(None, {"keywords": ["sea"], "rating": ["3"]}))
+    purged = run(photos, "--purge", "--older-than", "0d")
+    assert purged.returncode == 1 and "3 files destroyed" in purged.stdout, purged
+    assert "a2.jpg: the XMP file beside its keeper no longer tells what it told" in purged.stdout
+    undone = run(photos, "--undo")  # a2 comes back; what was written meanwhile stays
+    assert (photos / "a2.jpg").exists() and (photos / "a.jpg.xmp").exists() and undone.returncode == 1
+    assert read_xmp((photos / "e.xmp").read_bytes())["keywords"] == {"old", "new"}
+    (photos / "a.jpg.xmp").write_bytes(there)
+
+
+def test_nothing_is_told_in_a_protected_folder(tmp_path):
+    files = {"safe/a.jpg": jpeg(1, 95), "safe/a.jpg.xmp": OLD, "b.jpg": jpeg(1, 85, {"keywords": ["sea"]})}
+    folder = write(tmp_path / "photos", files)
+    assert search(folder, "--merge-metadata")[2] == {"b.jpg"}
+    before = outside_trash(folder)
+    protect = ("--protect", folder / "safe")
+    applied = run(folder, "--apply", tmp_path / "out" / "plan.jsonl", *protect)
+    assert applied.returncode == 1 and "nothing is told beside a keeper in a protected folder" in applied.stdout
+    assert outside_trash(folder) == before
+    said, rows, going = search(folder, "--merge-metadata", *protect)
+    assert going == set() and "has the keywords that its keeper lacks" in {row["reason"] for row in rows}
+
+
+def test_nothing_is_told_in_an_archive(tmp_path):
+    archive = write(tmp_path / "archive", {"a.jpg": jpeg(1, 95)})
+    folder = write(tmp_path / "photos", {"b.jpg": jpeg(1, 85, {"keywords": ["sea"]})})
+    said, rows, going = search(folder, "--merge-metadata", "--against", archive)
+    assert going == set() and "has the keywords that its keeper lacks" in {row["reason"] for row in rows}
+
+
+def decisions(folder: Path, level: str, *pairs: tuple[str, str]) -> Path:
+    """What the page would save: files to keep, and what goes for each."""
+    named = {}
+    for name in {name for pair in pairs for name in pair}:
+        data = (folder / name).read_bytes()
+        named[name] = {"path": name, "size": len(data), "blake2b": hashlib.blake2b(data, digest_size=32).hexdigest()}
+    remove = [{"keep": named[keep], "drop": named[drop], "level": level} for keep, drop in pairs]
+    path = folder.parent / "decisions.json"
+    path.write_text(json.dumps({"decisions": 1, "remove": remove, "different": []}))
+    return path
+
+
+def cropped(fields: dict[str, list[str]]) -> bytes:
+    buffer = io.BytesIO()
+    image = picture(1)
+    image.crop((0, 0, image.width, image.height * 4 // 5)).save(buffer, "JPEG", quality=95, xmp=merged(None, fields))
+    return buffer.getvalue()
+
+
+@pytest.mark.parametrize("how", ["plan", "decisions"])
+@pytest.mark.parametrize(
+    ("level", "other"),
+    [("exact", jpeg(1, 95, {"keywords": ["sea"]})), ("copies", jpeg(1, 85, {"keywords": ["sea"]})),
+     ("edits", cropped({"keywords": ["sea"]}))],
+)  # fmt: skip
+def test_it_is_told_at_every_level(tmp_path, level, other, how):
+    folder = write(tmp_path / "photos", {"a.jpg": jpeg(1, 95, {"keywords": ["sun"], "title": ["T"]}), "b.jpg": other})
+    before = outside_trash(folder)
+    words = ("--remove", level, "--merge-metadata") if how == "plan" else ("--merge-metadata",)
+    assert search(folder, "--remove", level)[2] == set()
+    if how == "plan":
+        assert search(folder, *words)[2] == {"b.jpg"}
+        applied = run(folder, "--apply", tmp_path / "out" / "plan.jsonl")
+    else:
+        saved, quiet = decisions(folder, level, ("a.jpg", "b.jpg")), ("--output", tmp_path / "out", "--quiet")
+        refused = run(folder, "--apply", saved, *quiet)
+        assert refused.returncode == 1 and "has another keywords than its keeper" in refused.stdout, refused
+        applied = run(folder, "--apply", saved, *quiet, *words)
+    assert applied.returncode == 0 and "1 file moved" in applied.stdout, applied
+    assert read_xmp((folder / "a.jpg.xmp").read_bytes()) == {"keywords": {"sea"}}
+    assert run(folder, "--undo").returncode == 0 and outside_trash(folder) == before
+
+
+def test_pairs_of_one_cluster_are_told_each_beside_its_own_keeper(tmp_path):
+    """As the page saves them where somebody keeps two files of a cluster."""
+    files = {f"{name}.jpg": jpeg(1, 95 - number, {"keywords": [name]}) for number, name in enumerate("abcd")}
+    folder = write(tmp_path / "photos", files)
+    before = outside_trash(folder)
+    saved = decisions(folder, "copies", ("a.jpg", "c.jpg"), ("b.jpg", "d.jpg"))
+    applied = run(folder, "--apply", saved, "--output", tmp_path / "out", "--quiet", "--merge-metadata")
+    assert applied.returncode == 0 and "2 files moved" in applied.stdout, applied
+    told = {path.name: read_xmp(path.read_bytes())["keywords"] for path in folder.glob("*.xmp")}
+    assert told == {"a.jpg.xmp": {"c"}, "b.jpg.xmp": {"d"}}
+    assert run(folder, "--undo").returncode == 0 and outside_trash(folder) == before
+
+
+def test_decisions_that_disagree_stay(tmp_path):
+    files = {"a.jpg": jpeg(1, 95), "b.jpg": jpeg(1, 85, HERE), "c.jpg": jpeg(1, 84, THERE)}
+    folder = write(tmp_path / "photos", files)
+    saved = decisions(folder, "copies", ("a.jpg", "b.jpg"), ("a.jpg", "c.jpg"))
+    applied = run(folder, "--apply", saved, "--output", tmp_path / "out", "--quiet", "--merge-metadata")
+    assert applied.stdout.count("has another place than others that go for the same file") == 2, applied
+    assert not list(folder.glob("*.xmp"))
+
+
+def test_what_the_xmp_file_there_contradicts_is_said_before_anything_moves(tmp_path):
+    files = {"a.jpg": jpeg(1, 95), "a.xmp": merged(None, HERE), "b.jpg": jpeg(1, 85, THERE)}
+    said, _, going = search(write(tmp_path / "photos", files), "--merge-metadata")
+    assert going == set() and "b.jpg: the XMP file beside its keeper has another place" in said
+
+
+def test_a_sidecar_that_goes_with_its_picture_is_not_written_to(tmp_path):
+    files = {"a.jpg": jpeg(1, 95), "a.xmp": OLD, "b.jpg": jpeg(1, 85, {"keywords": ["sea"]}), "b.xmp": OLD}
+    said, rows, going = search(write(tmp_path / "photos", files), "--merge-metadata")
+    assert going == set() and "has the keywords that its keeper lacks" in {row["reason"] for row in rows}
+
+
+def test_a_rating_that_is_no_number_is_not_lost(tmp_path):
+    rated = jpeg(1, 85, {"rating": ["4"]}).replace(b"Rating>4", b"Rating>A")
+    files = {"a.jpg": jpeg(1, 95), "b.jpg": rated}
+    _, rows, going = search(write(tmp_path / "photos", files), "--merge-metadata")
+    assert going == set() and "has the rating that its keeper lacks" in {row["reason"] for row in rows}
