@@ -185,20 +185,28 @@ def _part(evidence: Evidence, groups: Sequence[Group]) -> list[list[Version]]:
 
     The pairs that are compared for it are as many as a multiple of the files, however large a group is.
     """
-    covers = evidence.covers()
-    tried = [_keeper_candidates(evidence, group, covers) for group in groups]
-    both = list(zip(groups, tried, strict=True))
-    evidence.match(pair for group, some in both for pair in _each_with(group, some))
-    evidence.match(pair for group, some in both for pair in _nearest(evidence, group, some))
     for turn in range(CHAINED):
         evidence.match(pair for group in groups for pair in _with_best_of_chains(evidence, group, turn))
         _trace(evidence, groups)
+    covers = evidence.covers()
+    tried = [_keeper_candidates(evidence, group, covers) for group in groups]
+    evidence.match(pair for some in tried for pair in itertools.combinations(some, 2))
+    both = [(group, _not_covered(evidence, some)) for group, some in zip(groups, tried, strict=True)]
+    evidence.match(pair for group, some in both for pair in _each_with(group, some))
+    evidence.match(pair for group, some in both for pair in _nearest(evidence, group, some))
     for _ in range(CHAINED):
         would_be = [_with_any(find_versions(group.rows, evidence), some) for group, some in both]
         bests = [[version.best for version in some] for some in would_be]
         evidence.match(pair for each in zip(groups, bests, strict=True) for pair in _each_with(*each))
         _trace(evidence, groups)
     return [_in_order(evidence, *each) for each in both]
+
+
+def _not_covered(evidence: Evidence, rows: Sequence[int]) -> list[int]:
+    """Those of some rows that none shows all of which is known to be the same as more files."""
+    same = {row: len(evidence.alike.get(row, ())) for row in rows}
+    beyond = {row: [other for other in rows if same[other] > same[row]] for row in rows}
+    return [row for row in rows if not any(evidence.is_covered(row, other) for other in beyond[row])]
 
 
 def _with_any(versions: Sequence[Version], rows: Sequence[int]) -> list[Version]:
@@ -316,7 +324,7 @@ def examine(
         elif uncompared := shown - evidence.contents.keys():
             evidence.compare_contents(sorted(uncompared))
         elif closer and (unseen := going - evidence.closer.keys()):
-            evidence.look_closer(sorted(unseen))
+            evidence.look_closer(sorted(unseen, key=lambda pair: pair[::-1]))  # each keeper is decoded once
         else:
             return agreeing(decided, evidence) if evidence.places.merges else decided
 

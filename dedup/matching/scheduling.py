@@ -32,6 +32,7 @@ FEW = 8  # files of a group that may have lost its way to a larger one
 FAILED_LARGE = 4
 OTHERS = 8  # groups that a group is compared with, the nearest; beyond these only if the other one has had fewer
 AT_ONCE = 4  # pairs of two groups that are compared in one round, after two rounds of one
+CROWD = 3  # files of a group that is found from beyond the graph: of many copies one is far from the others sooner
 HUBS, BEYOND = 2, 1.6  # nearest groups tried at the end, and how far beyond the farthest candidate they may lie
 
 Edge = tuple[int, int, float]  # rows i < j, cosine distance
@@ -180,11 +181,12 @@ def _through_hubs(
         for k, near in ((i, b), (j, a)):
             if sizes[groups[k]] <= FEW and sizes[groups[k]] < sizes[near] and (k, near) not in settled:
                 wanted.setdefault(_ordered(k, hubs[near]), distance)
-    if vectors is not None and hubs:
+    large = np.array([k for group, k in hubs.items() if sizes[group] >= CROWD], int)
+    if vectors is not None and len(large):
         farthest = candidates[-1][2]
         lost = [k for k in sorted({k for edge in candidates for k in edge[:2]}) if sizes[groups[k]] <= FEW]
         tried = np.union1d(lost, list(hubs.values())).astype(int)
-        for k, hub, _ in _nearest(vectors, tried, np.array(list(hubs.values())), BEYOND * farthest):
+        for k, hub, _ in _nearest(vectors, tried, large, BEYOND * farthest):
             if groups[k] != groups[hub] and (k, groups[hub]) not in settled:
                 wanted.setdefault(_ordered(k, hub), farthest)
     return [(*pair, distance) for pair, distance in wanted.items()]

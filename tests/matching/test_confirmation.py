@@ -1,5 +1,6 @@
 """The verifier: which pairs it compares, what it remembers, which edges it keeps."""
 
+import itertools
 import sys
 from dataclasses import replace
 from itertools import combinations
@@ -206,22 +207,22 @@ def test_blank_twins_are_found_by_their_bytes_alone(tmp_path):
 
 
 def two_groups(count, distance):
-    """Files 0, 1 and 2, 3 are candidates of each other; the two groups lie beyond the graph, `distance` apart."""
-    near = [(0, 1), (2, 3)]
+    """Files 0, 1 and the rest are candidates of each other; the two groups lie beyond the graph, `distance` apart."""
+    near = [(0, 1), *itertools.pairwise(range(2, count))]
     rows, columns = np.array(near + [(j, i) for i, j in near]).T
-    graph = csr_matrix((np.full(4, 0.2, np.float32), (rows, columns)), shape=(count, count))
+    graph = csr_matrix((np.full(len(rows), 0.2, np.float32), (rows, columns)), shape=(count, count))
     vectors = np.zeros((count, 4), np.float32)
     vectors[:2, 0] = 1
     vectors[2:, :2] = 1 - distance, np.sqrt(1 - (1 - distance) ** 2)
     return graph, vectors
 
 
-@pytest.mark.parametrize(("distance", "found"), [(0.3, 1), (0.33, 2)])
-def test_groups_are_tried_with_their_nearest_beyond_the_graph(tmp_path, distance, found):
-    paths = [tmp_path / f"{number}.png" for number in range(4)]
+@pytest.mark.parametrize(("count", "distance", "found"), [(5, 0.3, 1), (5, 0.33, 2), (4, 0.3, 2)])
+def test_groups_are_tried_with_their_nearest_large_one_beyond_the_graph(tmp_path, count, distance, found):
+    paths = [tmp_path / f"{number}.png" for number in range(count)]
     for number, path in enumerate(paths):
         samples._scale(photo("chelsea.png", 200), 1 - number / 10).save(path)
-    graph, vectors = two_groups(4, distance)
+    graph, vectors = two_groups(count, distance)
     verifier = Verifier(paths, num_workers=0, progress=False)
     confirmed = verifier.verify(graph, vectors)
     assert len(components(confirmed)) == found, f"reaches {scheduling.BEYOND} times as far as the graph"
