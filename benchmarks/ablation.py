@@ -21,9 +21,10 @@ from scipy.sparse import csr_matrix
 
 import configs
 from benchmarks.benchmark import PROJECT, data_folder, make_folder, weights_digest
-from benchmarks.finding import rounded, rows_of, score_graph, settings
+from benchmarks.finding import rounded, rows_of, settings
+from dedup.clustering.clusters import cluster_labels, groups_of
 from dedup.encoder.inference import open_encoder
-from dedup.evaluation.scores import Truth
+from dedup.evaluation.scores import Truth, score_grouping
 from dedup.matching import classification, confirmation, pictures, scheduling, similarity
 from dedup.matching.neighbors import candidate_graph
 from dedup.pipeline import CANDIDATES, find_duplicates
@@ -77,11 +78,14 @@ def measure(folders: list[Folder]) -> dict:
         verifier = confirmation.Verifier(folder.paths, configs.num_workers, progress=False)
         graph = verifier.verify(folder.graph, folder.vectors)
         if folder.truth:
-            scores.append(score_graph(graph[folder.rows][:, folder.rows], folder.truth))
+            labels = cluster_labels(graph, 2.0)
+            for number, group in enumerate(groups_of(labels, verifier.matches)):
+                labels[[*group.rows, *group.containers]] = number
+            scores.append(score_grouping(folder.truth, labels[folder.rows]))
         else:
             joined += sum(match.kind.joins for match in verifier.matches.values())
-    shares = {level: np.mean([score["recall_by_level"][level] for score in scores]) for level in LEVELS}
-    precision, seconds = np.mean([score["precision"] for score in scores]), time.monotonic() - began
+    shares = {level: np.mean([score.recall_by_level[level] for score in scores]) for level in LEVELS}
+    precision, seconds = np.mean([score.precision for score in scores]), time.monotonic() - began
     return rounded({**shares, "precision": precision, "lookalikes": joined, "seconds": seconds})
 
 

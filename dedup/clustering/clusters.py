@@ -155,7 +155,7 @@ def build_clusters(
         raise ValueError(f"remove is one of {', '.join(LEVELS)}, got {remove!r}")
     facts = facts or Store(losses=verifier.losses if verifier else None)
     evidence = Evidence(embeddings, verifier, images_dir, epsilon, places, facts, num_workers)
-    groups = _groups(labels, verifier.matches if verifier else {})
+    groups = groups_of(labels, verifier.matches if verifier else {})
     evidence.read_files(row for group in groups for row in (*group.rows, *group.containers))
     groups = _with_archives(evidence, groups, remove)
     parted = _part(evidence, groups)
@@ -406,7 +406,7 @@ def member_of(evidence: Evidence, row: int, version: int, decision: Decision | N
     )
 
 
-def _groups(labels: np.ndarray, matches: Mapping[tuple[int, int], Match]) -> list[Group]:
+def groups_of(labels: np.ndarray, matches: Mapping[tuple[int, int], Match]) -> list[Group]:
     """Rows by label; with each cluster, or unique file, the unique files that contain its picture."""
     groups: defaultdict[tuple, Group] = defaultdict(lambda: Group([], {}))
     for row in np.flatnonzero(labels >= 0).tolist():
