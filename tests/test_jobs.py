@@ -43,7 +43,9 @@ def folder(tmp_path_factory) -> Path:
     shutil.copy(folder / "a.jpg", folder / "a copied.jpg")
     picture = Image.open(folder / "a.jpg")
     picture.save(folder / "a finer.jpg", quality=95)
-    picture.save(folder / "a coarser.jpg", quality=60)
+    told = Image.Exif()
+    told[0x010E] = "what others lack"
+    picture.save(folder / "a coarser.jpg", quality=60, exif=told)
     picture.resize((640, 480), Image.Resampling.BICUBIC).save(folder / "a larger.jpg", quality=90)
     picture.crop((32, 0, 320, 240)).save(folder / "a cropped.jpg", quality=90)
     picture.convert("RGBA").save(folder / "a opaque.png")
@@ -82,6 +84,7 @@ def run(driver, folder: Path, tmp_path: Path, name: str = "", harm: str = "", vi
         "--delete",
         "--remove",
         "edits",
+        "--merge-metadata",
         "--verbose",
     ]
     driver.stdin.write(json.dumps([name, harm, victim, str(log), str(said), arguments]) + "\n")
