@@ -134,11 +134,11 @@ class Phases(AbstractContextManager):
         self._total += total
         return _Bar(self, unit)
 
-    def update(self, count: int, unit: str) -> None:
+    def update(self, count: int, pace: str) -> None:
         self._done += count
         before = sum(share for name, share in self._shares.items() if name in self.spent and name != self._name)
         gone = before + self._shares[self._name] * min(self._done / max(self._total, 1), 1.0)
-        self._line.set_postfix_str(f"{self._done:,} of {self._total:,} {unit}", refresh=False)
+        self._line.set_postfix_str(f"{self._done:,} of {self._total:,}, {pace}", refresh=False)
         self._line.update(gone - self._line.n)
 
     def table(self) -> list[str]:
@@ -161,10 +161,12 @@ class _Bar(AbstractContextManager):
     """What `progress_bar` gives for a phase: `update` as of tqdm."""
 
     def __init__(self, phases: Phases, unit: str):
-        self._phases, self._unit = phases, unit
+        self._phases, self._unit, self._count, self._began = phases, unit, 0, _now()
 
     def update(self, count: int = 1) -> None:
-        self._phases.update(count, self._unit)
+        self._count += count
+        rate = self._count / max(_passed(self._began)[0], 1e-3)
+        self._phases.update(count, f"{rate:,.0f} {self._unit}/s")
 
     def __exit__(self, *_: object) -> None:
         """Nothing is left open."""

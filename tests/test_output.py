@@ -26,13 +26,14 @@ def clock(monkeypatch):
     return wait
 
 
-def test_the_line_goes_on_by_the_usual_shares_of_the_phases(monkeypatch):
+def test_the_line_goes_on_by_the_usual_shares_of_the_phases(monkeypatch, clock):
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
     with Phases({"a": 0.5, "b": 0.3, "c": 0.2}) as phase:
         with phase("a"):
             bar = progress_bar(phase, 100, "a", "images")
+            clock(4)
             bar.update(20)
-            assert phase._line.n == pytest.approx(0.1) and phase._line.postfix == "20 of 100 images"
+            assert phase._line.n == pytest.approx(0.1) and phase._line.postfix == "20 of 100, 5 images/s"
             progress_bar(phase, 100, "a", "images")  # more to do came up
             bar.update(30)
             assert phase._line.n == pytest.approx(0.125)
@@ -94,7 +95,9 @@ def test_in_a_terminal_one_line_of_80_columns_tells_phase_count_and_what_is_left
     assert b"\n" not in drawn and b"\x1b" not in drawn
     lines = [line.rstrip() for line in drawn.decode().split("\r")]
     assert max(map(len, lines)) == 80 and lines[-1] == ""  # it takes itself away
-    told = [re.fullmatch(r"(\w+) +(\d+)%\|.*\| ([\d:?]+) left(, (\d+ of \d+ \w+))?", line) for line in lines if line]
+    told = [
+        re.fullmatch(r"(\w+) +(\d+)%\|.*\| ([\d:?]+) left(, (\d+ of \d+, \d+ \w+/s))?", line) for line in lines if line
+    ]
     assert all(told), lines
     assert {"Reading", "Confirming", "Checking"} <= {line[1] for line in told}
     assert any("images" in (line[5] or "") for line in told) and any(":" in line[3] for line in told)
