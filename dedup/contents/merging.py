@@ -124,6 +124,10 @@ def _written(data: bytes | None, fields: Values) -> bytes:
             ElementTree.register_namespace(prefix, space)
     root = fromstring(re.sub(r"<\?xpacket.*?\?>", "", text, flags=re.DOTALL).strip())
     tops = root.findall(".//rdf:RDF/*", _NAMESPACES)
+    if not tops and root.tag == _full("x:xmpmeta"):  # it tells nothing yet
+        home = root.find("rdf:RDF", _NAMESPACES)
+        tops = [_add(_add(root, "rdf:RDF") if home is None else home, "rdf:Description")]
+        tops[0].set(_full("rdf:about"), "")
     for name, values in fields.items():
         _write(tops, name, sorted(values))
     if CAPTURED in fields:

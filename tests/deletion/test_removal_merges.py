@@ -265,3 +265,11 @@ def test_what_was_made_from_a_file_that_could_not_come_back_waits_for_it(world, 
     monkeypatch.setattr(trash, "go_home", fail_once)
     assert removal.undo(world.root).exit_code == 1 and failed
     assert removal.undo(world.root).exit_code == 0 and world.files() == world.before
+
+
+@pytest.mark.parametrize("inside", ["", '<rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#"/>'])
+def test_an_xmp_file_that_tells_nothing_is_extended(inside):
+    told = merged(f'<x:xmpmeta xmlns:x="adobe:ns:meta/">{inside}</x:xmpmeta>'.encode(), {"keywords": ["boat"]})
+    assert merged(told, {"keywords": ["boat"]}) == told and b"boat" in told
+    with pytest.raises(Unmergeable, match="can't be written"):
+        merged(b"<page/>", {"keywords": ["boat"]})
