@@ -9,10 +9,8 @@ keeper has none; where two files tell different ones, the file that would go sta
 
 from __future__ import annotations
 
-import io
 import math
 import re
-import warnings
 from collections.abc import Collection, Mapping
 from fractions import Fraction
 from pathlib import Path
@@ -21,7 +19,7 @@ from xml.etree import ElementTree
 from defusedxml.ElementTree import fromstring
 
 from dedup.contents.metadata import CAPTURED, FRACTION, ZONE, Told, as_told, read_metadata, read_xmp
-from dedup.dataset.decoding import identify
+from dedup.dataset.decoding import open_header
 from dedup.workers import step
 
 Values = Mapping[str, Collection[str]]
@@ -75,11 +73,9 @@ def fields_of(member: Path, keeper: Path) -> dict[str, list[str]]:
 
 def _read(path: Path) -> tuple[Told, dict[str, str]]:
     """What a file tells; and values as they stand in it, by what is told of them."""
-    data, written = path.read_bytes(), {}
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        with identify(io.BytesIO(data), path.suffix.lower()) as image:
-            return read_metadata(image, data, written), written
+    written = {}
+    with open_header(path) as image:
+        return read_metadata(image, path.read_bytes(), written), written
 
 
 def merged(data: bytes | None, fields: Values) -> bytes:

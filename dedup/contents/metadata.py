@@ -14,7 +14,6 @@ import unicodedata
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from email.utils import parsedate_to_datetime
-from types import SimpleNamespace
 from typing import Any
 
 from defusedxml.ElementTree import fromstring
@@ -125,8 +124,7 @@ def read_metadata(image: Image.Image, data: bytes, written: dict[str, str] | Non
 def read_xmp(packet: bytes) -> Told:
     """All properties of an XMP file; errors that its XML has are raised."""
     told: Told = {}
-    _parsed(packet)
-    for name, value in _xmp(SimpleNamespace(info={"xmp": packet}, format=""), packet):
+    for name, value in _of_roots([_parsed(packet)]):
         _tell(told, name, value)
     return told
 
@@ -325,10 +323,18 @@ def _texts(image: Image.Image, _: bytes) -> Iterator[tuple[str, Any]]:
 
 
 def _xmp(image: Image.Image, data: bytes) -> Iterator[tuple[str, Any]]:
-    latitude, longitude = [], []
+    roots = []
     for packet in _packets(image, data):
         with broken_tells_nothing():
-            root = _parsed(packet)
+            roots.append(_parsed(packet))
+    return _of_roots(roots)
+
+
+def _of_roots(roots: Iterable) -> Iterator[tuple[str, Any]]:
+    """What parsed packets tell; a place is of all of them, as one may tell its latitude and one its longitude."""
+    latitude, longitude = [], []
+    for root in roots:
+        with broken_tells_nothing():
             tops = [child for rdf in root.iter(f"{_RDF}RDF") for child in rdf] or [root]
             for name, values in (each for top in tops for each in _properties(top)):
                 space, _, local = name.rpartition("}")
