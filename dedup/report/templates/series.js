@@ -21,7 +21,8 @@ function shotCell(file) {
   return make("li", {class: `cell${file.suggested ? " keeper" : ""}`},
     make("a", {class: "photo", href: imageOf(file), "aria-label": `Open ${nameOf(file)}`}, image),
     make("p", {class: "name", title: shown(file.path)}, make("bdi", {}, ...parted(nameOf(file)))),
-    make("p", {class: "facts place"}, make("bdi", {}, shown(folderOf(file))), make("span", {}, file.date)),
+    make("p", {class: "facts place"}, make("bdi", {}, shown(folderOf(file))),
+      make("span", {title: file.date}, file.date)),
     make("p", {class: "facts"}, `${file.width} × ${file.height} · ${bytes(file.bytes)}`),
     make("p", {class: "verdict"}, make("b", {}, told)));
 }
