@@ -193,7 +193,7 @@ def is_out_of_reach(kind: str, remove: str) -> Reason | None:
     if kind in LEVELS[remove]:
         return None
     if kind == MatchKind.EDITED:
-        return Reason(Why.LEVEL, "edited: another version; --remove edits could let it go")
+        return Reason(Why.LEVEL, "edited: goes only with --remove edits")
     if kind == MatchKind.CROP:
-        return Reason(Why.LEVEL, "a part of it: another version; --remove edits could let it go")
-    return Reason(Why.LEVEL, "saved again in another format, quality or size; --remove copies could let it go")
+        return Reason(Why.LEVEL, "a crop: goes only with --remove edits")
+    return Reason(Why.LEVEL, "saved again: goes only with --remove copies or edits")

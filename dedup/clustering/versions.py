@@ -233,7 +233,7 @@ def agreeing(decided: Sequence[dict[int, Decision]], evidence: Evidence) -> Sequ
 
 
 def stands_for(row: int, keepers: Sequence[int], evidence: Evidence, remove: str) -> int:
-    """The archive file that an incoming one goes for: the surest and nearest that lets it go, or shows most of it."""
+    """The archive file that an incoming one goes for: the surest and nearest for which it may go, or that shows most of it."""
 
     def rank(keeper: int) -> tuple:
         view = evidence.view(row, keeper)
@@ -314,7 +314,7 @@ def _why(best: KeeperKey, others: Sequence[KeeperKey], evidence: Evidence) -> st
         return f"has the {' and '.join(more[:3])}" + (f" and {len(more) - 3} more" if len(more) > 3 else "")
     if field == "age":
         return f"older by {_duration(int(other.age - best.age))}"
-    return "the other is named a copy" if field == "name" else "first by name"
+    return "the other is named a copy" if field == "name" else "first by path, all else being equal"
 
 
 def _duration(seconds: int) -> str:

@@ -103,7 +103,7 @@ def plot_distance_histogram(copies: np.ndarray, others: np.ndarray, epsilon: flo
         axes.stairs(share, edges, color=color, lw=1.6, label=f"{len(distances):,} pairs of {name}")
     axes.yaxis.set_major_formatter(_percent)
     axes.set_xlim(edges[0], edges[-1])
-    axes.margins(y=0.15)
+    axes.margins(y=0.3)  # room for the text
     if epsilon is not None:
         within = ",\n".join(f"{100 * (distances <= epsilon).mean():.3g} % of {name}" for name, distances, _ in groups)
         axes.axvline(epsilon, color=INK, lw=1.5, ls=DASHED)

@@ -242,7 +242,7 @@ def test_each_version_keeps_its_best_file_and_its_copies_go_for_that(tmp_path):
     (cluster,) = folder.build(matches)
     assert fates(cluster) == {"a": (1, None, False), "b": (1, "a", True), "c": (2, "a", False), "d": (2, "c", True)}
     assert [member.path.stem for member in cluster.members] == ["b", "c", "d"]
-    assert cluster.members[1].reason == (Why.LEVEL, "edited: another version; --remove edits could let it go")
+    assert cluster.members[1].reason == (Why.LEVEL, "edited: goes only with --remove edits")
     assert [member.kind for member in cluster.members] == ["resaved", "edited", "resaved"]
 
 
@@ -703,7 +703,7 @@ def test_the_older_is_kept_then_what_is_not_named_a_copy_then_the_first(tmp_path
     assert kept(cluster_of_files(tmp_path)) == ("b.png", "the other is named a copy")
     (tmp_path / "a (1).png").rename(tmp_path / "a.png")
     cluster = cluster_of_files(tmp_path)
-    assert kept(cluster) == ("a.png", "first by name") and cluster.members[0].removable
+    assert kept(cluster) == ("a.png", "first by path, all else being equal") and cluster.members[0].removable
 
 
 def test_why_is_told_against_the_first_that_holds_other_bytes(tmp_path):

@@ -87,7 +87,7 @@ def test_what_is_out_of_reach_of_the_level_stays(folder, tmp_path, apply):
     record = decided(folder, ("a.png", "exact.png"), ("a.png", "small.jpg"), ("a.png", "part.png"))
     moved, reasons, code = apply(record, "exact")
     assert (moved, sorted(reasons), code) == (["exact.png"], ["part.png", "small.jpg"], 1)
-    assert "--remove edits could let it go" in reasons["part.png"] and "--remove copies" in reasons["small.jpg"]
+    assert "goes only with --remove edits" in reasons["part.png"] and "--remove copies" in reasons["small.jpg"]
     (tmp_path / "decisions.json").write_text(json.dumps(decided(folder, ("a.png", "part.png"))))
     apply_it = folder, "--apply", tmp_path / "decisions.json", "--output", tmp_path / "out", "--quiet"
     assert call(*apply_it) == 1 and "part.png" in left(folder)
