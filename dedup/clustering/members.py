@@ -192,8 +192,5 @@ def is_out_of_reach(kind: str, remove: str) -> Reason | None:
     """Why a file of this match stays at a level of `remove` although its keeper shows all of it; None if it may go."""
     if kind in LEVELS[remove]:
         return None
-    if kind == MatchKind.EDITED:
-        return Reason(Why.LEVEL, "edited: goes only with --remove edits")
-    if kind == MatchKind.CROP:
-        return Reason(Why.LEVEL, "a crop: goes only with --remove edits")
-    return Reason(Why.LEVEL, "saved again: goes only with --remove copies or edits")
+    levels = "edits" if kind in (MatchKind.EDITED, MatchKind.CROP) else "copies or edits"
+    return Reason(Why.LEVEL, f"goes only with --remove {levels}")

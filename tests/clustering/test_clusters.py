@@ -242,7 +242,7 @@ def test_each_version_keeps_its_best_file_and_its_copies_go_for_that(tmp_path):
     (cluster,) = folder.build(matches)
     assert fates(cluster) == {"a": (1, None, False), "b": (1, "a", True), "c": (2, "a", False), "d": (2, "c", True)}
     assert [member.path.stem for member in cluster.members] == ["b", "c", "d"]
-    assert cluster.members[1].reason == (Why.LEVEL, "edited: goes only with --remove edits")
+    assert cluster.members[1].reason == (Why.LEVEL, "goes only with --remove edits")
     assert [member.kind for member in cluster.members] == ["resaved", "edited", "resaved"]
 
 
