@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 DPI = 100
 APART = 12  # px of white between two pictures
-PALETTE = (BLUE, "#e69f00", "#009e73", "#cc79a7", "#999999", "#56b4e9", "#b0a000")  # after Okabe and Ito
+PALETTE = (BLUE, "#e69f00", "#009e73", "#cc79a7", "#999999", "#56b4e9", "#b0a000", "#7f4f24")  # after Okabe and Ito
 
 DASHED = (0, (5, 2))  # px of line and of gap
 ABOVE = {"frameon": False, "labelcolor": INK, "loc": "lower center", "bbox_to_anchor": (0.5, 1)}  # of the axes
