@@ -1,4 +1,4 @@
-"""Clusters: labels and confirmed pairs in, versions with their keepers, and what may go for them, out.
+"""Clusters: in, labels and confirmed pairs; out, versions, the keeper of each, and what may go for it.
 
 graph (n, n) CSR  ->  labels (n,), -1 = unique  ->  list[Cluster], each a keeper and its members
 
@@ -46,9 +46,9 @@ if TYPE_CHECKING:
 __all__ = ["Cluster", "Member", "build_clusters", "cluster_labels"]
 
 NEAREST = 2  # files that a file is compared with, beside the would-be keepers of its cluster
-SAME_VERSION = 0.05  # cosine distance beyond which seldom two files are one version
+SAME_VERSION = 0.05  # cosine distance beyond which two files are seldom one version
 CHAINED = 2  # best files of a chain that are compared with what is left of it
-LESS_THAN_HELD = (Why.RESOLUTION, Why.COMPRESSION)  # reasons that fall where a file was made from its keeper
+LESS_THAN_HELD = (Why.RESOLUTION, Why.COMPRESSION)  # reasons that do not count for a file made from its keeper
 BESIDE = Reason(Why.CONTAINS, "shows a member of the cluster beside other things")
 
 
@@ -76,7 +76,7 @@ class Group(NamedTuple):
     """Rows of one cluster, and of the files that contain its picture beside others.
 
     containers : by row, the share of it that the contained picture makes up
-    keeper : the archive file that all others could go for, if that is so; the first of the rows
+    keeper : the archive file that all others could go for, the first of the rows; None without one
     """
 
     rows: list[int]
@@ -90,7 +90,7 @@ class Group(NamedTuple):
 
 
 def cluster_labels(graph: csr_matrix, epsilon: float) -> np.ndarray:
-    """Label what is connected, by DBSCAN (Ester et al., 1996) with two files as the least cluster.
+    """Label what is connected, by DBSCAN (Ester et al., 1996); a cluster has at least two files.
 
     Parameters
     ----------
@@ -135,7 +135,7 @@ def build_clusters(
     verifier : whose matches join the files of a cluster; None = members within `epsilon` of the keeper may go
     epsilon : cosine distance in [0, 2]; read only without a verifier
     places : which files are preferred as keepers; folders whose files never go; archives
-    facts : what is remembered of the files' contents, and notes what could not be found out; None = nothing is
+    facts : remembers what was found out about files, and notes what could not be; None = nothing is remembered
     remove : exact, copies or edits: how far removal goes
     num_workers : processes that read and compare; 0 = this one
 
@@ -183,7 +183,7 @@ def staying(clusters: Sequence[Cluster], losses: Losses) -> list[Cluster]:
 def _part(evidence: Evidence, groups: Sequence[Group]) -> list[list[Version]]:
     """The versions of each group, that of its keeper first.
 
-    The pairs that are compared for it are as many as a multiple of the files, however large a group is.
+    The number of pairs compared for it grows as the number of files does, however large a group is.
     """
     for turn in range(CHAINED):
         evidence.match(pair for group in groups for pair in _with_best_of_chains(evidence, group, turn))
@@ -203,7 +203,7 @@ def _part(evidence: Evidence, groups: Sequence[Group]) -> list[list[Version]]:
 
 
 def _not_covered(evidence: Evidence, rows: Sequence[int]) -> list[int]:
-    """Those of some rows that none shows all of which is known to be the same as more files."""
+    """The rows, without each that is shown in full by one that is the same as more files."""
     same = {row: len(evidence.alike.get(row, ())) for row in rows}
     beyond = {row: [other for other in rows if same[other] > same[row]] for row in rows}
     return [row for row in rows if not any(evidence.is_covered(row, other) for other in beyond[row])]
@@ -216,7 +216,7 @@ def _with_any(versions: Sequence[Version], rows: Sequence[int]) -> list[Version]
 def _keeper_candidates(evidence: Evidence, group: Group, covers: Counter[int]) -> list[int]:
     """The few rows that are worth comparing with all others: the largest, the most central, what shows most others.
 
-    Of rows that are known to be one version the best one; and that of the version that most rows are known to be of.
+    Of each version the best row stands for the others. The best row of the version with most rows is one of them.
     """
     if group.keeper is not None:
         return [group.keeper]
@@ -239,7 +239,7 @@ def _each_with(group: Group, keepers: Sequence[int]) -> Iterator[Pair]:
 
 
 def _nearest(evidence: Evidence, group: Group, keepers: Sequence[int]) -> Iterator[Pair]:
-    """Each row that is a version of no would-be keeper, and the rows nearest to it of these."""
+    """The rows that are no version of a would-be keeper, each with the nearest other ones."""
     rows = np.array([row for row in group.rows if not evidence.alike.get(row, set()).intersection(keepers)], int)
     for start in range(0, len(rows) if evidence.verifier else 0, 1024):
         block = rows[start : start + 1024]
@@ -251,7 +251,7 @@ def _nearest(evidence: Evidence, group: Group, keepers: Sequence[int]) -> Iterat
 
 
 def _with_best_of_chains(evidence: Evidence, group: Group, turn: int) -> Iterator[Pair]:
-    """What is left of each chain after so many versions, and the best file of that."""
+    """Of each chain, the rows that its first `turn` versions leave, each with the best of these."""
     for chain in chains(group.rows, evidence) if evidence.verifier else ():
         if len(chain) > 2:
             left = find_versions(chain, evidence)[turn:]
@@ -259,7 +259,7 @@ def _with_best_of_chains(evidence: Evidence, group: Group, turn: int) -> Iterato
 
 
 def _trace(evidence: Evidence, groups: Sequence[Group]) -> None:
-    """Find what the best file of each chain was made from, until the best was made from none."""
+    """Find what the best file of each chain was made from, until the best is made from no other."""
     waiting = [chain for group in groups for chain in chains(group.rows, evidence) if len(chain) > 1]
     while waiting:
         wanted = [(chain, pairs) for chain in waiting if (pairs := possible_sources(chain, evidence))]
@@ -309,9 +309,9 @@ def _decide_at_levels(
 def examine(
     evidence: Evidence, decide_all: Callable[[], list[dict[int, Decision]]], closer: bool = True
 ) -> list[dict[int, Decision]]:
-    """Gather what may speak against each removal, the dearest last, until nothing that would go is unexamined.
+    """Decide, and check what would go, the slowest checks last, until all that would go is checked.
 
-    closer : whether that includes the comparison at full resolution
+    closer : whether the comparison at full resolution is one of the checks
     """
     while True:
         decided = decide_all()
@@ -330,7 +330,7 @@ def examine(
 
 
 def _with_archives(evidence: Evidence, groups: Sequence[Group], remove: str) -> list[Group]:
-    """The groups, those with archive files as one for each of these that incoming files could go for.
+    """The groups; one with archive files is split: a group for each archive file that incoming ones could go for.
 
     Every incoming file is in one of them. Archive files that none could go for, and groups of these, are left out.
     """

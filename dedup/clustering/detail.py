@@ -20,13 +20,13 @@ from dedup.workers import Lost, job, run_jobs
 MANY_PAIRS = 12  # pairs that are worth processes of their own
 STEPS_SIDE = 1024  # px of a picture that are looked at for a JPEG's steps, along each side
 LAID_ALIKE = 0.02  # largest change in a transform of unit coordinates that moves nothing
-PART, FLAT = 512, 1.0  # px of each part that is looked at for detail; energy of the finest there that tells nothing
+PART, FLAT = 512, 1.0  # px of each part that is looked at for detail; energy of the finest below which it is flat
 ENLARGED_FROM = 1.8  # px for each px of the source, from which an enlargement can be told from a sharper picture
 OF_ROUNDING = 0.5  # energy that rounding to 8 bits, and colours, leave where there is nothing new
 NOTHING_NEW = 0.12  # energy of what a picture twice as large adds, as a share of the smaller one's finest, that is none
 ENLARGING = (cv2.INTER_NEAREST, cv2.INTER_NEAREST_EXACT, cv2.INTER_LINEAR, cv2.INTER_CUBIC, cv2.INTER_LANCZOS4)
 COARSE_STEP = 4.0  # least step that tells where in it a coefficient was
-INNER = 0.55  # share of coefficients in the inner half of their step that is no chance
+INNER = 0.55  # share of coefficients in the inner half of their step that is more than chance
 LEAST_OF_BLOCK, ENOUGH_BLOCKS = 4, 50  # coefficients of a block, and such blocks, that tell how a picture was made
 LOWEST = 1 + max(map(max, ZIGZAG))  # frequencies down and across that tell it
 

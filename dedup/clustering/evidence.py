@@ -87,7 +87,8 @@ class Evidence:
     digests : by row, equal for files with the same bytes; empty where none were taken
     alike : by row, the rows with which a match makes it one version
     made_from : pairs (row, source) where the row was enlarged or saved again from the source
-    traced, closer : pairs that were looked at for that, and at full resolution; with the reason why the row stays
+    traced : pairs that were looked at for that
+    contents, closer : by pair, why the row stays for what it holds, and after a comparison at full resolution
     """
 
     def __init__(
@@ -205,7 +206,7 @@ class Evidence:
         return dict(zip(rows, found.tolist(), strict=True))
 
     def view(self, row: int, keeper: int) -> View | None:
-        """The match of a row with another, None if they have none. What shows no more detail is no larger."""
+        """The match of a row with another, None if they have none. One made from the other counts as no larger."""
         if self.verifier is None:
             if self.distance(row, keeper) > self.epsilon + 1e-6:
                 return None

@@ -1,4 +1,4 @@
-"""A closer look before a file may go: it, its keeper and their match in, why it must stay out.
+"""Both files compared once more before one may go: in, a file, its keeper and their match; out, why it must stay.
 
 Confirmation compares small copies, on which a digit, or an object moved by its own width, can pass for a trace of
 compression. Here both are laid on each other at the resolution of the smaller one, up to 800 px and more.
@@ -131,8 +131,8 @@ def is_another_drawing(member: Path, keeper: Path, transform: np.ndarray) -> boo
     """Tell whether a drawing, a sign or an article on plain ground is turned, mirrored or toned in one of two files.
 
     In photos all of this is an edit; of drawings it makes others, and an article in another shade is another article.
-    What stands on nothing, as icons do, is one as well. A grey drawing may go for the coloured one whose lightness it
-    has.
+    A picture on transparent ground, as an icon, counts as a drawing. A grey drawing may go for the coloured one whose
+    lightness it has.
 
     Parameters and errors as of `shows_another`.
     """

@@ -1,4 +1,4 @@
-"""Members: two files and their match in, whether one may go for the other and why not out.
+"""Members: in, two files and their match; out, whether one may go for the other, and if not, why.
 
 Match  ->  View, as one of the two files sees the other  ->  Reason why it stays  ->  Member of a cluster
 """
@@ -19,9 +19,9 @@ if TYPE_CHECKING:
     from dedup.matching.confirmation import Match
 
 COVERED = 0.97  # share of a picture, and of its resolution, that stands for all of it
-MARKED = 0.25  # share of a picture under its own captions, stickers and the like that is always too much to lose
+MARKED = 0.25  # share of a picture under its own captions, stickers and the like from which it always stays
 TURNED, LEAST_MARKS = 0.1, 0.005  # slope, and share of a picture under marks, from which a version is called so
-LEAST_CHROMA, FADED = 3.0, 0.25  # mean chroma (CIELAB) of a picture with colours, and the share of it that is none
+LEAST_CHROMA, FADED = 3.0, 0.25  # mean chroma (CIELAB) of a picture with colours; share of it that is grey
 NEAR, INDIRECT, KEEPER = "near", "indirect", "keeper"  # kinds of members beside those of matches
 EXACT = (MatchKind.IDENTICAL, MatchKind.SAME_PIXELS)
 SAME = (*EXACT, MatchKind.RESAVED, NEAR)  # kinds that make files one version

@@ -1,5 +1,5 @@
-"""How well a file holds its picture: a path in, Details out, as far as a header tells; what its keeper lost; how well
-a shot came out, beside others of its series."""
+"""How well a file holds its picture, by its header; what its keeper lost in compression or toning; how sharp a shot is,
+beside others of its series."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ ZIGZAG = sorted(np.ndindex(8, 8), key=lambda place: (sum(place), place))[1:LOW]
 STRONG = 12.0  # mean step of a JPEG of quality 60 (libjpeg): from here on what compression took is seen
 STRONG_BITS = 1.0  # bits for each pixel of a photo saved so; smooth ones need fewer
 DENSER = 1.5  # bits of a JPEG for each bit of a newer format that compresses as much
-STEP_BY_BITS = -1.4  # power of the bits per pixel that a JPEG's steps go by
+STEP_BY_BITS = -1.4  # a JPEG's step goes as its bits per pixel to this power
 AVERAGED = 128  # px, to which a picture is averaged: what compression does to colours is gone then
 LIGHTNESSES = 25  # levels of lightness
 ONE_TONE, OWN_COLOURS = 0.08, 0.16  # share of chroma left unexplained, at most where it was toned, at least where not
@@ -33,7 +33,7 @@ FEW_SHADES = 4.0  # effective number of levels below which a colour for each is 
 SHOT_SIDE = 1024  # px of the longer side of a shot that is judged: noise is averaged, motion is still seen
 BEST_TONE, TONES = 0.5, 0.2  # grey that is exposed best, and the spread of what is exposed well, 0 to 1
 
-LARGER = 1.5  # px of a keeper for each px along a side from which its compression matters less
+LARGER = 1.5  # px of a keeper's side for each px of the file's, from which its compression matters less
 LESS_COMPRESSED = Reason(Why.COMPRESSION, "is far less compressed than the kept file")
 
 

@@ -74,7 +74,7 @@ class Result:
     """What a run found.
 
     embeddings : of the n files that could be read; the others are in its `failures`
-    graph : (n, n) CSR, cosine distances up to `epsilon`, before any was confirmed; if they are to be, of the nearest
+    graph : (n, n) CSR, cosine distances up to `epsilon`, before confirmation; with config.verify, of the nearest
     labels : (n,) int, -1 = unique
     matches : by row numbers (i, j), i < j; empty unless config.verify
     clusters : what frees most bytes first

@@ -27,11 +27,11 @@ if TYPE_CHECKING:
     from dedup.clustering.result import Result
     from dedup.dataset.folder_rules import Places
 
-ALMOST = 0.1  # share of a cluster's files that need not be covered by its keeper for the sake of a better one
-NO_CHANCE = 1.1  # ratio of quantisation steps that is no chance
+ALMOST = 0.1  # share of a cluster's files that its keeper may leave uncovered if it is a better file
+NO_CHANCE = 1.1  # ratio of quantisation steps from which one counts as coarser
 LOSSLESS = 0.5  # quantisation step that stands for no loss at all, in grey levels
-SMOOTHER = 1.3  # bits of a JPEG for each bit of one with finer steps, from which that one lost detail before
-UNSURE = 2.0  # ratio of steps up to which bits do not tell that one of two formats was compressed more
+SMOOTHER = 1.3  # a JPEG lost detail before if one with coarser steps has that many times its bits
+UNSURE = 2.0  # ratio of steps up to which bits do not tell which of two formats was compressed more
 SMALLER, RIVALS = 3.24, 4  # px of what may be an enlargement for each px of its source; sources that are looked for
 COPIED = re.compile(r"copy|copie|copia|cópia|kopie|コピー|副本|\(\d+\)$", re.IGNORECASE)  # in what systems name copies
 
@@ -191,9 +191,9 @@ def choose_version(versions: Sequence[Version], rows: Sequence[int], evidence: E
 def decide(versions: Sequence[Version], evidence: Evidence, remove: str) -> dict[int, Decision]:
     """What becomes of every file of a cluster but its keeper, the best file of the first version.
 
-    A file goes for the best one of its version, or for the cluster's keeper; the best of a version for that alone. If
-    it does, those of its version that may not go for the keeper as well stay, or go for the best one of them. Of files
-    with the same bytes that may go for neither, the first stays for the others.
+    A file goes for the best file of its version, or for the cluster's keeper. The best file itself goes for the keeper
+    alone; then those of its version that may not go for the keeper stay, or go for the best of those that stay. Of
+    files with the same bytes that would all stay, the first stays and the others go for it.
     """
     keeper = versions[0].best
     found = decide_for(versions[0].rows[1:], keeper, evidence, remove)
@@ -217,7 +217,7 @@ def decide_for(rows: Sequence[int], keeper: int, evidence: Evidence, remove: str
 
 
 def agreeing(decided: Sequence[dict[int, Decision]], evidence: Evidence) -> Sequence[dict[int, Decision]]:
-    """The decisions; files stay that would tell different places, say, beside one keeper, which can get one alone."""
+    """The decisions; but files stay that would write different values, as two places, into one keeper's XMP file."""
     held = {row: file.contents.held for row, file in evidence.files.items()}
     going = [(some, row, each.keeper) for some in decided for row, each in some.items() if each.reason is None]
     told = [(*each, lacking(held[each[1]], held[each[2]])) for each in going]
@@ -233,7 +233,7 @@ def agreeing(decided: Sequence[dict[int, Decision]], evidence: Evidence) -> Sequ
 
 
 def stands_for(row: int, keepers: Sequence[int], evidence: Evidence, remove: str) -> int:
-    """The archive file that an incoming one goes for: the surest and nearest for which it may go, or that shows most of it."""
+    """The archive file that an incoming one goes for: the surest, nearest one of those that allow it, or of all."""
 
     def rank(keeper: int) -> tuple:
         view = evidence.view(row, keeper)
