@@ -161,7 +161,7 @@ def possible_sources(chain: Sequence[int], evidence: Evidence) -> list[Pair]:
         equals = [key for key in keys if key.row != best and _are_of_one_size(files[key.row], files[best])]
         coarser = [key.row for key in equals if key.compression and files[key.row].details.step]
         coarser.sort(key=lambda row: (not evidence.is_exact(best, row), files[row].details.step))
-        wanted += [(best, row) for row in (*smaller[:1], *coarser[:RIVALS]) if evidence.is_one_version(best, row)]
+        wanted += [(best, row) for row in (*smaller[:1], *coarser[:RIVALS])]
     return [] if evidence.traced.issuperset(wanted) else wanted
 
 
