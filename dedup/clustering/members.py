@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 COVERED = 0.97  # share of a picture, and of its resolution, that stands for all of it
 MARKED = 0.25  # share of a picture under its own captions, stickers and the like from which it always stays
 TURNED, LEAST_MARKS = 0.1, 0.005  # slope, and share of a picture under marks, from which a version is called so
-LEAST_CHROMA, FADED = 3.0, 0.25  # mean chroma (CIELAB) of a picture with colours; share of it that is grey
+LEAST_CHROMA, FADED = 3.0, 0.25  # mean chroma (CIELAB) of a picture with colours; share of it that counts as grey
 NEAR, INDIRECT, KEEPER = "near", "indirect", "keeper"  # kinds of members beside those of matches
 EXACT = (MatchKind.IDENTICAL, MatchKind.SAME_PIXELS)
 SAME = (*EXACT, MatchKind.RESAVED, NEAR)  # kinds that make files one version
