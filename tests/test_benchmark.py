@@ -23,7 +23,6 @@ from dedup.matching import confirmation
 from dedup.report.plots import plot_pair_curves, plot_recall_by_edit
 from tests.conftest import PROJECT
 
-
 PROGRAMS = [
     path.stem for path in sorted((PROJECT / "benchmarks").glob("*.py")) if "__main__" in path.read_text("utf-8")
 ]

@@ -414,6 +414,25 @@ def test_purge_destroys_what_is_old_enough(find, pictures, tmp_path, capsys):
     assert sorted(tree(pictures)) == ["a.png", "broken.jpg"]
 
 
+def test_a_run_that_there_is_not_is_told_in_one_line(find, pictures, tmp_path):
+    (pictures / ".dedup-trash").mkdir()
+    empty = run(pictures, "--purge", "--run", "nope")
+    assert empty.returncode == 2 and empty.stderr == "main.py: there is no run nope; the trash is empty\n"
+    find()
+    assert call(pictures, "--output", tmp_path / "out", "--quiet", "--delete") == 0
+    (name,) = waiting_runs(pictures)
+    for option in ("--purge", "--undo"):
+        done = run(pictures, option, "--run", "nope")
+        assert done.stderr == f"main.py: there is no run nope; in the trash are files of {name}\n"
+        assert done.returncode == 2 and "0 files" not in done.stdout
+
+
+def test_help_says_what_purge_takes_and_how_patterns_are_read():
+    said = " ".join(run("--help").stdout.split())
+    assert "of the run that --run names or of those that --older-than tells; needs one" in said
+    assert "* stands for any letters, / too, and the name of a folder for all that is in it" in said
+
+
 def test_files_that_were_purged_are_counted_and_some_are_named():
     refused = [(Path(f"{number}.png"), GONE) for number in range(17)] + [(Path("b.png"), "it has changed")]
     first, second = messages.refusals(Outcome(refused=tuple(refused)))
