@@ -193,12 +193,10 @@ class Evidence:
                 self.paired |= {(row, keeper)} if xmp_beside(paths[1]) in beside else set()
             return ""
         found = attempt(fields_of, *paths)
-        if isinstance(found, dict):
-            self.merges[row, keeper] = found
-            return ""
-        return (
-            f"what is to be told beside its keeper can't be read: {found.reason}" if isinstance(found, Lost) else found
-        )
+        if isinstance(found, Lost):
+            found = f"what is to be told beside its keeper can't be read: {found.reason}"
+        self.merges |= {} if isinstance(found, str) else {(row, keeper): found}
+        return found if isinstance(found, str) else ""
 
     def look_closer(self, pairs: Iterable[Pair]) -> None:
         """Compare rows with their keepers at full resolution."""

@@ -28,16 +28,7 @@ from dedup.workers import step
 
 Values = Mapping[str, Collection[str]]
 RATING, KEYWORDS, PLACE = "rating", "keywords", "place"
-SINGLE = (
-    "caption",
-    "title",
-    "artist",
-    "copyright",
-    PLACE,
-    CAPTURED,
-    FRACTION,
-    ZONE,
-)  # of which a picture has one value
+SINGLE = "caption", "title", "artist", "copyright", PLACE, CAPTURED, FRACTION, ZONE  # of which a picture has one value
 _NAMESPACES = {
     "rdf": "http://www.w3.org/1999/02/22-rdf-syntax-ns#",
     "x": "adobe:ns:meta/",
@@ -49,14 +40,8 @@ _NAMESPACES = {
 _EMPTY = (
     '<x:xmpmeta xmlns:x="{x}"><rdf:RDF xmlns:rdf="{rdf}"><rdf:Description rdf:about=""/></rdf:RDF></x:xmpmeta>'
 ).format_map(_NAMESPACES)
-_TEXTS = {  # each with its list (XMP part 1, 8.3)
-    **{
-        "caption": ("dc:description", "rdf:Alt"),
-        "title": ("dc:title", "rdf:Alt"),
-        "copyright": ("dc:rights", "rdf:Alt"),
-    },
-    **{"artist": ("dc:creator", "rdf:Seq"), KEYWORDS: ("dc:subject", "rdf:Bag")},
-}
+_TEXTS = {"caption": "description", "title": "title", "copyright": "rights", "artist": "creator", KEYWORDS: "subject"}
+_LISTS = {"artist": "rdf:Seq", KEYWORDS: "rdf:Bag"}  # of the others rdf:Alt (XMP part 1, 8.3)
 
 
 class Unmergeable(ValueError):
@@ -100,9 +85,8 @@ def fields_of(member: Path, keeper: Path) -> dict[str, list[str]] | str:
         is_told = merged(data, found) == data
     except Unmergeable as error:
         return str(error)
-    return (
-        found if is_told or os.access(keeper.parent, os.W_OK | os.X_OK) else "its keeper's folder can't be written to"
-    )
+    is_able = is_told or os.access(keeper.parent, os.W_OK | os.X_OK)
+    return found if is_able else "its keeper's folder can't be written to"
 
 
 def _read(path: Path) -> tuple[Told, dict[str, str]]:
@@ -174,7 +158,7 @@ def _write(tops: list, name: str, values: list[str]) -> None:
                 top.remove(old)
         _add(tops[0], "xmp:Rating", values[0])
     elif name in _TEXTS:
-        text, kind = _TEXTS[name]
+        text, kind = f"dc:{_TEXTS[name]}", _LISTS.get(name, "rdf:Alt")
         boxes = [box for top in tops for box in top.findall(f"{text}/*", _NAMESPACES)]
         box = boxes[0] if boxes else _add(_add(tops[0], text), kind)
         for value in values:

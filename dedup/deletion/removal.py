@@ -22,17 +22,7 @@ from dedup.deletion.folders import Folder, Snapshot
 from dedup.deletion.journal import encode, plan_header, read_plan
 from dedup.deletion.outcome import OF_ONE_FILE, Outcome, Refused, Tally, told
 from dedup.deletion.records import KINDS, NO_ARCHIVE, BadRecord, File, Item, Merge, Pair, item_record, split_path
-from dedup.deletion.trash import (
-    Run,
-    go_home,
-    histories,
-    is_beside,
-    new_run,
-    open_trash,
-    put_beside,
-    take_away,
-    waiting_runs,
-)
+from dedup.deletion.trash import Run, go_home, histories, new_run, open_trash, put_beside, take_away, waiting_runs
 from dedup.output import write_whole
 
 
@@ -154,23 +144,23 @@ def undo(images_dir: Path, run: str | None = None) -> Outcome:
         for history in ([each for each in moving if each.run in waiting] or moving)[-1:]:
             tally.run = history.run
             with trash.folder(history.run) as box:
-                returned, left_there = set(), set()
                 for item in history.items:
                     is_back = item.sequence in history.put_back
                     if left := [pair for pair in item.pairs if not _is_settled(root, box, pair, is_back)]:
-                        returned.add(item.sequence)
                         with tally.settling(*(pair.drop.path for pair in left)):
                             go_home(root, box, *left)
+                # Once all files are home, another file under the name of an XMP file is a later one.
+                left_there, later = set(), () if history.run in waiting else (Refused,)
                 for item in reversed(history.items):  # the last XMP file was made from those before it
                     if not (item.merge and item.merge.new) or item.sequence in history.put_back:
                         continue
-                    is_left = item.sequence in returned or is_beside(root, box, item)
-                    if is_left and (place := item.before.drop.parts) not in left_there:
+                    if (place := item.before.drop.parts) not in left_there:
                         left_there.add(place)
                         with tally.settling(item.before.drop.path) as done:
                             done.clear()  # no file that was moved
                             if all(_is_home(root, pair) for pair in item.pairs):
-                                take_away(root, box, item)
+                                with suppress(*later):
+                                    take_away(root, box, item)
                                 left_there.remove(place)
     return tally.outcome()
 

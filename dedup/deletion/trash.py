@@ -120,9 +120,8 @@ def histories(trash: Folder, name: str | None = None) -> list[History]:
                 raise BadRecord(f"the run {each} is {error.strerror}") from None
         except FileNotFoundError:
             waiting = ", ".join(waiting_runs(trash.path.parent))
-            raise BadRecord(
-                f"there is no run {each}; {f'in the trash are files of {waiting}' if waiting else 'the trash is empty'}"
-            ) from None
+            there = f"in the trash are files of {waiting}" if waiting else "the trash is empty"
+            raise BadRecord(f"there is no run {each}; {there}") from None
     return sorted(found, key=lambda history: (history.created, history.run))
 
 
@@ -197,14 +196,6 @@ def take_away(root: Folder, box: Folder, item: Item) -> None:
     if box.find(made) and _holds(box, made, merge.new):
         box.unlink(made)
         box.sync()
-
-
-def is_beside(root: Folder, box: Folder, item: Item) -> bool:
-    """Whether anything is left of what `put_beside` put there or moved away."""
-    stored = str(item.before.sequence)
-    with suppress(OSError), root.parent_of(item.keep.parts) as home:
-        return bool(box.find(stored) or box.find(stored + _MADE) or _holds(home, item.merge.name, item.merge.new))
-    return False
 
 
 def _take(box: Folder, made: str, home: Folder, merge: Merge) -> None:
