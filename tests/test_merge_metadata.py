@@ -1,9 +1,13 @@
 """--merge-metadata, through main.py: what goes with it, what is told beside its keeper, and the way back."""
 
 import csv
+import ctypes
 import hashlib
 import io
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -12,6 +16,7 @@ from PIL import Image
 from dedup.contents.merging import merged
 from dedup.contents.metadata import read_xmp
 from tests.camera_files import picture
+from tests.conftest import PROJECT
 from tests.deletion.test_removal_merges import ALL, HERE, OLD, THERE, jpeg, write
 from tests.removal_world import scan
 from tests.test_camera_files import search
@@ -201,6 +206,26 @@ def test_what_can_not_be_told_stays_in_all_that_a_run_writes(tmp_path):
     applied = run(folder, "--apply", output / "plan.jsonl", "--json")
     facts = json.loads(applied.stdout)
     assert facts["exit_code"] == 0 and facts["xmp_files"] == 1 and len(facts["done"]) == 3, applied
+
+
+def drop_rights() -> None:
+    """Have root, too, write only where a file's mode lets it: PR_CAPBSET_DROP of CAP_DAC_OVERRIDE."""
+    if os.geteuid() == 0:
+        ctypes.CDLL(None).prctl(24, 1)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="folders have no mode there")
+def test_a_file_stays_whose_keeper_lies_where_nothing_can_be_written(tmp_path):
+    files = {"read/a.jpg": jpeg(1, 95), "a1.jpg": jpeg(1, 85, {"keywords": ["sea"]}), "a2.jpg": jpeg(1, 84)}
+    folder = write(tmp_path / "photos", files)
+    (folder / "read").chmod(0o555)
+    words = (folder, "--output", tmp_path / "out", "--quiet", "--merge-metadata", "--dry-run", "--json")
+    command = [sys.executable, PROJECT / "main.py", *words]
+    done = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, preexec_fn=drop_rights)
+    (folder / "read").chmod(0o755)
+    facts = json.loads(done.stdout)
+    assert facts["would_go"] == ["a2.jpg"] and facts["refused"] == [] and facts["xmp_files"] == 0, done
+    assert "its keeper's folder can't be written to" in (tmp_path / "out" / "clusters.csv").read_text(encoding="utf-8")
 
 
 def test_an_xmp_file_that_was_edited_stays_while_all_else_comes_back(tmp_path):

@@ -99,17 +99,6 @@ def test_only_what_the_keeper_lacks_is_to_be_told(tmp_path):
     assert fields_of(folder / "d.jpg", folder / "k.jpg") == {"keywords": ["007", "a", "b"], **HERE}
 
 
-def test_what_can_not_be_written_beside_the_keeper_is_said(tmp_path, monkeypatch):
-    told = jpeg(1, 85, {"keywords": ["sea"]})
-    folder = write(
-        tmp_path,
-        {"k.jpg": jpeg(1, 95), "d.jpg": told, "x.jpg": jpeg(1, 95), "x.jpg.xmp": merged(None, {"keywords": ["sea"]})},
-    )
-    monkeypatch.setattr(os, "access", lambda path, mode: False)
-    assert fields_of(folder / "d.jpg", folder / "k.jpg") == "its keeper's folder can't be written to"
-    assert fields_of(folder / "d.jpg", folder / "x.jpg") == {"keywords": ["sea"]}  # nothing is to be written
-
-
 @pytest.mark.parametrize(
     ("name", "one", "other"), [("place", HERE, THERE), ("caption", *({"caption": [x]} for x in "ab"))]
 )
