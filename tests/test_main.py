@@ -764,6 +764,17 @@ def test_what_is_preferred_does_not_change_which_shot_is_suggested(tmp_path):
     assert shots == {"small/a.jpg": "0", "b.jpg": "1"}
 
 
+def test_series_without_a_cluster_are_on_the_page_that_is_named(tmp_path):
+    (tmp_path / "photos").mkdir()
+    for moved, second, name in ((0, 0, "a"), (-0.006, 3, "b")):
+        exif = Image.Exif()
+        exif.get_ifd(0x8769)[0x9003] = f"2020:01:01 10:00:{second:02}"
+        waved(sample_photo("chelsea.png"), moved, waves=2).save(tmp_path / "photos" / f"{name}.jpg", exif=exif)
+    said = run(tmp_path / "photos", "--output", tmp_path / "out", "--quiet").stdout
+    assert "no duplicates" in said and "1 series of 2 shots" in said
+    assert f"to look at them and decide, open {tmp_path / 'out' / 'report.html'}" in said
+
+
 def test_an_empty_folder_as_a_process(tmp_path):
     (tmp_path / "empty").mkdir()
     done = run(tmp_path / "empty", "--output", tmp_path / "out")
