@@ -363,7 +363,7 @@ def test_json_tells_of_errors(arguments, code, says, find, pictures, tmp_path, c
     said = capsys.readouterr()
     facts = json.loads(said.out)
     assert facts["exit_code"] == code and says in facts["error"] and says in said.err
-    assert set(facts) <= {"command", "error", "exit_code", "run", "done", "refused"}
+    assert set(facts) <= {"command", "error", "exit_code", "run", "done", "refused", "xmp_files"}
 
 
 @pytest.mark.skipif(os.name == "nt", reason="links need rights there")
