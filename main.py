@@ -106,9 +106,20 @@ def build_parser() -> Parser:
     one.add_argument(
         "--undo", action="store_true", default=False, help="put back what a run moved, the last by default"
     )
-    one.add_argument("--purge", action="store_true", default=False, help="destroy what is in the trash")
+    one.add_argument(
+        "--purge",
+        action="store_true",
+        default=False,
+        help="destroy what is in the trash, of the run that --run names or of those that --older-than tells; needs one",
+    )
     group.add_argument("--run", metavar="NAME", default=None, help="with --undo or --purge: only this run")
-    group.add_argument("--older-than", type=age, metavar="30d", default=None, help="with --purge: only older runs")
+    group.add_argument(
+        "--older-than",
+        type=age,
+        metavar="30d",
+        default=None,
+        help="with --purge: only runs that are so many hours (12h), days (30d) or weeks (4w) old; 0d is all",
+    )
     return parser
 
 
@@ -375,6 +386,7 @@ def search_in(config: Config, options: argparse.Namespace, phase: Phases) -> int
     say([*messages.leaving(result.similar, similar), *messages.showing(series, shots)])
     if found:
         say(messages.shown(line) for line in tables.describe_report(found, folder, written).splitlines())
+    if found or series:
         say([f"to look at them and decide, open {messages.shown(messages.near(reviewed))}"])
     if options.dry_run and planned.done:
         say(["would go, nothing was moved:", *messages.planning(found, planned, folder)])
@@ -483,10 +495,13 @@ def conclude(outcome, done: str, config: Config, options: argparse.Namespace) ->
         counted = f"nothing to put back: every file is in its place already{run_name}"
     if done == "destroyed" and not outcome.message and not (outcome.done or outcome.refused):
         counted = f"nothing to destroy: no file in the trash is so old, or of this run{run_name}"
-    say([*messages.refusals(outcome), counted])
+    beside = [f"{count_of(len(outcome.beside), 'XMP file')} written beside kept pictures"] if outcome.beside else []
+    say([*messages.refusals(outcome), *([counted] if outcome.exit_code != BAD_USAGE else []), *beside])
     planned = options.facts.get("refused", [])  # what a search before it has refused
     options.facts |= messages.removing(outcome)
     options.facts["refused"] += planned
+    if done == "moved to the trash":
+        options.facts["xmp_files"] = len(outcome.beside)
     if outcome.message:
         fail(outcome.message, outcome.exit_code, options.facts)
     say(messages.advice(outcome, done, images_dir, trash.waiting_runs(images_dir), options.against))

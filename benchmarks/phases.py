@@ -5,6 +5,7 @@ A folder of pictures  ->  what `main.py --timing` tells of it, and what confirma
 
 from __future__ import annotations
 
+import argparse
 import re
 import subprocess
 import sys
@@ -16,11 +17,11 @@ ROW = re.compile(r"^\| (.+?) \| ([\d.]+) s \|", re.MULTILINE)
 
 
 def main() -> int:
-    if len(sys.argv) != 2:
-        print(__doc__, file=sys.stderr)
-        return 2
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("folder", type=Path)
+    folder = parser.parse_args().folder
     with tempfile.TemporaryDirectory() as output:
-        command = [sys.executable, PROJECT / "main.py", sys.argv[1], "--output", output, "--quiet", "--timing"]
+        command = [sys.executable, PROJECT / "main.py", folder, "--output", output, "--quiet", "--timing"]
         done = subprocess.run(command, capture_output=True, text=True)
     print(done.stderr, end="")
     if done.returncode:

@@ -7,6 +7,7 @@ Plain is torch's. The exit code is 1 where what a run takes here, ONNX Runtime o
 
 from __future__ import annotations
 
+import argparse
 import sys
 import tempfile
 from collections.abc import Callable
@@ -58,10 +59,10 @@ def moved(clusters: list[frozenset[Path]], plain: list[frozenset[Path]]) -> int:
 
 
 def main() -> int:
-    if len(sys.argv) != 2:
-        print(__doc__, file=sys.stderr)
-        return 2
-    results = {name: find(Path(sys.argv[1]), name) for name in ARITHMETIC}
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("folder", type=Path)
+    folder = parser.parse_args().folder
+    results = {name: find(folder, name) for name in ARITHMETIC}
     plain, count = results[PLAIN], {}
     print("| arithmetic | clusters | files | candidates | files elsewhere | largest change of a vector |")
     print("|---|---:|---:|---:|---:|---:|")

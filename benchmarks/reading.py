@@ -5,6 +5,7 @@ A folder of pictures  ->  a line of JSON: images, squares that they gave, second
 
 from __future__ import annotations
 
+import argparse
 import json
 import sys
 import time
@@ -23,8 +24,9 @@ PROCESSES, SIDE, FIRST = 2, 160, 64
 
 
 def main() -> int:
-    folder = Path(sys.argv[1])
-    paths = list_images(folder, configs.extensions)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("folder", type=Path)
+    paths = list_images(parser.parse_args().folder, configs.extensions)
     with get_context("spawn").Pool(PROCESSES) as pool:
         pool.map(decode, paths[:FIRST])
         began = time.monotonic()

@@ -178,7 +178,8 @@ class Config:
         parse=lambda text: text.split(","),
     )
     exclude: tuple[str, ...] = setting(
-        "pattern of what is passed over, relative to the folder, as */previews; may be given again",
+        "pattern of what is passed over, relative to the folder, as */previews or *.png; * stands for any letters, "
+        "/ too, and the name of a folder for all that is in it; may be given again",
         check_exclude,
         "--exclude PATTERN",
         repeats=True,
@@ -192,8 +193,8 @@ class Config:
         "--remove LEVEL",
     )
     merge_metadata: bool = setting(
-        "tell in an XMP file beside a kept picture the rating, keywords, caption, title, copyright, place and capture "
-        "time that it lacks of a file that goes for it",
+        "tell in an XMP file beside a kept picture the rating, keywords, caption, title, artist, copyright, place and "
+        "capture time that it lacks of a file that goes for it",
         check_bool,
         "--merge-metadata",
     )

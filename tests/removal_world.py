@@ -122,7 +122,9 @@ def cluster(root: Path, keeper: str, *dropped: str, kind: str = "resaved", remov
 
 
 def member(path: Path, kind: str, removable: bool, keeper: Path | None = None) -> SimpleNamespace:
-    return SimpleNamespace(path=path, kind=kind, removable=removable, keeper=keeper, bytes=os.lstat(path).st_size)
+    return SimpleNamespace(
+        path=path, kind=kind, removable=removable, keeper=keeper, bytes=os.lstat(path).st_size, merge={}
+    )
 
 
 def scan(root: Path) -> dict[str, tuple[bytes, int, int]]:

@@ -23,6 +23,10 @@ from dedup.matching import confirmation
 from dedup.report.plots import plot_pair_curves, plot_recall_by_edit
 from tests.conftest import PROJECT
 
+PROGRAMS = [
+    path.stem for path in sorted((PROJECT / "benchmarks").glob("*.py")) if "__main__" in path.read_text("utf-8")
+]
+
 
 def hashes(*rows: str, usable=None, threshold: int = 1) -> Hashes:
     bits = np.array([[digit == "1" for digit in row] for row in rows])
@@ -31,6 +35,13 @@ def hashes(*rows: str, usable=None, threshold: int = 1) -> Hashes:
 
 def edges(graph) -> set[tuple[int, int]]:
     return {(int(i), int(j)) for i, j in zip(*graph.tocoo().coords, strict=True) if i < j}
+
+
+@pytest.mark.parametrize("name", PROGRAMS)
+def test_each_program_tells_how_it_is_called(name):
+    command = [sys.executable, "-m", f"benchmarks.{name}", "--help"]
+    done = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True)
+    assert done.returncode == 0 and done.stdout.startswith("usage:") and not done.stderr, done
 
 
 def test_hashes_join_up_to_so_many_bits():

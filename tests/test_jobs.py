@@ -51,7 +51,8 @@ def folder(tmp_path_factory) -> Path:
     picture.convert("RGBA").save(folder / "a opaque.png")
     photo(3).save(folder / "c.jpg", quality=90)
     for quality in (60, 75, 80, 90):  # to which most are like, and which may be cut from the whole
-        Image.open(folder / "c.jpg").crop((0, 0, 320, 210)).save(folder / f"c part {quality}.jpg", quality=quality)
+        part = Image.open(folder / "c.jpg").crop((0, 0, 320, 210))
+        part.save(folder / f"c part {quality}.jpg", quality=quality, exif=told if quality == 60 else b"")
     photo(2).save(folder / "b.gif", save_all=True, append_images=[photo(2).rotate(180)])
     photo(2).save(folder / "b.jpg", quality=90)
     for second in range(2):  # one second apart, and exposed otherwise: a series

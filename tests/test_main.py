@@ -363,7 +363,7 @@ def test_json_tells_of_errors(arguments, code, says, find, pictures, tmp_path, c
     said = capsys.readouterr()
     facts = json.loads(said.out)
     assert facts["exit_code"] == code and says in facts["error"] and says in said.err
-    assert set(facts) <= {"command", "error", "exit_code", "run", "done", "refused"}
+    assert set(facts) <= {"command", "error", "exit_code", "run", "done", "refused", "xmp_files"}
 
 
 @pytest.mark.skipif(os.name == "nt", reason="links need rights there")
@@ -412,6 +412,25 @@ def test_purge_destroys_what_is_old_enough(find, pictures, tmp_path, capsys):
     gone = "1 file can't come back, purged before or taken out of the trash: b.png\n0 files put back"
     assert capsys.readouterr().out.startswith(gone)
     assert sorted(tree(pictures)) == ["a.png", "broken.jpg"]
+
+
+def test_a_run_that_there_is_not_is_told_in_one_line(find, pictures, tmp_path):
+    (pictures / ".dedup-trash").mkdir()
+    empty = run(pictures, "--purge", "--run", "nope")
+    assert empty.returncode == 2 and empty.stderr == "main.py: there is no run nope; the trash is empty\n"
+    find()
+    assert call(pictures, "--output", tmp_path / "out", "--quiet", "--delete") == 0
+    (name,) = waiting_runs(pictures)
+    for option in ("--purge", "--undo"):
+        done = run(pictures, option, "--run", "nope")
+        assert done.stderr == f"main.py: there is no run nope; in the trash are files of {name}\n"
+        assert done.returncode == 2 and "0 files" not in done.stdout
+
+
+def test_help_says_what_purge_takes_and_how_patterns_are_read():
+    said = " ".join(run("--help").stdout.split())
+    assert "of the run that --run names or of those that --older-than tells; needs one" in said
+    assert "* stands for any letters, / too, and the name of a folder for all that is in it" in said
 
 
 def test_files_that_were_purged_are_counted_and_some_are_named():
@@ -743,6 +762,17 @@ def test_what_is_preferred_does_not_change_which_shot_is_suggested(tmp_path):
     with open(tmp_path / "out" / "series.csv", encoding="utf-8") as file:
         shots = {row["path"]: row["suggested"] for row in csv.DictReader(file)}
     assert shots == {"small/a.jpg": "0", "b.jpg": "1"}
+
+
+def test_series_without_a_cluster_are_on_the_page_that_is_named(tmp_path):
+    (tmp_path / "photos").mkdir()
+    for moved, second, name in ((0, 0, "a"), (-0.006, 3, "b")):
+        exif = Image.Exif()
+        exif.get_ifd(0x8769)[0x9003] = f"2020:01:01 10:00:{second:02}"
+        waved(sample_photo("chelsea.png"), moved, waves=2).save(tmp_path / "photos" / f"{name}.jpg", exif=exif)
+    said = run(tmp_path / "photos", "--output", tmp_path / "out", "--quiet").stdout
+    assert "no duplicates" in said and "1 series of 2 shots" in said
+    assert f"to look at them and decide, open {tmp_path / 'out' / 'report.html'}" in said
 
 
 def test_an_empty_folder_as_a_process(tmp_path):

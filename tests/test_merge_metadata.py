@@ -1,8 +1,13 @@
 """--merge-metadata, through main.py: what goes with it, what is told beside its keeper, and the way back."""
 
+import csv
+import ctypes
 import hashlib
 import io
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -11,6 +16,7 @@ from PIL import Image
 from dedup.contents.merging import merged
 from dedup.contents.metadata import read_xmp
 from tests.camera_files import picture
+from tests.conftest import PROJECT
 from tests.deletion.test_removal_merges import ALL, HERE, OLD, THERE, jpeg, write
 from tests.removal_world import scan
 from tests.test_camera_files import search
@@ -31,7 +37,7 @@ def camera(make: str) -> Image.Exif:
 def photos(tmp_path_factory) -> Path:
     files = {
         **{"a.jpg": jpeg(1, 95), "a1.jpg": jpeg(1, 85, {"keywords": ["sea"], "rating": ["3"]})},
-        "a2.jpg": jpeg(1, 84, {"keywords": ["sun"], "rating": ["5"], "title": ["T"], **HERE}),
+        "a2.jpg": jpeg(1, 84, {"keywords": ["sun"], "rating": ["5"], "title": ["T"], "artist": ["A"], **HERE}),
         **{"b.jpg": jpeg(2, 95), "b1.jpg": jpeg(2, 85, HERE), "b2.jpg": jpeg(2, 84, THERE)},
         "b3.jpg": jpeg(2, 83, {"keywords": ["b"]}),
         **{"c.jpg": jpeg(3, 95, {"title": ["kept"]}), "c1.jpg": jpeg(3, 85, {"title": ["other"]})},
@@ -46,16 +52,18 @@ def test_what_was_written_by_hand_is_told_beside_the_keeper_and_comes_back(photo
     assert search(photos)[2] == set()  # without the option all of them stay
     said, rows, going = search(photos, "--merge-metadata")
     assert going == {"a1.jpg", "a2.jpg", "b3.jpg", "e1.jpg"}
+    assert "\n3 XMP files would be written beside kept pictures\n" in said
     reasons = {row["path"]: row["reason"] for row in rows}
     assert reasons["b1.jpg"] == reasons["b2.jpg"] == "has another place than others that go for the same file"
     assert reasons["c1.jpg"] == "has another title than its keeper"
     assert reasons["d1.jpg"] == "has the camera that its keeper lacks"
     plan = photos.parent / "out" / "plan.jsonl"
-    assert run(photos, "--apply", plan).returncode == 0
+    applied = run(photos, "--apply", plan)
+    assert applied.returncode == 0 and "\n3 XMP files written beside kept pictures\n" in applied.stdout, applied
     told = {path.name: read_xmp(path.read_bytes()) for path in photos.glob("*.xmp")}
     place = set(HERE["place"])
     assert told == {
-        "a.jpg.xmp": {"keywords": {"sea", "sun"}, "rating": {"5"}, "title": {"T"}, "place": place},
+        "a.jpg.xmp": {"keywords": {"sea", "sun"}, "rating": {"5"}, "title": {"T"}, "artist": {"A"}, "place": place},
         "b.jpg.xmp": {"keywords": {"b"}},
         "e.xmp": read_xmp(OLD) | {"keywords": {"old", "new"}},  # of two ratings the higher one stays
     }
@@ -140,7 +148,7 @@ def test_it_is_told_at_every_level(tmp_path, level, other, how):
         assert refused.returncode == 1 and "has another keywords than its keeper" in refused.stdout, refused
         applied = run(folder, "--apply", saved, *quiet, *words)
     assert applied.returncode == 0 and "1 file moved" in applied.stdout, applied
-    assert read_xmp((folder / "a.jpg.xmp").read_bytes()) == {"keywords": {"sea"}}
+    assert read_xmp((folder / "a.jpg.xmp").read_bytes()) == {"keywords": {"sea", "sun"}}  # the picture's own, too
     assert run(folder, "--undo").returncode == 0 and outside_trash(folder) == before
 
 
@@ -153,7 +161,7 @@ def test_pairs_of_one_cluster_are_told_each_beside_its_own_keeper(tmp_path):
     applied = run(folder, "--apply", saved, "--output", tmp_path / "out", "--quiet", "--merge-metadata")
     assert applied.returncode == 0 and "2 files moved" in applied.stdout, applied
     told = {path.name: read_xmp(path.read_bytes())["keywords"] for path in folder.glob("*.xmp")}
-    assert told == {"a.jpg.xmp": {"c"}, "b.jpg.xmp": {"d"}}
+    assert told == {"a.jpg.xmp": {"a", "c"}, "b.jpg.xmp": {"b", "d"}}
     assert run(folder, "--undo").returncode == 0 and outside_trash(folder) == before
 
 
@@ -166,10 +174,88 @@ def test_decisions_that_disagree_stay(tmp_path):
     assert not list(folder.glob("*.xmp"))
 
 
-def test_what_the_xmp_file_there_contradicts_is_said_before_anything_moves(tmp_path):
-    files = {"a.jpg": jpeg(1, 95), "a.xmp": merged(None, HERE), "b.jpg": jpeg(1, 85, THERE)}
-    said, _, going = search(write(tmp_path / "photos", files), "--merge-metadata")
-    assert going == set() and "b.jpg: the XMP file beside its keeper has another place" in said
+STAYS = {
+    "a1.jpg": "the XMP file beside its keeper has another place",
+    "b1.jpg": "the XMP file beside its keeper can't be read: ParseError",
+    "c1.jpg": "the XMP file beside its keeper is not a regular file",
+    "d2.jpg": "the XMP file beside its keeper stays for one that goes",
+}
+
+
+def test_what_can_not_be_told_stays_in_all_that_a_run_writes(tmp_path):
+    sea = {"keywords": ["sea"]}
+    files = {
+        **{"a.jpg": jpeg(1, 95), "a.xmp": merged(None, HERE), "a1.jpg": jpeg(1, 85, THERE)},
+        **{"b.jpg": jpeg(2, 95), "b.jpg.xmp": b"torn", "b1.jpg": jpeg(2, 85, sea)},
+        **{"c.jpg": jpeg(3, 95), "c.jpg.xmp/x.txt": b"", "c1.jpg": jpeg(3, 85, sea)},
+        **{"d.jpg": jpeg(4, 95), "d.xmp": OLD, "d1.jpg": jpeg(4, 85), "d1.xmp": OLD, "d2.jpg": jpeg(4, 84, sea)},
+        **{"e.jpg": jpeg(5, 95), "e1.jpg": jpeg(5, 85, sea)},
+    }
+    folder, output = write(tmp_path / "photos", files), tmp_path / "out"
+    done = run(folder, "--output", output, "--quiet", "--merge-metadata", "--dry-run", "--json")
+    facts = json.loads(done.stdout)
+    assert facts["exit_code"] == done.returncode == 0 and facts["refused"] == [], done
+    assert sorted(facts["would_go"]) == ["d1.jpg", "d1.xmp", "e1.jpg"] and facts["xmp_files"] == 1
+    assert facts["planned"]["pictures"] == facts["levels"]["copies"]["files"] == 2
+    with open(output / "clusters.csv", newline="", encoding="utf-8") as table:
+        rows = list(csv.DictReader(table))
+    assert {row["path"]: row["reason"] for row in rows if row["reason"]} == STAYS
+    assert {row["path"] for row in rows if row["keep"] == "0"} == {"d1.jpg", "e1.jpg"}
+    page = (output / "report.html").read_text(encoding="utf-8")
+    assert all(reason in page or reason.replace("'", "\\u0027") in page for reason in STAYS.values())
+    applied = run(folder, "--apply", output / "plan.jsonl", "--json")
+    facts = json.loads(applied.stdout)
+    assert facts["exit_code"] == 0 and facts["xmp_files"] == 1 and len(facts["done"]) == 3, applied
+
+
+def drop_rights() -> None:
+    """Have root, too, write only where a file's mode lets it: PR_CAPBSET_DROP of CAP_DAC_OVERRIDE."""
+    if os.geteuid() == 0:
+        ctypes.CDLL(None).prctl(24, 1)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="folders have no mode there")
+def test_a_file_stays_whose_keeper_lies_where_nothing_can_be_written(tmp_path):
+    files = {"read/a.jpg": jpeg(1, 95), "a1.jpg": jpeg(1, 85, {"keywords": ["sea"]}), "a2.jpg": jpeg(1, 84)}
+    folder = write(tmp_path / "photos", files)
+    (folder / "read").chmod(0o555)
+    words = (folder, "--output", tmp_path / "out", "--quiet", "--merge-metadata", "--dry-run", "--json")
+    command = [sys.executable, PROJECT / "main.py", *words]
+    done = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, preexec_fn=drop_rights)
+    (folder / "read").chmod(0o755)
+    facts = json.loads(done.stdout)
+    assert facts["would_go"] == ["a2.jpg"] and facts["refused"] == [] and facts["xmp_files"] == 0, done
+    assert "its keeper's folder can't be written to" in (tmp_path / "out" / "clusters.csv").read_text(encoding="utf-8")
+
+
+def test_an_xmp_file_that_was_edited_stays_while_all_else_comes_back(tmp_path):
+    files = {
+        **{"a.jpg": jpeg(1, 95), "a1.jpg": jpeg(1, 85, {"keywords": ["sea"]})},
+        **{"e.jpg": jpeg(5, 95), "e.xmp": OLD, "e1.jpg": jpeg(5, 85, {"keywords": ["new"]})},
+    }
+    folder = write(tmp_path / "photos", files)
+    before = outside_trash(folder)
+    search(folder, "--merge-metadata")
+    assert run(folder, "--apply", tmp_path / "out" / "plan.jsonl").returncode == 0
+    for name in ("a.jpg.xmp", "e.xmp"):
+        (folder / name).write_bytes(b"mine")
+    undone = run(folder, "--undo")
+    changed = "the XMP file beside its keeper was changed meanwhile, and stays as it is"
+    assert undone.stdout.startswith(
+        f"  refused: e.xmp: {changed}; to get the one before, move it away and undo again\n"
+        f"  refused: a.jpg.xmp: {changed}\n2 files put back"
+    )
+    again = run(folder, "--undo")
+    assert again.returncode == 1 and "e.xmp: the XMP" in again.stdout, again
+    assert (folder / "a.jpg.xmp").read_bytes() == (folder / "e.xmp").read_bytes() == b"mine"
+    (folder / "e.xmp").unlink()
+    run(folder, "--undo")
+    assert (folder / "e.xmp").read_bytes() == OLD
+    last = run(folder, "--undo")
+    assert last.returncode == 0 and "nothing to put back: every file is in its place already" in last.stdout, last
+    assert (folder / "a.jpg.xmp").read_bytes() == b"mine"
+    (folder / "a.jpg.xmp").unlink()
+    assert outside_trash(folder) == before
 
 
 def test_a_sidecar_that_goes_with_its_picture_is_not_written_to(tmp_path):

@@ -403,6 +403,7 @@ def member_of(evidence: Evidence, row: int, version: int, decision: Decision | N
         reason=decision.reason,
         place=place,
         changes=changes_of(view, place),
+        merge=evidence.merges.get((row, keeper), {}),
     )
 
 

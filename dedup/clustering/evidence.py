@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -32,8 +33,9 @@ from dedup.clustering.members import (
     what_is_missing,
 )
 from dedup.clustering.quality import Details, lost_in_compression, lost_in_toning, read_details
-from dedup.contents.companions import picture_beside
+from dedup.contents.companions import matched_companions, picture_beside, xmp_beside
 from dedup.contents.inventory import Contents, read_all_contents, why_it_stays
+from dedup.contents.merging import fields_of, lacking
 from dedup.dataset.folder_rules import NOWHERE, Places
 from dedup.matching.classification import WHOLE, Match
 from dedup.matching.kinds import MatchKind
@@ -89,6 +91,8 @@ class Evidence:
     made_from : pairs (row, source) where the row was enlarged or saved again from the source
     traced : pairs that were looked at for that
     contents, closer : by pair, why the row stays for what it holds, and after a comparison at full resolution
+    merges : what is written into the keeper's XMP file before the row goes, of pairs that need it
+    paired : pairs whose XMP files go together, one for the other
     """
 
     def __init__(
@@ -110,6 +114,8 @@ class Evidence:
         self.made_from: set[Pair] = set()
         self.traced: set[Pair] = set()
         self.contents: dict[Pair, Reason | None] = {}
+        self.merges: dict[Pair, dict[str, list[str]]] = {}
+        self.paired: set[Pair] = set()
         self.closer: dict[Pair, Reason | None] = {}
 
     # The phases
@@ -175,8 +181,24 @@ class Evidence:
                 told = {file.path: file.contents for file in files}
                 merge = self.places.merges_beside(self.paths[keeper])
                 text = why_it_stays(*told, self.images_dir, root, self._facts, told, merge)
+                if merge and not text:
+                    text = self._why_unmerged(row, keeper)
                 reason = Reason(Why.CONTENTS, text) if text else None
                 self.contents[row, keeper] = reason or lost_in_toning(self.view(row, keeper), *told, self._facts)
+
+    def _why_unmerged(self, row: int, keeper: int) -> str:
+        """Why what a keeper lacks can't be told beside it; empty if it can."""
+        paths = self.paths[row], self.paths[keeper]
+        if not lacking(self.files[row].contents.held, self.files[keeper].contents.held):
+            with suppress(OSError):  # one of them is gone
+                beside = [twin.name for twin, _ in matched_companions(*paths).pairs]
+                self.paired |= {(row, keeper)} if xmp_beside(paths[1]) in beside else set()
+            return ""
+        found = attempt(fields_of, *paths)
+        if isinstance(found, Lost):
+            found = f"what is to be told beside its keeper can't be read: {found.reason}"
+        self.merges |= {} if isinstance(found, str) else {(row, keeper): found}
+        return found if isinstance(found, str) else ""
 
     def look_closer(self, pairs: Iterable[Pair]) -> None:
         """Compare rows with their keepers at full resolution."""

@@ -5,8 +5,8 @@ Match  ->  View, as one of the two files sees the other  ->  Reason why it stays
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -96,6 +96,7 @@ class Member:
         empty where that is not known
     changes : what was done to `keeper` to make this picture, as far as it is known
     levels : what becomes of it at each of LEVELS, in their order; empty where that is the same at all of them
+    merge : what an XMP file beside `keeper` has to tell before it goes, values by name
     """
 
     path: Path
@@ -111,6 +112,7 @@ class Member:
     place: tuple[float, ...] = ()
     changes: tuple[Change, ...] = ()
     levels: tuple[Choice, ...] = ()
+    merge: Mapping[str, list[str]] = field(default_factory=dict)
 
     @property
     def removable(self) -> bool:

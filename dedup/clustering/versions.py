@@ -222,17 +222,21 @@ def decide_for(rows: Sequence[int], keeper: int, evidence: Evidence, remove: str
 
 
 def agreeing(decided: Sequence[dict[int, Decision]], evidence: Evidence) -> Sequence[dict[int, Decision]]:
-    """The decisions; but files stay that would write different values, as two places, into one keeper's XMP file."""
+    """The decisions; but files stay that would write different values, as two places, into one keeper's XMP file.
+
+    So do those that would have an XMP file extended for which another one goes that is the same now.
+    """
     held = {row: file.contents.held for row, file in evidence.files.items()}
     going = [(some, row, each.keeper) for some in decided for row, each in some.items() if each.reason is None]
     told = [(*each, lacking(held[each[1]], held[each[2]])) for each in going]
-    values = defaultdict(set)
+    values, paired = defaultdict(set), {keeper for _, row, keeper, _ in told if (row, keeper) in evidence.paired}
     for _, _, keeper, fields in told:
         for name in fields:
             values[keeper, name].add(frozenset(fields[name]))
     for some, row, keeper, fields in told:
-        if other := [name for name in SINGLE if name in fields and len(values[keeper, name]) > 1]:
-            text = f"has another {other[0]} than others that go for the same file"
+        other = [name for name in SINGLE if name in fields and len(values[keeper, name]) > 1]
+        text = "the XMP file beside its keeper stays for one that goes" if fields and keeper in paired else ""
+        if text := f"has another {other[0]} than others that go for the same file" if other else text:
             some[row] = Decision(keeper, Reason(Why.CONTENTS, text))
     return decided
 

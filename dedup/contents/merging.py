@@ -3,14 +3,17 @@
 values by name of both files  ->  what to merge: {"keywords": {"sea"}, "rating": {"5"}}
 bytes of an XMP file, or none; what to merge  ->  bytes of one that tells all of it, read again and compared
 
-The highest rating counts, and all keywords. Of the others, such as place and capture time, one value is taken where the
-keeper has none; where two files tell different ones, the file that would go stays.
+The highest rating counts, and all keywords, the keeper's own too: many programs read an XMP file in place of what is in
+the picture. Of the others, such as place and capture time, one value is taken where the keeper has none; where two
+files tell different ones, the file that would go stays.
 """
 
 from __future__ import annotations
 
 import math
+import os
 import re
+import stat
 from collections.abc import Collection, Mapping
 from fractions import Fraction
 from pathlib import Path
@@ -18,13 +21,14 @@ from xml.etree import ElementTree
 
 from defusedxml.ElementTree import fromstring
 
+from dedup.contents.companions import xmp_beside
 from dedup.contents.metadata import CAPTURED, FRACTION, ZONE, Told, as_told, read_metadata, read_xmp
 from dedup.dataset.decoding import open_header
 from dedup.workers import step
 
 Values = Mapping[str, Collection[str]]
 RATING, KEYWORDS, PLACE = "rating", "keywords", "place"
-SINGLE = ("caption", "title", "copyright", PLACE, CAPTURED, FRACTION, ZONE)  # of which a picture has one value
+SINGLE = "caption", "title", "artist", "copyright", PLACE, CAPTURED, FRACTION, ZONE  # of which a picture has one value
 _NAMESPACES = {
     "rdf": "http://www.w3.org/1999/02/22-rdf-syntax-ns#",
     "x": "adobe:ns:meta/",
@@ -36,7 +40,8 @@ _NAMESPACES = {
 _EMPTY = (
     '<x:xmpmeta xmlns:x="{x}"><rdf:RDF xmlns:rdf="{rdf}"><rdf:Description rdf:about=""/></rdf:RDF></x:xmpmeta>'
 ).format_map(_NAMESPACES)
-_TEXTS = {"caption": "dc:description", "title": "dc:title", "copyright": "dc:rights"}
+_TEXTS = {"caption": "description", "title": "title", "copyright": "rights", "artist": "creator", KEYWORDS: "subject"}
+_LISTS = {"artist": "rdf:Seq", KEYWORDS: "rdf:Bag"}  # of the others rdf:Alt (XMP part 1, 8.3)
 
 
 class Unmergeable(ValueError):
@@ -64,11 +69,24 @@ def can_be_merged(name: str, own: Values, kept: Values) -> bool:
 
 
 @step
-def fields_of(member: Path, keeper: Path) -> dict[str, list[str]]:
-    """What has to be told beside a keeper before a duplicate may go for it."""
-    (own, written), (kept, _) = _read(member), _read(keeper)
-    fields = {name: values for name, values in lacking(own, kept).items() if can_be_merged(name, own, kept)}
-    return {name: sorted(written.get(value, value) for value in values) for name, values in fields.items()}
+def fields_of(member: Path, keeper: Path) -> dict[str, list[str]] | str:
+    """What has to be told beside a keeper before a duplicate may go for it; or why it can't be, in words."""
+    (own, written), (kept, more) = _read(member), _read(keeper)
+    fields, written = lacking(own, kept), more | written
+    if KEYWORDS in fields:
+        fields[KEYWORDS] |= kept.get(KEYWORDS, set())
+    found = {name: sorted(written.get(value, value) for value in values) for name, values in fields.items()}
+    beside, data = keeper.with_name(xmp_beside(keeper)), None
+    if os.path.lexists(beside):
+        if not stat.S_ISREG(os.lstat(beside).st_mode):
+            return "the XMP file beside its keeper is not a regular file"
+        data = beside.read_bytes()
+    try:
+        is_told = merged(data, found) == data
+    except Unmergeable as error:
+        return str(error)
+    is_able = is_told or os.access(keeper.parent, os.W_OK | os.X_OK)
+    return found if is_able else "its keeper's folder can't be written to"
 
 
 def _read(path: Path) -> tuple[Told, dict[str, str]]:
@@ -139,13 +157,12 @@ def _write(tops: list, name: str, values: list[str]) -> None:
             for old in top.findall("xmp:Rating", _NAMESPACES):
                 top.remove(old)
         _add(tops[0], "xmp:Rating", values[0])
-    elif name == KEYWORDS:
-        boxes = [box for top in tops for box in top.findall("dc:subject/*", _NAMESPACES)]
-        box = boxes[0] if boxes else _add(_add(tops[0], "dc:subject"), "rdf:Bag")
-        for value in values:
-            _add(box, "rdf:li", value)
     elif name in _TEXTS:
-        _add(_add(_add(tops[0], _TEXTS[name]), "rdf:Alt"), "rdf:li", values[0]).set(_full("xml:lang"), "x-default")
+        text, kind = f"dc:{_TEXTS[name]}", _LISTS.get(name, "rdf:Alt")
+        boxes = [box for top in tops for box in top.findall(f"{text}/*", _NAMESPACES)]
+        box = boxes[0] if boxes else _add(_add(tops[0], text), kind)
+        for value in values:
+            _add(box, "rdf:li", value).attrib.update({_full("xml:lang"): "x-default"} if kind == "rdf:Alt" else {})
     elif name == PLACE:
         for value, key, sides in zip(values[0].split(), ("Latitude", "Longitude"), ("NS", "EW"), strict=True):
             degrees, minutes = divmod(abs(Fraction(value)) * 60, 60)

@@ -26,6 +26,7 @@ class Refused(Exception):
 class Outcome:
     """What a call was seen to do: the files done with, those refused and why (paths relative to the images' folder).
 
+    beside: the XMP files that were written beside keepers, or that a plan would write.
     exit_code: 0 done; 1 done, some refused; 2 bad plan or journal, nothing touched; 3 another run holds the lock;
     4 an I/O error stopped it, undo is valid. `message` tells what codes 2 to 4 are about.
     """
@@ -35,6 +36,7 @@ class Outcome:
     exit_code: int = DONE
     run: str | None = None
     message: str = ""
+    beside: frozenset[Path] = frozenset()
 
     @property
     def lacks_archive(self) -> bool:
@@ -47,7 +49,7 @@ class Tally:
 
     def __init__(self):
         self.done, self.refused, self.exit_code, self.run, self.message = [], [], DONE, None, ""
-        self._place = ""
+        self._place, self.beside = "", set()
 
     @contextmanager
     def ending(self) -> Iterator[None]:
@@ -82,7 +84,7 @@ class Tally:
 
     def outcome(self) -> Outcome:
         exit_code = self.exit_code or (SOME_REFUSED if self.refused else DONE)
-        return Outcome(tuple(self.done), tuple(self.refused), exit_code, self.run, self.message)
+        return Outcome(tuple(self.done), tuple(self.refused), exit_code, self.run, self.message, frozenset(self.beside))
 
 
 def told(error: OSError) -> str:

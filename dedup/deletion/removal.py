@@ -24,7 +24,6 @@ from dedup.deletion.outcome import OF_ONE_FILE, Outcome, Refused, Tally, told
 from dedup.deletion.records import KINDS, NO_ARCHIVE, BadRecord, File, Item, Merge, Pair, item_record, split_path
 from dedup.deletion.trash import Run, go_home, histories, new_run, open_trash, put_beside, take_away, waiting_runs
 from dedup.output import write_whole
-from dedup.workers import Lost, attempt
 
 
 def make_plan(
@@ -45,8 +44,7 @@ def make_plan(
         may no longer hold what was seen. None: the time is not compared.
     contents : of files that were judged, each beginning with its BLAKE2b digest of 32 bytes; a file that holds another
         is refused, whatever its times say. Of files without one only size and time are compared.
-    places : folders whose files never go; archives, in which the keepers lie; whether XMP files are to tell what these
-        lack
+    places : folders whose files never go; archives, in which the keepers lie
     known : begins with the digest of what a file of this status holds, empty where it has to be read for that. Nothing
         moves by it: `apply_plan` reads each file
 
@@ -54,7 +52,7 @@ def make_plan(
     -------
     Outcome : `done` are the files that the plan would move
     """
-    from dedup.contents.companions import matched_companions  # which knows decoders; undo needs none
+    from dedup.contents.companions import matched_companions, xmp_beside  # which knows decoders; undo needs none
 
     clusters, tally, lines = list(clusters), Tally(), [encode(plan_header(len(places.against)))]
     shown = {file.path: file for cluster in clusters for file in (cluster.keeper, *cluster.members)}
@@ -83,8 +81,9 @@ def make_plan(
                             (_as_found(roots[keep], twin, keep), _as_found(roots[0], path)) for twin, path in together
                         )
                         item = Item(*files, member.kind, companions=companions)
-                        if places.merges_beside(keeper.path) and (merge := _what_to_merge(member.path, keeper.path)):
-                            _with_merge(roots[0], item := replace(item, merge=merge))
+                        if member.merge:
+                            item = replace(item, merge=Merge(xmp_beside(keeper.path), member.merge))
+                            tally.beside |= {item.before.drop.path} if _with_merge(roots[0], item)[1] else set()
                         lines.append(encode(item_record(item)))
                         done += [path.relative_to(images_dir) for _, path in together]
                         planned |= dropping
@@ -130,7 +129,8 @@ def apply_plan(
                             keeper = roots[pair.keep.archive].path / pair.keep.path
                             if reason := places.protects(roots[0].path / pair.drop.path, keeper):
                                 raise Refused(reason)
-                        _move(roots, current, replace(item, sequence=sequence), kept, decoder)
+                        if _move(roots, current, replace(item, sequence=sequence), kept, decoder):
+                            tally.beside.add(item.before.drop.path)
                     sequence += item.last + 1
     return tally.outcome()
 
@@ -149,7 +149,8 @@ def undo(images_dir: Path, run: str | None = None) -> Outcome:
                     if left := [pair for pair in item.pairs if not _is_settled(root, box, pair, is_back)]:
                         with tally.settling(*(pair.drop.path for pair in left)):
                             go_home(root, box, *left)
-                left_there = set()
+                # Once all files are home, another file under the name of an XMP file is a later one.
+                left_there, later = set(), () if history.run in waiting else (Refused,)
                 for item in reversed(history.items):  # the last XMP file was made from those before it
                     if not (item.merge and item.merge.new) or item.sequence in history.put_back:
                         continue
@@ -158,7 +159,8 @@ def undo(images_dir: Path, run: str | None = None) -> Outcome:
                         with tally.settling(item.before.drop.path) as done:
                             done.clear()  # no file that was moved
                             if all(_is_home(root, pair) for pair in item.pairs):
-                                take_away(root, box, item)
+                                with suppress(*later):
+                                    take_away(root, box, item)
                                 left_there.remove(place)
     return tally.outcome()
 
@@ -197,8 +199,11 @@ def purge(
     return tally.outcome()
 
 
-def _move(roots: Sequence[Folder], run: Run, item: Item, kept: set[tuple[int, int]], decoder: Decoder) -> None:
-    """Verify, write down, move, look again; files that were not the verified ones go back, all or none of an item."""
+def _move(roots: Sequence[Folder], run: Run, item: Item, kept: set[tuple[int, int]], decoder: Decoder) -> bool:
+    """Verify, write down, move, look again; files that were not the verified ones go back, all or none of an item.
+
+    Returns whether an XMP file was written.
+    """
     root, seen = roots[0], _verify_all(roots, item.pairs, roots[0], decoder)
     if any(drop.identity in kept for _, drop in seen):
         raise Refused("the plan keeps this very file under another name")
@@ -217,6 +222,7 @@ def _move(roots: Sequence[Folder], run: Run, item: Item, kept: set[tuple[int, in
         if isinstance(reason, OSError) and reason.errno not in OF_ONE_FILE:
             raise
         _take_back(root, run, item, reason)
+    return bool(told_beside)
 
 
 def _joined(root: Folder, item: Item) -> str:
@@ -281,17 +287,6 @@ def _destroy(roots: Sequence[Folder], box: Folder, item: Item, left: Sequence[Pa
     for pair in left:
         box.unlink(str(pair.sequence))
         box.sync()
-
-
-def _what_to_merge(member: Path, keeper: Path) -> Merge | None:
-    """What is told beside a keeper before a file goes for it; None if that is nothing. Both were read before."""
-    from dedup.contents.companions import xmp_beside
-    from dedup.contents.merging import fields_of
-
-    fields = attempt(fields_of, member, keeper)
-    if isinstance(fields, Lost):
-        raise Refused(f"what is to be told beside its keeper can't be read: {fields.reason}")
-    return Merge(xmp_beside(keeper), fields) if fields else None
 
 
 def _with_merge(root: Folder, item: Item) -> tuple[Item, bytes]:

@@ -28,6 +28,8 @@ from dedup.deletion.records import TRASH, BadRecord, Item, Merge, Pair, item_rec
 LOCK = "lock"
 _MADE = ".made"  # what is put beside a keeper
 _ALTERED = "the XMP file beside its keeper was changed meanwhile"
+_STAYS = ", and stays as it is"
+_STAYS_BEFORE = f"{_STAYS}; to get the one before, move it away and undo again"
 _TAKEN = "something else is there now; move it away and undo again"
 _RUN_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
 _NO_HARD_LINKS = {errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL, errno.EMLINK, errno.EXDEV}
@@ -117,7 +119,9 @@ def histories(trash: Folder, name: str | None = None) -> list[History]:
             if name is not None:
                 raise BadRecord(f"the run {each} is {error.strerror}") from None
         except FileNotFoundError:
-            raise BadRecord(f"there is no run {each}; there are: {', '.join(runs) or 'none'}") from None
+            waiting = ", ".join(waiting_runs(trash.path.parent))
+            there = f"in the trash are files of {waiting}" if waiting else "the trash is empty"
+            raise BadRecord(f"there is no run {each}; {there}") from None
     return sorted(found, key=lambda history: (history.created, history.run))
 
 
@@ -202,13 +206,13 @@ def _take(box: Folder, made: str, home: Folder, merge: Merge) -> None:
             home.sync()
     elif there:
         if not _holds(home, merge.name, merge.new):
-            raise Refused(f"{_ALTERED}, and stays as it is")
+            raise Refused(_ALTERED + (_STAYS_BEFORE if merge.old else _STAYS))
         home.rename(merge.name, box, made)
         home.sync()
         box.sync()
         if not _holds(box, made, merge.new):
             _place(box, made, home, merge.name)
-            raise Refused(f"{_ALTERED}, and stays as it is")
+            raise Refused(_ALTERED + _STAYS)
 
 
 def _holds(folder: Folder, name: str, digest: str) -> bool:

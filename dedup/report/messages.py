@@ -154,6 +154,7 @@ def summary(clusters: Sequence[Cluster], planned: Outcome, images_dir: Path) -> 
         "kinds": dict(Counter(str(member.kind) for member in members)),
         "levels": {level: {"files": len(found), "bytes": sum(found)} for level, found in levels.items()},
         "planned": {"files": len(going), "pictures": len(sizes), "bytes": sum(sizes)},
+        "xmp_files": len(planned.beside),
         "refused": refused(planned),
     }
 
@@ -189,6 +190,8 @@ def finding(
     why = f"{'is' if plan['pictures'] == 1 else 'are'} in the archive and " if is_archived else ""
     beside = f", with {count_of(more, 'file')} beside" if (more := plan["files"] - plan["pictures"]) else ""
     yield f"{count_of(plan['pictures'], 'file')} {why}could go{beside}: {format_bytes(plan['bytes'])}"
+    if planned.beside:
+        yield f"{count_of(len(planned.beside), 'XMP file')} would be written beside kept pictures"
     if not plan["pictures"]:
         yield "why each of them stays: see the column reason in clusters.csv"
     for level in REMOVE[REMOVE.index(remove) + 1 :]:

@@ -414,7 +414,7 @@ def test_nothing_to_undo(world):
     assert world.files() == scan(world.root) == world.before
     world.apply()
     unknown = removal.undo(world.root, run="unknown")
-    assert unknown.exit_code == 2 and "there is no run unknown; there are: " in unknown.message
+    assert unknown.exit_code == 2 and "there is no run unknown; in the trash are files of " in unknown.message
     assert "lock" not in unknown.message
     assert world.apply(run=removal.undo(world.root).run).exit_code == 2
 

@@ -20,7 +20,13 @@ from tests.removal_world import World, decodes, no_waiting  # noqa: F401
 HERE, THERE = {"place": ["-33.8568 151.2153"]}, {"place": ["48.8584 2.2945"]}
 ALL = {
     **{"rating": ["5"], "keywords": ["007", "sea\nside", "ä<&>"], "caption": ["one line\nand another " * 9]},
-    **{"title": ["12345678.5"], "copyright": ["© me"], "place": ["-33.8568 151.2153"], "time zone": ["+01:00"]},
+    **{
+        "title": ["12345678.5"],
+        "artist": ["Me"],
+        "copyright": ["© me"],
+        "place": ["-33.8568 151.2153"],
+        "time zone": ["+01:00"],
+    },
     **{"capture time": ["2020:01:02", "2020:01:02 10:20", "2020:01:02 10:20:30"], "fraction of the second": ["12"]},
 }
 OLD = b"""<?xpacket begin="" id="W5M0MpCehiHzreSzNTczkc9d"?>
@@ -90,7 +96,7 @@ def test_only_what_the_keeper_lacks_is_to_be_told(tmp_path):
     folder = write(
         tmp_path, {"k.jpg": jpeg(1, 95, kept), "d.jpg": jpeg(1, 85, {**kept, "keywords": ["a", "b", "007"]} | HERE)}
     )
-    assert fields_of(folder / "d.jpg", folder / "k.jpg") == {"keywords": ["007", "b"], **HERE}
+    assert fields_of(folder / "d.jpg", folder / "k.jpg") == {"keywords": ["007", "a", "b"], **HERE}
 
 
 @pytest.mark.parametrize(
@@ -135,6 +141,7 @@ def test_what_somebody_writes_there_meanwhile_stays(world):
     (world.root / BESIDE).write_bytes(b"mine")
     undone = removal.undo(world.root)
     assert undone.exit_code == 1 and len(undone.done) == 2
+    assert "to get the one before, move it away and undo again" in undone.refused[0][1]
     assert (world.root / BESIDE).read_bytes() == b"mine" and not world.lost()  # the one before lies in the trash
     (world.root / BESIDE).unlink()
     assert removal.undo(world.root).exit_code == 0 and world.files() == world.before
