@@ -36,8 +36,9 @@ def panels(image: np.ndarray) -> list[Box]:
 def main_panel(image: np.ndarray) -> Box | None:
     """The largest picture on a page of one colour; None if there is none, or the image is all one panel."""
     height, width = image.shape[:2]
-    small = _small(image, cv2.INTER_AREA)
-    scale = max(small.shape) / max(height, width)
+    scale = min(1.0, PAGE_SIDE / max(height, width))
+    size = max(1, round(width * scale)), max(1, round(height * scale))
+    small = cv2.resize(image, size, interpolation=cv2.INTER_AREA)
     page = _commonest_colour(small)
     if _near(small, page, PAGE_VARIES).mean() < PAGE_SHARE:
         return None
@@ -56,16 +57,8 @@ def main_panel(image: np.ndarray) -> Box | None:
 
 def _may_show_page(grey: np.ndarray) -> bool:
     """Whether enough of it has nearly one grey level; half of all photos have not, and are searched no further."""
-    small = _small(grey, cv2.INTER_LINEAR)
-    passed = np.cumsum([0, *cv2.calcHist([small], [0], None, [256], [0, 256]).ravel()])  # (257,) px below each level
-    return bool((passed[PAGE_LEVELS:] - passed[:-PAGE_LEVELS]).max() >= PAGE_SHARE * small.size)
-
-
-def _small(image: np.ndarray, interpolation: int) -> np.ndarray:
-    height, width = image.shape[:2]
-    scale = min(1.0, PAGE_SIDE / max(height, width))
-    size = max(1, round(width * scale)), max(1, round(height * scale))
-    return cv2.resize(image, size, interpolation=interpolation)
+    levels = cv2.calcHist([grey], [0], None, [256], [0, 256]).ravel()
+    return bool(np.convolve(levels, np.ones(PAGE_LEVELS)).max() >= PAGE_SHARE * grey.size)
 
 
 def _commonest_colour(image: np.ndarray) -> np.ndarray:
