@@ -203,10 +203,10 @@ def lay(first: Picture, second: Picture, transform: np.ndarray, side: int = SIDE
     reach = stretch(transform, other.grey) / fine  # (2, 2) px of `other`, (across, down) for a px of the base
     height, width = other.grey.shape
     across, down = np.maximum(np.linalg.norm(reach, axis=1), 1)
-    image = _shrunk(other, width / across, height / down)
+    image = _shrunk(other, round(width / across), round(height / down))
     reach = stretch(transform, image) / fine
     across, down = np.minimum(np.linalg.norm(reach, axis=0), 1) * fine
-    own = cv2.resize(_shrunk(base, across, down), (side, side), interpolation=cv2.INTER_LINEAR)
+    own = cv2.resize(_shrunk(base, round(across), round(down)), (side, side), interpolation=cv2.INTER_LINEAR)
     pixels = to_pixels(transform, image, side)
     whole = np.full(image.shape, 255, np.uint8)
     inside = cv2.warpPerspective(whole, pixels, (side, side), flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP) > 250
@@ -220,13 +220,9 @@ def stretch(transform: np.ndarray, image: np.ndarray) -> np.ndarray:
     return np.stack([right - middle, below - middle], axis=1) * 10 * np.array(image.shape[1::-1])[:, None]
 
 
-def _shrunk(picture: Picture, width: float, height: float) -> np.ndarray:
-    return _at_size(picture, max(8, round(width)), max(8, round(height)))
-
-
 @lru_cache(maxsize=8)  # a picture is laid on several others, and in several ways on each
-def _at_size(picture: Picture, *size: int) -> np.ndarray:
-    grey = picture.grey
+def _shrunk(picture: Picture, width: int, height: int) -> np.ndarray:
+    size, grey = (max(8, width), max(8, height)), picture.grey
     return grey if size == grey.shape[::-1] else cv2.resize(grey, size, interpolation=cv2.INTER_AREA)
 
 
