@@ -100,12 +100,10 @@ def _seam(grey: np.ndarray) -> tuple[int, int] | None:
         first, last = round(OUTER * length), round((1 - OUTER) * length)
         if last - first < 8:
             continue
-        pair = (grey[1:], grey[:-1]) if axis == 0 else (grey[:, 1:], grey[:, :-1])
-        _, is_step = cv2.threshold(cv2.absdiff(*pair), STEP, 1, cv2.THRESH_BINARY)
+        beside = (grey[1:], grey[:-1]) if axis == 0 else (grey[:, 1:], grey[:, :-1])
+        is_step = cv2.threshold(cv2.absdiff(*beside), STEP, 1, cv2.THRESH_BINARY)[1]
         steps = cv2.reduce(is_step, 1 - axis, cv2.REDUCE_AVG, dtype=cv2.CV_32F).ravel()  # (length - 1,)
         line = first + int(steps[first:last].argmax())
-        if steps[line] < SEAM:
-            continue
         beyond = steps[line] - np.median(np.r_[steps[max(0, line - 8) : line - 1], steps[line + 2 : line + 9]])
         if beyond >= SEAM and (best is None or beyond > best[0]):
             best = beyond, axis, line + 1

@@ -99,8 +99,8 @@ def correspondences(
     return points, others, np.linalg.norm(off * second.grey.shape[::-1], axis=1) < MISS
 
 
-def keypoint_transforms(first: Picture, second: Picture, least: int = 7) -> Iterator[tuple[np.ndarray, int]]:
-    """Transforms that at least `least` keypoint matches agree on, upright and mirrored, with that number.
+def keypoint_transforms(first: Picture, second: Picture, least: int = 7) -> Iterator[np.ndarray]:
+    """Transforms that at least `least` keypoint matches agree on, upright and mirrored.
 
     RANSAC for an affine map, then a homography on its inliers where there are enough to fix one.
     """
@@ -115,20 +115,17 @@ def keypoint_transforms(first: Picture, second: Picture, least: int = 7) -> Iter
         start, end = a.points[rows] * size_a, b.points[columns] * size_b
         cv2.setRNGSeed(0)
         affine, inside = cv2.estimateAffine2D(start, end, method=cv2.RANSAC, ransacReprojThreshold=MISS, maxIters=1000)
-        if affine is None or inside.sum() < least:
+        if affine is None or inside.sum() < least or mirrored != (np.linalg.det(affine[:, :2]) < 0):
             continue
-        if mirrored != (np.linalg.det(affine[:, :2]) < 0):
-            continue
-        inside = inside.ravel().astype(bool)
         transform, count = np.vstack([affine, [0, 0, 1]]), int(inside.sum())
         if count >= 12:
             reach = np.linalg.norm(cv2.transform(start[None], affine)[0] - end, axis=1) < THUMBNAIL / 20
             finer, kept = cv2.findHomography(start[reach], end[reach], cv2.RANSAC, 2.5)
             if finer is not None and kept.sum() >= 0.8 * count:
-                transform, count = finer, int(kept.sum())
+                transform = finer
         unit = np.diag([*(1 / size_b), 1]) @ transform @ np.diag([*size_a, 1])
         if _sane(unit):
-            yield unit / unit[2, 2], count
+            yield unit / unit[2, 2]
 
 
 SIDE = 128  # of the common frame in px
