@@ -71,8 +71,7 @@ def _write(given: tuple[Path, Path]) -> str:
         if (thumbnail := thumbnail_path(folder, digest)).exists():
             return digest
         file.seek(0)
-        small, _ = read_small(file, path.suffix.lower())
-    _save(small, thumbnail)
+        _save(read_small(file, path.suffix.lower())[0], thumbnail)
     return digest
 
 

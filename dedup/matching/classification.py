@@ -188,7 +188,8 @@ def match_resaved(first: Picture, second: Picture, distance: float = 0.0) -> Mat
     if textured_share(lay(first, second, np.eye(3))) < LEAST_TEXTURE or not is_resaved(first, second, np.eye(3)):
         return None
     resolution = resolution_ratios(first, second, np.eye(3))
-    strengths = [float(np.hypot(*_chroma_planes(each)).mean()) for each in (first, second)]
+    colours = (cv2.cvtColor(np.float32(each.colours) / 255, cv2.COLOR_RGB2LAB)[..., 1:] for each in (first, second))
+    strengths = [float(np.linalg.norm(each, axis=-1).mean()) for each in colours]
     return Match(
         MatchKind.RESAVED,
         distance,
@@ -198,11 +199,6 @@ def match_resaved(first: Picture, second: Picture, distance: float = 0.0) -> Mat
         first_chroma=strengths[0],
         second_chroma=strengths[1],
     )
-
-
-def _chroma_planes(picture: Picture) -> np.ndarray:
-    """(2, h, w) a and b (CIELAB)."""
-    return np.moveaxis(cv2.cvtColor(np.float32(picture.colours) / 255, cv2.COLOR_RGB2LAB)[..., 1:], -1, 0)
 
 
 def is_framed_alike(first: Picture, second: Picture, transform: np.ndarray) -> bool:

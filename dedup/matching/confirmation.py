@@ -288,8 +288,7 @@ def match_whole(first: Picture, second: Picture, distance: float) -> Best:
 
 def match_closely(first: Picture, second: Picture, distance: float, best: Best) -> Best:
     """Compare two pictures by what their keypoints suggest as well; None as match where they are not one picture."""
-    transforms = (transform for transform, _ in keypoint_transforms(first, second))
-    best = _best_of(transforms, first, second, distance, best)
+    best = _best_of(keypoint_transforms(first, second), first, second, distance, best)
     return best if best.match else Best(match_coarse(first, second, distance))
 
 
@@ -338,15 +337,10 @@ class Comparison:
 def explain(path: Path, other: Path) -> Comparison:
     """Compare two files, and show by which steps; what can't be read raises UnreadableImage."""
     first, second = read_picture(path), read_picture(other)
-    transforms = list(_transforms(first, second)) or [np.eye(3)]
+    transforms = [*whole_transforms(first, second), *keypoint_transforms(first, second)] or [np.eye(3)]
     frames = [refine(lay(first, second, transform)) for transform in transforms]
     overlays = [compare(first, second, frame) for frame in frames]
     best = max(range(len(frames)), key=lambda k: overlays[k].detail + overlays[k].agreement)
     found = correspondences(first, second, frames[best].first_to_second)
     match = match_pictures(first, second)
     return Comparison((first, second), *found, frames[best], likeness(frames[best]), overlays[best], match)
-
-
-def _transforms(first: Picture, second: Picture):
-    yield from whole_transforms(first, second)
-    yield from (transform for transform, _ in keypoint_transforms(first, second))

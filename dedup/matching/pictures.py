@@ -180,7 +180,7 @@ def _margins(lines: np.ndarray, tolerance: int) -> tuple[int, int]:
 
 def _margin(lines: np.ndarray, tolerance: int) -> int:
     """How many of the first lines (n, length, 3) have the colour of the first."""
-    colour = np.median(lines[0], axis=0).astype(int)
+    colour = np.sort(lines[0], axis=0)[lines.shape[1] // 2].astype(int)  # its median, found faster
     for some in (lines[:FEW_LINES], lines):
         near = cv2.inRange(np.ascontiguousarray(some), colour - tolerance, colour + tolerance)
         is_plain = near.mean(axis=1) >= PLAIN_LINE * 255

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 
 import cv2
 import numpy as np
@@ -98,8 +99,8 @@ def correspondences(
     return points, others, np.linalg.norm(off * second.grey.shape[::-1], axis=1) < MISS
 
 
-def keypoint_transforms(first: Picture, second: Picture, least: int = 7) -> Iterator[tuple[np.ndarray, int]]:
-    """Transforms that at least `least` keypoint matches agree on, upright and mirrored, with that number.
+def keypoint_transforms(first: Picture, second: Picture, least: int = 7) -> Iterator[np.ndarray]:
+    """Transforms that at least `least` keypoint matches agree on, upright and mirrored.
 
     RANSAC for an affine map, then a homography on its inliers where there are enough to fix one.
     """
@@ -114,20 +115,17 @@ def keypoint_transforms(first: Picture, second: Picture, least: int = 7) -> Iter
         start, end = a.points[rows] * size_a, b.points[columns] * size_b
         cv2.setRNGSeed(0)
         affine, inside = cv2.estimateAffine2D(start, end, method=cv2.RANSAC, ransacReprojThreshold=MISS, maxIters=1000)
-        if affine is None or inside.sum() < least:
+        if affine is None or inside.sum() < least or mirrored != (np.linalg.det(affine[:, :2]) < 0):
             continue
-        if mirrored != (np.linalg.det(affine[:, :2]) < 0):
-            continue
-        inside = inside.ravel().astype(bool)
         transform, count = np.vstack([affine, [0, 0, 1]]), int(inside.sum())
         if count >= 12:
             reach = np.linalg.norm(cv2.transform(start[None], affine)[0] - end, axis=1) < THUMBNAIL / 20
             finer, kept = cv2.findHomography(start[reach], end[reach], cv2.RANSAC, 2.5)
             if finer is not None and kept.sum() >= 0.8 * count:
-                transform, count = finer, int(kept.sum())
+                transform = finer
         unit = np.diag([*(1 / size_b), 1]) @ transform @ np.diag([*size_a, 1])
         if _sane(unit):
-            yield unit / unit[2, 2], count
+            yield unit / unit[2, 2]
 
 
 SIDE = 128  # of the common frame in px
@@ -202,10 +200,10 @@ def lay(first: Picture, second: Picture, transform: np.ndarray, side: int = SIDE
     reach = stretch(transform, other.grey) / fine  # (2, 2) px of `other`, (across, down) for a px of the base
     height, width = other.grey.shape
     across, down = np.maximum(np.linalg.norm(reach, axis=1), 1)
-    image = _shrink(other.grey, width / across, height / down)
+    image = _shrunk(other, round(width / across), round(height / down))
     reach = stretch(transform, image) / fine
     across, down = np.minimum(np.linalg.norm(reach, axis=0), 1) * fine
-    own = cv2.resize(_shrink(base.grey, across, down), (side, side), interpolation=cv2.INTER_LINEAR)
+    own = cv2.resize(_shrunk(base, round(across), round(down)), (side, side), interpolation=cv2.INTER_LINEAR)
     pixels = to_pixels(transform, image, side)
     whole = np.full(image.shape, 255, np.uint8)
     inside = cv2.warpPerspective(whole, pixels, (side, side), flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP) > 250
@@ -219,9 +217,10 @@ def stretch(transform: np.ndarray, image: np.ndarray) -> np.ndarray:
     return np.stack([right - middle, below - middle], axis=1) * 10 * np.array(image.shape[1::-1])[:, None]
 
 
-def _shrink(image: np.ndarray, width: float, height: float) -> np.ndarray:
-    size = max(8, round(width)), max(8, round(height))
-    return image if size == image.shape[::-1] else cv2.resize(image, size, interpolation=cv2.INTER_AREA)
+@lru_cache(maxsize=8)  # a picture is laid on several others, and in several ways on each
+def _shrunk(picture: Picture, width: int, height: int) -> np.ndarray:
+    size, grey = (max(8, width), max(8, height)), picture.grey
+    return grey if size == grey.shape[::-1] else cv2.resize(grey, size, interpolation=cv2.INTER_AREA)
 
 
 def refine(frame: Frame) -> Frame:

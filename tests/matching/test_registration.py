@@ -125,12 +125,11 @@ def test_keypoints_place_a_crop(picture, mirror):
     part = image.crop((60, 40, 240, 160))
     if mirror:
         part = ImageOps.mirror(part)
-    transform, count = next(keypoint_transforms(picture(part), picture(image)))
+    transform = next(keypoint_transforms(picture(part), picture(image)))
     corners = np.array([(60, 40), (240, 40), (240, 160), (60, 160)]) / image.size
     if mirror:
         corners = corners[[1, 0, 3, 2]]
     assert outline(transform) == pytest.approx(corners, abs=0.01)
-    assert count >= 12
 
 
 def test_a_plain_picture_has_no_keypoints_and_no_transforms(picture):
