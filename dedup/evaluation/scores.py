@@ -13,6 +13,8 @@ from pathlib import Path
 
 import numpy as np
 
+BLOCK = 256  # rows compared with all others at a time
+
 
 @dataclass(frozen=True)
 class Truth:
@@ -182,7 +184,7 @@ class PairCurve:
         return int(self.wrong[self.recall >= recall].min(initial=self.wrong.max(initial=0)))
 
 
-def pair_curve(vectors: np.ndarray, groups: np.ndarray, block: int = 1024) -> PairCurve:
+def pair_curve(vectors: np.ndarray, groups: np.ndarray) -> PairCurve:
     """Count the right and the wrong among all pairs, nearest first. Exact; equal distances count as one step.
 
     Parameters
@@ -190,7 +192,6 @@ def pair_curve(vectors: np.ndarray, groups: np.ndarray, block: int = 1024) -> Pa
     vectors : (n, d) float32, unit norm; or (n, views, d), where the nearest views of two files count. Hashes fit in as
         +-1 / sqrt(bits): cosine distance = 2 x share of unequal bits
     groups : (n,) int, equal for copies of one picture
-    block : rows and columns at a time; memory is some block x block matrices and the pairs of copies
 
     Raises
     ------
@@ -204,13 +205,11 @@ def pair_curve(vectors: np.ndarray, groups: np.ndarray, block: int = 1024) -> Pa
         copies.append(_distances(members, members)[np.triu_indices(len(members), 1)])
     found, counts = np.unique(np.concatenate(copies), return_counts=True)
     wrong = np.zeros(len(found) + 1, np.int64)  # by the first threshold that reaches the pair; the last: none does
-    for top in range(0, len(vectors), block):
-        for left in range(top, len(vectors), block):
-            distances = _distances(vectors[top : top + block], vectors[left : left + block])  # (<= block, <= block)
-            different = groups[top : top + block, None] != groups[None, left : left + block]
-            if top == left:
-                different = np.triu(different)
-            wrong += np.bincount(np.searchsorted(found, distances[different]), minlength=len(wrong))
+    for top in range(0, len(vectors), BLOCK):
+        rows = slice(top, top + BLOCK)
+        distances = _distances(vectors[rows], vectors[top:])  # (<= BLOCK, n - top)
+        different = np.triu(groups[rows, None] != groups[None, top:])
+        wrong += np.bincount(np.searchsorted(found, distances[different]), minlength=len(wrong))
     return PairCurve(found, counts.cumsum(), wrong[:-1].cumsum(), int(counts.sum()))
 
 

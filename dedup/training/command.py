@@ -31,6 +31,7 @@ from dedup.dataset.decoding import UnreadableImage, load_image
 from dedup.dataset.images import list_images
 from dedup.encoder.embeddings import extract_embeddings
 from dedup.encoder.export import export_encoder
+from dedup.encoder.inference import at_work
 from dedup.encoder.model import EncoderCNN
 from dedup.training.head import NETWORK, add_pretrained
 from dedup.training.loss import CopiesDataset, schedule_batches
@@ -140,10 +141,10 @@ def export(encoder: EncoderCNN, paths: Sequence[Path], calibrate: Path | None, e
     """Write a trained encoder to `path`, with its epsilon; calibrated if there are other photos."""
     from dedup.evaluation.calibration import calibrate_epsilon
 
-    device = next(encoder.parameters()).device
+    working = at_work(encoder, next(encoder.parameters()).device)
     if calibrate:
-        epsilon = calibrate_epsilon(encoder, list_images(calibrate, EXTENSIONS), device=device).epsilon
-    seen = extract_embeddings(encoder, paths, None, batch_size=32, num_workers=2, device=device)
+        epsilon = calibrate_epsilon(working, list_images(calibrate, EXTENSIONS)).epsilon
+    seen = extract_embeddings(working, paths, None, batch_size=32, num_workers=2)
     about = {"epsilon": round(epsilon, 4), "image_resize": encoder.image_resize, "network": NETWORK}
     export_encoder(encoder, seen.vectors, path, about)
 
