@@ -292,13 +292,7 @@ def paste_in(image: Image, other: Image, rng: np.random.Generator) -> Image:
     return page
 
 
-GEOMETRY: dict[Edit, float] = {
-    crop: 0.55,
-    mirror: 0.22,
-    quarter_turn: 0.3,
-    small_turn: 0.15,
-    perspective: 0.12,
-}
+GEOMETRY: dict[Edit, float] = {crop: 0.55, mirror: 0.22, quarter_turn: 0.3, small_turn: 0.15, perspective: 0.12}
 TONE: dict[Edit, float] = {
     brightness: 0.25,
     contrast: 0.25,
@@ -309,21 +303,8 @@ TONE: dict[Edit, float] = {
     photo_filter: 0.08,
 }
 MARKS: dict[Edit, float] = {caption: 0.18, watermark: 0.12, sticker: 0.1, occlude: 0.12}
-LAYOUT: dict[Edit, float] = {
-    border: 0.08,
-    letterbox: 0.1,
-    meme: 0.1,
-    screenshot: 0.13,
-    collage: 0.12,
-    paste_in: 0.14,
-}
-DETAIL: dict[Edit, float] = {
-    blur: 0.15,
-    sharpen: 0.1,
-    noise: 0.12,
-    shrink: 0.12,
-    recompress: 0.4,
-}
+LAYOUT: dict[Edit, float] = {border: 0.08, letterbox: 0.1, meme: 0.1, screenshot: 0.13, collage: 0.12, paste_in: 0.14}
+DETAIL: dict[Edit, float] = {blur: 0.15, sharpen: 0.1, noise: 0.12, shrink: 0.12, recompress: 0.4}
 EDIT_PROBABILITIES = GEOMETRY | TONE | MARKS | LAYOUT | DETAIL
 
 
