@@ -14,7 +14,7 @@ import torch
 
 from dedup.encoder import efficientnet
 from dedup.encoder.inference import WEIGHTS_DIR, About, EncoderError, failures_of_file_told
-from dedup.encoder.resnet import NETWORKS, Network
+from dedup.encoder.resnet import TORCHVISION
 
 # Stated, not calibrated, and on the careful side: pooled ImageNet features lie close together, so only near-exact
 # copies are nearer than this.
@@ -23,7 +23,6 @@ IMAGENET_EPSILON = 0.05
 SSCD_EPSILON = 0.2
 WHOLE_NUMBERS, ROW_STEP = ".int8", ".step"  # a tensor of an exported file is the product of two
 PREFIX = "encoder."  # of their names there
-_NAMES = {network: name for name, network in NETWORKS.items()}
 _EXPECTED = (
     "expected a torchvision ResNet-18, 34, 50, 101 or 152 state dict, an SSCD ResNet-50 (*.torchvision.pt), "
     "or an .onnx file written by export_encoder"
@@ -158,7 +157,8 @@ def _from_state(state: dict[str, torch.Tensor], name: str) -> Weights:
     sscd = all(key.startswith("backbone.") for key in state)
     state = {key.removeprefix("backbone."): tensor.float() for key, tensor in state.items()}
     blocks = tuple(len({key.split(".")[1] for key in state if key.startswith(f"layer{k}.")}) for k in (1, 2, 3, 4))
-    resnet = _NAMES.get(Network(blocks, is_bottleneck="layer1.0.conv3.weight" in state))
+    shape = blocks, "layer1.0.conv3.weight" in state
+    resnet = next((network for network, known in TORCHVISION.items() if known == shape), None)
     trunk = {f"0.trunk.{key}": tensor for key, tensor in state.items() if not key.startswith("fc.")}
     inner = state.get("layer1.0.conv2.weight")
     if resnet is None or inner is None or inner.shape != (64, 64, 3, 3):  # wide ResNets and ResNeXts differ here
