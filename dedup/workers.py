@@ -38,7 +38,6 @@ QUEUE = 128  # numbers of jobs sent to a process before it has done them; many m
 START_METHOD = "fork" if sys.platform == "linux" else "spawn"
 DIE_WITH_PARENT = 1  # PR_SET_PDEATHSIG of Linux's prctl(2)
 TIMED = hasattr(signal, "setitimer")  # not on Windows, where the clock alone counts
-_is_worker = False  # whether this process is one of ours: it starts no other
 REASON_LENGTH = 200  # characters of a reason
 DYING = 5.0  # seconds for a process that closed its pipe to end, before it is killed
 STARTS = 3  # failed ones in a row, after which no process can start here
@@ -151,7 +150,8 @@ def _results(start: Callable[[], _Pool], count: int, ahead: int) -> Iterator[Any
 
 def run_apart(function: Callable[[Any], Any], job: Any, **options: Any) -> Any:
     """`function(job)`, or `Lost`: as `run_jobs` for one job, in this process where another would have to be spawned."""
-    (result,) = run_jobs(function, [job], int(not _is_worker), inherits=True, **options)
+    is_worker = multiprocessing.current_process().daemon  # which may start no other
+    (result,) = run_jobs(function, [job], int(not is_worker), inherits=True, **options)
     return result
 
 
@@ -298,8 +298,6 @@ class _Pool:
 
 def _serve(connection, function: Callable, jobs: Sequence[Any] | None, time_limit: float, memory_limit: int) -> None:
     """What a worker process runs."""
-    global _is_worker
-    _is_worker = True
     serve_parent()
     faulthandler.disable()
     os.dup2(os.open(os.devnull, os.O_WRONLY), 2)  # C libraries complain there about every broken file
