@@ -247,10 +247,10 @@ class Store(AbstractContextManager):
         with suppress(OSError):  # if it can't be made, SQLite says so
             self.path.parent.mkdir(parents=True, exist_ok=True)
         self._disconnect()
+        is_new = not self.path.exists()
         self._connection = sqlite3.connect(self.path, timeout=LOCKED_FOR, isolation_level=None)
-        self._connection.execute(
-            "PRAGMA auto_vacuum = INCREMENTAL"
-        )  # of a new file: what is forgotten makes it smaller
+        if is_new:  # what is forgotten makes it smaller; to be said before the first table
+            self._connection.execute("PRAGMA auto_vacuum = INCREMENTAL")
         with self._connection:
             self._connection.execute("BEGIN IMMEDIATE")  # two that open at once: one looks after the other has marked
             is_foreign = self._is_foreign()

@@ -6,7 +6,6 @@ name  ->  Weights: trunks' tensors, final linear layer with its rows sorted by p
 from __future__ import annotations
 
 import http.client
-import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -100,9 +99,6 @@ def _read_exported(path: Path) -> Weights:
             plain = name.removesuffix(WHOLE_NUMBERS)
             state[plain] = state[name].float() * state[plain + ROW_STEP]
         projection, bias = state["embedding.weight"], state["embedding.bias"]
-    if len(projection) != about.embedding_size:
-        text = f"{path} says embedding_size {about.embedding_size}, but holds {len(projection)} rows; export it again"
-        raise EncoderError(text)
     branches = {name.removeprefix("branches."): tensor for name, tensor in state.items() if ".trunk." in name}
     branches = {name: tensor for name, tensor in branches.items() if not name.endswith((WHOLE_NUMBERS, ROW_STEP))}
     photos = state.get("centering.photos")
@@ -137,13 +133,9 @@ def _download(name: str) -> dict[str, torch.Tensor]:
 
 def _load_state(path: Path) -> dict[str, torch.Tensor]:
     """A state dict from a .pt or .pth file; nothing in the file is executed."""
-    if zipfile.is_zipfile(path):
-        with zipfile.ZipFile(path) as archive:
-            if any(member.endswith("/constants.pkl") for member in archive.namelist()):
-                raise EncoderError(f"{path} is a TorchScript program, which is not run here; {_EXPECTED}")
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # torch.load answers strange bytes with nearly every type
+    except Exception as error:  # TorchScript; torch.load answers strange bytes with nearly every type
         raise EncoderError(f"{path} is no state dict ({type(error).__name__}); {_EXPECTED}") from error
     if not isinstance(state, dict) or not all(
         isinstance(key, str) and isinstance(value, torch.Tensor) for key, value in state.items()

@@ -96,10 +96,8 @@ def score_grouping(truth: Truth, labels: np.ndarray, stays: np.ndarray | None = 
     cluster_sizes, group_sizes = np.bincount(clusters), np.bincount(groups)
     together = _pairs(cell_sizes)
     precision, recall = _ratio(together, _pairs(cluster_sizes)), _ratio(together, _pairs(group_sizes))
-    by_cluster, by_group = (
-        float((shared / cluster_sizes[clusters]).mean()),
-        float((shared / group_sizes[groups]).mean()),
-    )
+    by_cluster = float((shared / cluster_sizes[clusters]).mean())
+    by_group = float((shared / group_sizes[groups]).mean())
     stays = np.zeros(n, bool) if stays is None else stays.copy()
     left = np.bincount(clusters, weights=stays) == 0
     stays[firsts[left]] = True
