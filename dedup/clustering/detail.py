@@ -26,7 +26,7 @@ OF_ROUNDING = 0.5  # energy that rounding to 8 bits, and colours, leave where th
 NOTHING_NEW = 0.12  # energy of what a picture twice as large adds, as a share of the smaller one's finest, that is none
 ENLARGING = (cv2.INTER_NEAREST, cv2.INTER_NEAREST_EXACT, cv2.INTER_LINEAR, cv2.INTER_CUBIC, cv2.INTER_LANCZOS4)
 COARSE_STEP = 4.0  # least step that tells where in it a coefficient was
-INNER = 0.55  # share of coefficients in the inner half of their step that is no chance
+INNER = 0.535  # share of coefficients in the inner half of their step that is no chance
 LEAST_OF_BLOCK, ENOUGH_BLOCKS = 4, 50  # coefficients of a block, and such blocks, that tell how a picture was made
 LOWEST = 1 + max(map(max, ZIGZAG))  # frequencies down and across that tell it
 

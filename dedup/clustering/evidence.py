@@ -147,11 +147,12 @@ class Evidence:
     def trace(self, pairs: Iterable[Pair]) -> None:
         """Find which files (row, source) were made from the other: saved without loss, enlarged, or saved again."""
         new = sorted(set(pairs) - self.traced)
+        self.match(new)
         self.traced.update(new)
         jobs = {}
         for row, source in new:
             view, match = self.view(row, source), self._match(row, source)
-            if view is None or match is None:
+            if view is None or match is None or not self.is_one_version(row, source):
                 continue
             if self.files[row].pixels > self.files[source].pixels:
                 jobs[row, source] = self.paths[row], self.paths[source], view.resolution, match.transform

@@ -49,6 +49,10 @@ class Details(NamedTuple):
     step: float = 0.0
     bits: float = 0.0
 
+    @property
+    def tells_compression(self) -> bool:
+        return self.lossless or self.step > 0
+
 
 @job
 def read_details(path: Path) -> Details:

@@ -149,14 +149,19 @@ def keeper_keys(cluster: Cluster, result: Result) -> dict[Path, KeeperKey]:
 
 
 def possible_sources(chain: Sequence[int], evidence: Evidence) -> list[Pair]:
-    """The best of a chain, and what it may have been enlarged or saved again from; nothing where that is known."""
-    keys = keys_of(chain, evidence)
-    best, files = keys[0].row, evidence.files
-    smaller = [key.row for key in keys if SMALLER * files[key.row].pixels <= files[best].pixels]
-    equals = [key for key in keys[1:] if _are_of_one_size(files[key.row], files[best])]
-    coarser = [key.row for key in equals if key.compression and files[key.row].details.step]
-    coarser.sort(key=lambda row: (not evidence.is_exact(best, row), files[row].details.step))
-    wanted = [(best, row) for row in (*smaller[:1], *coarser[:RIVALS]) if evidence.is_one_version(best, row)]
+    """The best of a chain, and what it may have been enlarged or saved again from; nothing where that is known.
+
+    Where the best one's compression is told by others alone, as a WebP's is, the best that tells its own as well.
+    """
+    keys, files = keys_of(chain, evidence), evidence.files
+    telling = next((key for key in keys if files[key.row].details.tells_compression), keys[0])
+    wanted = []
+    for best in dict.fromkeys((keys[0].row, telling.row)):
+        smaller = [key.row for key in keys if SMALLER * files[key.row].pixels <= files[best].pixels]
+        equals = [key for key in keys if key.row != best and _are_of_one_size(files[key.row], files[best])]
+        coarser = [key.row for key in equals if key.compression and files[key.row].details.step]
+        coarser.sort(key=lambda row: (not evidence.is_exact(best, row), files[row].details.step))
+        wanted += [(best, row) for row in (*smaller[:1], *coarser[:RIVALS])]
     return [] if evidence.traced.issuperset(wanted) else wanted
 
 

@@ -671,6 +671,15 @@ def test_what_was_saved_again_finer_goes_for_what_it_was_made_from(tmp_path, fir
     assert kept(cluster) == ("z.jpg", "older by 1 day") and cluster.members[0].removable
 
 
+def test_what_was_saved_again_finer_does_not_stay_for_a_webp_beside_it(tmp_path):
+    """A WebP's compression is told by the JPEGs beside it, here by one that must not count by its own steps."""
+    source = Image.open(save(tmp_path / "z.jpg", quality=70)).convert("RGB")
+    save(tmp_path / "b.jpg", source, age=10**9 + 86_400, quality=85)
+    save(tmp_path / "a.webp", source, age=10**9 + 43_200, quality=80)
+    cluster = cluster_of_files(tmp_path)
+    assert kept(cluster) == ("z.jpg", "older by 12 hours") and all(member.removable for member in cluster.members)
+
+
 def test_a_lossless_file_with_just_the_pixels_of_a_jpeg_goes_for_it(tmp_path):
     source = Image.open(save(tmp_path / "z.jpg", quality=99)).convert("RGB")
     save(tmp_path / "a.png", source, age=10**9 + 86_400)
