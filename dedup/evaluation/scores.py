@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-BLOCK = 256  # rows compared with all others at a time
+ROWS_AT_ONCE = 256  # rows compared with all others at a time
 
 
 @dataclass(frozen=True)
@@ -203,9 +203,9 @@ def pair_curve(vectors: np.ndarray, groups: np.ndarray) -> PairCurve:
         copies.append(_distances(members, members)[np.triu_indices(len(members), 1)])
     found, counts = np.unique(np.concatenate(copies), return_counts=True)
     wrong = np.zeros(len(found) + 1, np.int64)  # by the first threshold that reaches the pair; the last: none does
-    for top in range(0, len(vectors), BLOCK):
-        rows = slice(top, top + BLOCK)
-        distances = _distances(vectors[rows], vectors[top:])  # (<= BLOCK, n - top)
+    for top in range(0, len(vectors), ROWS_AT_ONCE):
+        rows = slice(top, top + ROWS_AT_ONCE)
+        distances = _distances(vectors[rows], vectors[top:])  # (<= ROWS_AT_ONCE, n - top)
         different = np.triu(groups[rows, None] != groups[None, top:])
         wrong += np.bincount(np.searchsorted(found, distances[different]), minlength=len(wrong))
     return PairCurve(found, counts.cumsum(), wrong[:-1].cumsum(), int(counts.sum()))

@@ -32,13 +32,13 @@ COPIES = 5  # of each photo, beside itself
 
 
 # What decides the linear layer, with the photos and their copies.
-HEAD = Recipe(sizes=((0.0, 160),), epochs=24, batch_size=512, learning_rate=1e-3, weight_decay=0.01, seed=1)
+HEAD_RECIPE = Recipe(sizes=((0.0, 160),), epochs=24, batch_size=512, learning_rate=1e-3, weight_decay=0.01, seed=1)
 
 
 def add_pretrained(encoder: EncoderCNN, photos: Sequence[np.ndarray], log: Path, progress: bool = True) -> EncoderCNN:
     """Put EfficientNet-Lite0 with a head of its own beside a trained encoder; write the head's losses to `log`."""
     device, branch = next(encoder.parameters()).device, pretrained_branch()
-    recipe = replace(HEAD, batch_size=min(HEAD.batch_size, len(photos)))
+    recipe = replace(HEAD_RECIPE, batch_size=min(HEAD_RECIPE.batch_size, len(photos)))
     views = features_of_copies(branch, photos, COPIES, device, progress)
     own = features_of_copies(encoder.branches[0], photos, 0, device, progress)
     head = train_head(views, recipe, log, progress)
@@ -57,11 +57,11 @@ def features_of_copies(
     branch: nn.Module, photos: Sequence[np.ndarray], copies: int, device: torch.device, progress: bool
 ) -> torch.Tensor:
     """(copies + 1, n, channels) float16: what a branch gives for each photo, then for edited copies of it."""
-    branch, views, ((_, side),) = branch.to(device), [], HEAD.sizes
+    branch, views, ((_, side),) = branch.to(device), [], HEAD_RECIPE.sizes
     for number in range(copies + 1):
         rows, batch = [], []
         for index, photo in enumerate(tqdm(photos, f"Looking, {number}", unit=" photos", disable=not progress)):
-            rng = np.random.default_rng((HEAD.seed, number, index))
+            rng = np.random.default_rng((HEAD_RECIPE.seed, number, index))
             other = photos[rng.integers(len(photos))]
             batch.append(make_copy(photo, other, side, rng, strength=float(number > 0)))
             if len(batch) == 32 or index == len(photos) - 1:

@@ -16,7 +16,7 @@ from torch import nn
 from dedup.encoder.model import EncoderCNN, copy_detection_encoder
 from dedup.training.loss import contrastive_loss
 
-STATES, PLAIN = ("encoder", "optimizer", "scheduler"), ("step", "log", "queue", "queue_photos")  # of a checkpoint
+STATES, VALUES = ("encoder", "optimizer", "scheduler"), ("step", "log", "queue", "queue_photos")  # of a checkpoint
 
 
 class TrainingError(ValueError):
@@ -90,7 +90,7 @@ class Trainer:
     def save(self, path: Path) -> None:
         """Write a checkpoint; one that was there stays whole until the new one is."""
         parts = {name: getattr(self, name).state_dict() for name in STATES}
-        parts |= {name: getattr(self, name) for name in PLAIN}
+        parts |= {name: getattr(self, name) for name in VALUES}
         torch.save(parts | {"recipe": json.dumps(asdict(self.recipe))}, path.with_suffix(".new"))
         path.with_suffix(".new").replace(path)
 
@@ -105,7 +105,7 @@ class Trainer:
             )
         for name in STATES:
             getattr(self, name).load_state_dict(saved[name])
-        for name in PLAIN:
+        for name in VALUES:
             setattr(self, name, saved[name])
 
     def start_from(self, path: Path) -> None:

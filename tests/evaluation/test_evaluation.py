@@ -71,7 +71,7 @@ def test_curve_without_copies_is_empty():
 @pytest.mark.parametrize("block", [7, 40, 1000])
 @pytest.mark.parametrize("bits", [False, True])
 def test_average_precision_is_scikit_learns(block, bits, monkeypatch):
-    monkeypatch.setattr(scores, "BLOCK", block)
+    monkeypatch.setattr(scores, "ROWS_AT_ONCE", block)
     rng = np.random.default_rng(0)
     groups = rng.integers(0, 15, 40)
     vectors = rng.normal(size=(15, 16))[groups] + rng.normal(size=(40, 16))
