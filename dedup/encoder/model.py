@@ -70,7 +70,7 @@ class LocalCentering(nn.Module):
 
     (batch, d) unit norm -> (batch, d) unit norm
 
-    photos : (k, d) unit norm, of photos that are nobody's; the nearest count most
+    photos : (k, d) unit norm, of photos of the training; the nearest count most
     share : of their weighted mean that is taken away
     temperature : of the weights, a softmax of cosines
     """

@@ -139,7 +139,7 @@ def distinct_pairs(vectors: np.ndarray, confirm: Confirm) -> tuple[np.ndarray, n
 
 
 def confirmer(paths: list[Path], num_workers: int, progress: bool) -> Confirm:
-    """Geometry's word on pairs; what shows the other beside more is no different picture either."""
+    """Which pairs show one picture, by geometry, be it a part of one of them."""
     from dedup.matching.confirmation import Verifier
 
     verifier = Verifier(paths, num_workers, progress)

@@ -265,8 +265,7 @@ def _pairs(
 
 
 def _whys(member: Member) -> dict[Path, str | None]:
-    """Why a file can't go for each of its keepers, as the lowest level tells that does; None where only the level,
-    or a check, tells."""
+    """Why a file can't go for each of its keepers, from the first level that tells; None where none but a check does."""
     found: dict[Path, str | None] = {}
     for keeper, reason in _choices(member):
         is_open = reason is not None and reason.code in (Why.LEVEL, Why.UNSEEN)
@@ -277,7 +276,7 @@ def _whys(member: Member) -> dict[Path, str | None]:
 
 @step
 def _known(match: Match, first: Path, second: Path, is_turned: bool, why: Callable[[Path, Path, View], str]) -> list:
-    """What is known of two files, as `_pairs` gives it; is_turned : seen from the second."""
+    """What `_pairs` tells of two files behind their places. is_turned : as the second file sees it"""
     views = seen_by(match, is_first=True), seen_by(match, is_first=False)
     reasons = why(first, second, views[0]), why(second, first, views[1])
     if is_looked_at(match):  # that was left for the members of a keeper

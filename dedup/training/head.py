@@ -25,7 +25,7 @@ from dedup.training.loss import contrastive_loss, schedule_batches
 from dedup.training.trainer import Recipe, write_log
 
 NETWORK = f"slim14+{LITE0}"
-NEARNESS = 0.85  # a constant beside each half's numbers, whose median length is 1: weak vectors are not blown up
+NEARNESS = 0.85  # a constant beside both halves' numbers, whose median length is 1: short vectors stay short
 SHARE, TEMPERATURE = 0.5, 0.04  # of the centering
 TABLE = 1000  # photos that it knows
 COPIES = 5  # of each photo, beside itself

@@ -16,7 +16,8 @@ from torch import nn
 from dedup.encoder.model import EncoderCNN, copy_detection_encoder
 from dedup.training.loss import contrastive_loss
 
-STATES, VALUES = ("encoder", "optimizer", "scheduler"), ("step", "log", "queue", "queue_photos")  # of a checkpoint
+# Attributes of a Trainer that its checkpoint holds.
+STATE_DICTS, PLAIN_VALUES = ("encoder", "optimizer", "scheduler"), ("step", "log", "queue", "queue_photos")
 
 
 class TrainingError(ValueError):
@@ -89,8 +90,8 @@ class Trainer:
 
     def save(self, path: Path) -> None:
         """Write a checkpoint; one that was there stays whole until the new one is."""
-        parts = {name: getattr(self, name).state_dict() for name in STATES}
-        parts |= {name: getattr(self, name) for name in VALUES}
+        parts = {name: getattr(self, name).state_dict() for name in STATE_DICTS}
+        parts |= {name: getattr(self, name) for name in PLAIN_VALUES}
         torch.save(parts | {"recipe": json.dumps(asdict(self.recipe))}, path.with_suffix(".new"))
         path.with_suffix(".new").replace(path)
 
@@ -103,9 +104,9 @@ class Trainer:
             raise TrainingError(
                 f"{path} is of {steps} steps, not {self.steps}: other photos? Choose another output folder"
             )
-        for name in STATES:
+        for name in STATE_DICTS:
             getattr(self, name).load_state_dict(saved[name])
-        for name in VALUES:
+        for name in PLAIN_VALUES:
             setattr(self, name, saved[name])
 
     def start_from(self, path: Path) -> None:
