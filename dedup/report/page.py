@@ -265,7 +265,7 @@ def _pairs(
 
 
 def _whys(member: Member) -> dict[Path, str | None]:
-    """Why a file can't go for each of its keepers, from the first level that tells; None where none but a check does."""
+    """Why a file can't go for each of its keepers, from the first level that tells; None where only a check does."""
     found: dict[Path, str | None] = {}
     for keeper, reason in _choices(member):
         is_open = reason is not None and reason.code in (Why.LEVEL, Why.UNSEEN)
