@@ -385,7 +385,7 @@ def search_in(config: Config, options: argparse.Namespace, phase: Phases) -> int
     say(messages.leaking(leaks, len(paths) - archived, leaked) if options.against else ())
     say([*messages.leaving(result.similar, similar), *messages.showing(series, shots)])
     if found:
-        say(messages.shown(line) for line in tables.describe_report(found, folder, written).splitlines())
+        say(map(messages.shown, tables.describe_report(found, folder, written)))
     if found or series:
         say([f"to look at them and decide, open {messages.shown(messages.near(reviewed))}"])
     if options.dry_run and planned.done:

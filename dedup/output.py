@@ -28,13 +28,12 @@ RUN = FINDING | {"Writing": 0.04}
 
 def format_bytes(count: int) -> str:
     """Bytes for people: 999 B, 1.5 kB, 12 MB (powers of 1000, as file managers show them)."""
-    if count < 1000:
-        return f"{count} B"
-    value, units = float(count), iter(("kB", "MB", "GB", "TB", "PB"))
-    unit = ""
-    while value >= 999.5 or not unit:
-        value, unit = value / 1000, next(units, "EB")
-    return f"{value:.1f} {unit}" if value < 9.95 else f"{value:.0f} {unit}"
+    value = float(count)
+    for unit in ("B", "kB", "MB", "GB", "TB", "PB", "EB"):
+        if value < (1000 if unit == "B" else 999.5):
+            break
+        value /= 1000
+    return f"{value:.1f} {unit}" if value < 9.95 and unit != "B" else f"{value:.0f} {unit}"
 
 
 def count_of(number: int, noun: str) -> str:

@@ -38,7 +38,6 @@ QUEUE = 128  # numbers of jobs sent to a process before it has done them; many m
 START_METHOD = "fork" if sys.platform == "linux" else "spawn"
 DIE_WITH_PARENT = 1  # PR_SET_PDEATHSIG of Linux's prctl(2)
 TIMED = hasattr(signal, "setitimer")  # not on Windows, where the clock alone counts
-_is_worker = False  # whether this process is one of ours: it starts no other
 REASON_LENGTH = 200  # characters of a reason
 DYING = 5.0  # seconds for a process that closed its pipe to end, before it is killed
 STARTS = 3  # failed ones in a row, after which no process can start here
@@ -151,7 +150,8 @@ def _results(start: Callable[[], _Pool], count: int, ahead: int) -> Iterator[Any
 
 def run_apart(function: Callable[[Any], Any], job: Any, **options: Any) -> Any:
     """`function(job)`, or `Lost`: as `run_jobs` for one job, in this process where another would have to be spawned."""
-    (result,) = run_jobs(function, [job], int(not _is_worker), inherits=True, **options)
+    is_worker = multiprocessing.current_process().daemon  # which may start no other
+    (result,) = run_jobs(function, [job], int(not is_worker), inherits=True, **options)
     return result
 
 
@@ -298,8 +298,6 @@ class _Pool:
 
 def _serve(connection, function: Callable, jobs: Sequence[Any] | None, time_limit: float, memory_limit: int) -> None:
     """What a worker process runs."""
-    global _is_worker
-    _is_worker = True
     serve_parent()
     faulthandler.disable()
     os.dup2(os.open(os.devnull, os.O_WRONLY), 2)  # C libraries complain there about every broken file
@@ -354,25 +352,23 @@ def _limit_memory(limit: int) -> None:
 
 
 class Spool:
-    """Pickled objects by number, in little memory; a forked process can read those that were there when it was forked.
+    """Pickled objects by number, in a temporary file that nobody else sees, and so in little memory.
 
-    The first go into memory, those that follow into a temporary file that nobody else sees.
+    A forked process can read those that were there when it was forked.
 
-    folder : where the temporary file is made once it is needed; None = where the system has such files
-    room : bytes in memory
+    folder : where the file is made once it is needed; None = where the system has such files
     """
 
-    def __init__(self, folder: Path | None = None, room: int = 1 << 28):
-        self._folder, self._room = folder, room
+    def __init__(self, folder: Path | None = None):
+        self._folder = folder
         self.clear()
 
     def clear(self) -> None:
         """Forget all objects, and give memory and disk back."""
-        self._in_memory: dict[int, bytes] = {}
+        self._in_memory: dict[int, bytes] = {}  # what could not be written
         self._on_disk: dict[int, tuple[int, int]] = {}  # offset, bytes
         self._recent: OrderedDict[int, Any] = OrderedDict()
-        self._left, self._end = self._room, 0
-        self._file = None  # it vanishes with its last user
+        self._end, self._file = 0, None  # it vanishes with its last user
 
     def __contains__(self, number: int) -> bool:
         return number in self._in_memory or number in self._on_disk
@@ -380,16 +376,12 @@ class Spool:
     def put(self, number: int, pickled: bytes) -> None:
         """Keep a pickled object; in memory, with all that follow, once the file can't be written."""
         self._recent.pop(number, None)
-        self._left += len(self._in_memory.pop(number, b""))
-        if len(pickled) > self._left:
+        if not self._in_memory:
             try:
                 return self._write(number, pickled)
             except OSError as error:
                 logging.getLogger(__name__).warning("pictures stay in memory, a temporary file fails: %s", error)
-                self._left = math.inf
-        self._on_disk.pop(number, None)
         self._in_memory[number] = pickled
-        self._left -= len(pickled)
 
     def get(self, number: int) -> Any:
         """The object, unpickled. Raises KeyError if there is none."""

@@ -1,4 +1,4 @@
-"""Spool: what went into memory and what went into the file comes back, also in forked processes."""
+"""Spool: what went into the file, or into memory, comes back, also in forked processes."""
 
 import os
 import pickle
@@ -12,8 +12,8 @@ from dedup.workers import RECENT, START_METHOD, Spool, job, run_jobs
 
 @pytest.fixture
 def spool(tmp_path):
-    """A spool that has memory for one of its objects, and more of them than it keeps unpickled."""
-    spool = Spool(tmp_path, room=1000)
+    """A spool of more objects than it keeps unpickled."""
+    spool = Spool(tmp_path)
     for number in range(2 * RECENT):
         spool.put(number, pickle.dumps(np.full(600, number, np.uint8)))
     return spool
@@ -23,7 +23,7 @@ def test_all_come_back_in_any_order(spool, tmp_path):
     assert 0 in spool and 2 * RECENT - 1 in spool and 2 * RECENT not in spool
     for number in (5, 0, 2 * RECENT - 1, 5, *range(2 * RECENT)):
         assert spool.get(number).tolist() == [number] * 600
-    assert len(spool._in_memory) == 1 and len(spool._recent) == RECENT
+    assert not spool._in_memory and len(spool._recent) == RECENT
     assert list(tmp_path.iterdir()) == [] or os.name == "nt", "nobody else sees the file"
 
 
@@ -35,7 +35,7 @@ def test_forked_processes_read_at_once(spool):
 
 
 def test_where_the_disk_is_full_all_stays_in_memory(tmp_path, monkeypatch, caplog):
-    spool = Spool(tmp_path, room=1000)
+    spool = Spool(tmp_path)
     for number in range(4):
         spool.put(number, pickle.dumps(np.full(600, number, np.uint8)))
     spool._file = Mock(wraps=spool._file)

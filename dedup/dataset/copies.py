@@ -219,15 +219,19 @@ def sticker(image: Image, other: Image, rng: np.random.Generator) -> Image:
     return image
 
 
+def _paste(page: Image, patch: Image, rng: np.random.Generator) -> Image:
+    """Put a patch on a page, anywhere."""
+    h, w = min(patch.shape[0], page.shape[0]), min(patch.shape[1], page.shape[1])
+    y, x = rng.integers(0, page.shape[0] - h + 1), rng.integers(0, page.shape[1] - w + 1)
+    page[y : y + h, x : x + w] = patch[:h, :w]
+    return page
+
+
 def occlude(image: Image, other: Image, rng: np.random.Generator) -> Image:
     """Cover a part, up to a quarter of the area, with another picture."""
-    image = image.copy()
     height, width = image.shape[:2]
     patch = resize(other, width * rng.uniform(0.2, 0.5), height * rng.uniform(0.2, 0.5))
-    h, w = min(patch.shape[0], height), min(patch.shape[1], width)
-    y, x = rng.integers(0, height - h + 1), rng.integers(0, width - w + 1)
-    image[y : y + h, x : x + w] = patch[:h, :w]
-    return image
+    return _paste(image.copy(), patch, rng)
 
 
 def border(image: Image, other: Image, rng: np.random.Generator) -> Image:
@@ -286,19 +290,10 @@ def paste_in(image: Image, other: Image, rng: np.random.Generator) -> Image:
     height, width = image.shape[:2]
     page = resize(other, width, height)
     shown = resize(image, width * rng.uniform(0.5, 0.8), height * rng.uniform(0.5, 0.8))
-    h, w = min(shown.shape[0], page.shape[0]), min(shown.shape[1], page.shape[1])
-    y, x = rng.integers(0, page.shape[0] - h + 1), rng.integers(0, page.shape[1] - w + 1)
-    page[y : y + h, x : x + w] = shown[:h, :w]
-    return page
+    return _paste(page, shown, rng)
 
 
-GEOMETRY: dict[Edit, float] = {
-    crop: 0.55,
-    mirror: 0.22,
-    quarter_turn: 0.3,
-    small_turn: 0.15,
-    perspective: 0.12,
-}
+GEOMETRY: dict[Edit, float] = {crop: 0.55, mirror: 0.22, quarter_turn: 0.3, small_turn: 0.15, perspective: 0.12}
 TONE: dict[Edit, float] = {
     brightness: 0.25,
     contrast: 0.25,
@@ -309,21 +304,8 @@ TONE: dict[Edit, float] = {
     photo_filter: 0.08,
 }
 MARKS: dict[Edit, float] = {caption: 0.18, watermark: 0.12, sticker: 0.1, occlude: 0.12}
-LAYOUT: dict[Edit, float] = {
-    border: 0.08,
-    letterbox: 0.1,
-    meme: 0.1,
-    screenshot: 0.13,
-    collage: 0.12,
-    paste_in: 0.14,
-}
-DETAIL: dict[Edit, float] = {
-    blur: 0.15,
-    sharpen: 0.1,
-    noise: 0.12,
-    shrink: 0.12,
-    recompress: 0.4,
-}
+LAYOUT: dict[Edit, float] = {border: 0.08, letterbox: 0.1, meme: 0.1, screenshot: 0.13, collage: 0.12, paste_in: 0.14}
+DETAIL: dict[Edit, float] = {blur: 0.15, sharpen: 0.1, noise: 0.12, shrink: 0.12, recompress: 0.4}
 EDIT_PROBABILITIES = GEOMETRY | TONE | MARKS | LAYOUT | DETAIL
 
 

@@ -13,6 +13,7 @@ import argparse
 import os
 import shutil
 from collections.abc import Callable, Iterator
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -145,18 +146,16 @@ def _write_photos(folder: Path) -> Iterator[Row]:
     """The photos as they are installed, each followed by its copies."""
     for group, (name, edits) in enumerate(PHOTOS.items()):
         source = _installed(name)
-        _copy(source, _new(folder, f"photos/{name}"), age=0)
+        _put(folder, f"photos/{name}", 0, partial(shutil.copyfile, source))
         yield f"photos/{name}", group, "original", "original"
         with Image.open(source) as opened:
             image = opened.convert("RGB")
         for age, edit in enumerate(edits.split(), 1):
-            if edit == "exact":
-                path, level = f"backup/{name}", "exact"
-                _copy(source, _new(folder, path), age)
-            else:
+            path, level, write = f"backup/{name}", "exact", partial(shutil.copyfile, source)
+            if edit != "exact":
                 level, subfolder, ending, options, change = EDITS[edit]
-                path = f"{subfolder}/{source.stem}_{edit}{ending}"
-                _save(change(image), _new(folder, path), age, **options)
+                path, write = f"{subfolder}/{source.stem}_{edit}{ending}", partial(change(image).save, **options)
+            _put(folder, path, age, write)
             yield path, group, edit, level
 
 
@@ -168,7 +167,7 @@ def _write_lookalikes(folder: Path) -> Iterator[Row]:
     pictures |= {name: _page(text) for name, text in PAGES.items()}
     pictures |= {f"house_{hue}": _house(hue) for hue in ("crimson", "royalblue")}
     for group, (name, image) in enumerate(pictures.items(), len(PHOTOS)):
-        _save(image, _new(folder, f"lookalikes/{name}.png"), age=0)
+        _put(folder, f"lookalikes/{name}.png", 0, image.save)
         yield f"lookalikes/{name}.png", group, "original", "original"
 
 
@@ -196,30 +195,16 @@ def _installed(name: str) -> Path:
     """Where a photo lies, without importing the library it comes with."""
     for package, subfolder in (("skimage", "data"), ("sklearn", "datasets/images")):
         spec = find_spec(package)
-        for root in (spec.submodule_search_locations or ()) if spec else ():
-            if (path := Path(root) / subfolder / name).is_file():
-                return path
+        if spec and (path := Path(spec.origin).parent / subfolder / name).is_file():
+            return path
     raise FileNotFoundError(f"{name} comes with scikit-image or scikit-learn: install requirements.txt")
 
 
-def _new(folder: Path, name: str) -> Path:
+def _put(folder: Path, name: str, age: int, write: Callable[[Path], object]) -> None:
+    """Write a file; a copy is a day younger than the one before it."""
     path = folder / name
     path.parent.mkdir(exist_ok=True)
-    return path
-
-
-def _copy(source: Path, path: Path, age: int) -> None:
-    shutil.copyfile(source, path)
-    _date(path, age)
-
-
-def _save(image: Image.Image, path: Path, age: int, **options) -> None:
-    image.save(path, **options)
-    _date(path, age)
-
-
-def _date(path: Path, age: int) -> None:
-    """A copy is a day younger than the one before it."""
+    write(path)
     os.utime(path, (OLDEST + 86_400 * age,) * 2)
 
 

@@ -10,7 +10,4 @@ Out: Embeddings, as extract_embeddings gives them.
 
 import lazy_loader
 
-__getattr__, __dir__, __all__ = lazy_loader.attach(
-    __name__,
-    submod_attrs={"embed": ["embed_folder", "cluster_bucket"]},
-)
+__getattr__, __dir__, __all__ = lazy_loader.attach(__name__, submod_attrs={"embed": ["embed_folder", "cluster_bucket"]})

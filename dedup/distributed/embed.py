@@ -52,29 +52,26 @@ def embed_on_cluster(
     encoder: EncoderCNN,
     source: str | Path,
     listing: pa.Table,
-    parts: Path,
+    config: Config,
     address: str,
-    image_resize: int | None = None,
-    batch_size: int = 32,
     progress: bool | Phases = True,
-    batch: int = BATCH,
 ) -> Embeddings:
     """Read and embed the files of a listing on a Ray cluster.
 
+    What lies in config.output_dir of the same encoder and the same files is not computed again.
+
     source : the folder or URI that the listing's paths are relative to
-    parts : folder for Parquet files; what lies there of the same encoder and the same files is not computed again
     address : of the cluster, as `ray.init` takes it: auto, ray://host:10001, local
-    batch : files an actor takes at a time
     Returns Embeddings in the listing's order; `paths` are relative to the source
     Raises ConfigError : there is no cluster at that address
     """
-    parts = parts / _digest(encoder, image_resize)
+    side = config.image_resize or encoder.image_resize
+    parts = config.output_dir / PARTS / _digest(encoder, side)
     parts.mkdir(parents=True, exist_ok=True)
     todo = missing(listing, parts)
-    blocks = [todo.slice(start, batch) for start in range(0, len(todo), batch)]
+    blocks = [todo.slice(start, BATCH) for start in range(0, len(todo), BATCH)]
     with progress_bar(progress, len(todo), "Embedding", "images") as bar:
-        side = image_resize or encoder.image_resize
-        for part in _run(blocks, address, encoder.cpu(), str(source), side, batch_size) if blocks else ():
+        for part in _run(blocks, address, encoder.cpu(), str(source), side, config.batch_size) if blocks else ():
             write_part(part, parts)
             bar.update(len(part))
     return read_embeddings(listing, parts, encoder.embedding_size)
@@ -85,8 +82,7 @@ def embed_folder(
 ) -> Embeddings:
     """`extract_embeddings` on a Ray cluster, all of whose machines see config.images_dir at the same place."""
     source, listing = os.path.abspath(config.images_dir), list_folder(paths, config.images_dir)
-    parts, settings = config.output_dir / PARTS, (config.image_resize, config.batch_size, progress)
-    found = embed_on_cluster(encoder, source, listing, parts, address, *settings)
+    found = embed_on_cluster(encoder, source, listing, config, address, progress)
     failures = {config.images_dir / path: reason for path, reason in found.failures.items()}
     return replace(found, paths=[config.images_dir / path for path in found.paths], failures=failures)
 
@@ -103,8 +99,7 @@ def cluster_bucket(source: str, config: Config, address: str, progress: bool = T
         raise ConfigError(f"{source} can't be listed: {one_line(error)}") from error
     encoder = load_encoder(config.encoder, config.embedding_size)
     epsilon = encoder.strict_epsilon if config.epsilon is None else config.epsilon
-    parts, settings = config.output_dir / PARTS, (config.image_resize, config.batch_size, progress)
-    embeddings = embed_on_cluster(encoder, source, listing, parts, address, *settings)
+    embeddings = embed_on_cluster(encoder, source, listing, config, address, progress)
     labels = cluster_labels(candidate_graph(embeddings, epsilon, progress), epsilon)
     _write_clusters(embeddings, labels, config.output_dir / "clusters.csv")
     return embeddings, labels
@@ -174,10 +169,9 @@ class _Actor:
         return make_part(block, gathering, lost)
 
 
-def _digest(encoder: EncoderCNN, image_resize: int | None) -> str:
+def _digest(encoder: EncoderCNN, side: int) -> str:
     """A name for what makes vectors comparable: weights, settings and all the code on the way."""
-    code = code_digest("dataset", "encoder", "distributed", given=(image_resize, encoder.image_resize))
-    digest = hashlib.sha256(code)
+    digest = hashlib.sha256(code_digest("dataset", "encoder", "distributed", given=side))
     for name, numbers in sorted(encoder.state_dict().items()):
         digest.update(name.encode() + numbers.cpu().numpy().tobytes())
     return digest.hexdigest()[:16]

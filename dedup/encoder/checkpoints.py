@@ -6,7 +6,6 @@ name  ->  Weights: trunks' tensors, final linear layer with its rows sorted by p
 from __future__ import annotations
 
 import http.client
-import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,7 +13,7 @@ import torch
 
 from dedup.encoder import efficientnet
 from dedup.encoder.inference import WEIGHTS_DIR, About, EncoderError, failures_of_file_told
-from dedup.encoder.resnet import NETWORKS, Network
+from dedup.encoder.resnet import TORCHVISION
 
 # Stated, not calibrated, and on the careful side: pooled ImageNet features lie close together, so only near-exact
 # copies are nearer than this.
@@ -23,7 +22,6 @@ IMAGENET_EPSILON = 0.05
 SSCD_EPSILON = 0.2
 WHOLE_NUMBERS, ROW_STEP = ".int8", ".step"  # a tensor of an exported file is the product of two
 PREFIX = "encoder."  # of their names there
-_NAMES = {network: name for name, network in NETWORKS.items()}
 _EXPECTED = (
     "expected a torchvision ResNet-18, 34, 50, 101 or 152 state dict, an SSCD ResNet-50 (*.torchvision.pt), "
     "or an .onnx file written by export_encoder"
@@ -101,9 +99,6 @@ def _read_exported(path: Path) -> Weights:
             plain = name.removesuffix(WHOLE_NUMBERS)
             state[plain] = state[name].float() * state[plain + ROW_STEP]
         projection, bias = state["embedding.weight"], state["embedding.bias"]
-    if len(projection) != about.embedding_size:
-        text = f"{path} says embedding_size {about.embedding_size}, but holds {len(projection)} rows; export it again"
-        raise EncoderError(text)
     branches = {name.removeprefix("branches."): tensor for name, tensor in state.items() if ".trunk." in name}
     branches = {name: tensor for name, tensor in branches.items() if not name.endswith((WHOLE_NUMBERS, ROW_STEP))}
     photos = state.get("centering.photos")
@@ -138,13 +133,9 @@ def _download(name: str) -> dict[str, torch.Tensor]:
 
 def _load_state(path: Path) -> dict[str, torch.Tensor]:
     """A state dict from a .pt or .pth file; nothing in the file is executed."""
-    if zipfile.is_zipfile(path):
-        with zipfile.ZipFile(path) as archive:
-            if any(member.endswith("/constants.pkl") for member in archive.namelist()):
-                raise EncoderError(f"{path} is a TorchScript program, which is not run here; {_EXPECTED}")
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # torch.load answers strange bytes with nearly every type
+    except Exception as error:  # TorchScript; torch.load answers strange bytes with nearly every type
         raise EncoderError(f"{path} is no state dict ({type(error).__name__}); {_EXPECTED}") from error
     if not isinstance(state, dict) or not all(
         isinstance(key, str) and isinstance(value, torch.Tensor) for key, value in state.items()
@@ -158,7 +149,8 @@ def _from_state(state: dict[str, torch.Tensor], name: str) -> Weights:
     sscd = all(key.startswith("backbone.") for key in state)
     state = {key.removeprefix("backbone."): tensor.float() for key, tensor in state.items()}
     blocks = tuple(len({key.split(".")[1] for key in state if key.startswith(f"layer{k}.")}) for k in (1, 2, 3, 4))
-    resnet = _NAMES.get(Network(blocks, is_bottleneck="layer1.0.conv3.weight" in state))
+    shape = blocks, "layer1.0.conv3.weight" in state
+    resnet = next((network for network, known in TORCHVISION.items() if known == shape), None)
     trunk = {f"0.trunk.{key}": tensor for key, tensor in state.items() if not key.startswith("fc.")}
     inner = state.get("layer1.0.conv2.weight")
     if resnet is None or inner is None or inner.shape != (64, 64, 3, 3):  # wide ResNets and ResNeXts differ here

@@ -15,7 +15,7 @@ from dedup.dataset.decoding import one_line
 from dedup.encoder import efficientnet
 from dedup.encoder.checkpoints import IMAGENET_EPSILON, Weights, read_weights
 from dedup.encoder.inference import EncoderError, check_size
-from dedup.encoder.resnet import NETWORKS, fold_batch_norms, resnet_trunk
+from dedup.encoder.resnet import SLIM, TORCHVISION, fold_batch_norms, resnet_trunk
 
 DRAWN_SIZE = 256  # of an embedding without a trained final layer
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
@@ -70,7 +70,7 @@ class LocalCentering(nn.Module):
 
     (batch, d) unit norm -> (batch, d) unit norm
 
-    photos : (k, d) unit norm, of photos that are nobody's; the nearest count most
+    photos : (k, d) unit norm, of photos of the training; the nearest count most
     share : of their weighted mean that is taken away
     temperature : of the weights, a softmax of cosines
     """
@@ -124,16 +124,16 @@ class EncoderCNN(nn.Module):
 
 
 def branches_of(network: str) -> list[Branch]:
-    """Untrained branches of a network: names of `dedup.encoder.resnet.NETWORKS` and efficientnet-lite0, joined by +."""
-    branches = []
+    """Untrained branches of a network: slim14, torchvision's ResNets and efficientnet-lite0, joined by +."""
+    known, branches = (*TORCHVISION, SLIM), []
     for name in network.split("+"):
         if name == LITE0:
             trunk, channels = efficientnet.EfficientNetLite0(), efficientnet.CHANNELS
             branches.append(Branch(trunk, channels, mean=efficientnet.MEAN, std=efficientnet.STD))
-        elif name in NETWORKS:
+        elif name in known:
             branches.append(Branch(*resnet_trunk(name)))
         else:
-            raise EncoderError(f"a network is made of {', '.join([*NETWORKS, LITE0])}, joined by +; got {network!r}")
+            raise EncoderError(f"a network is made of {', '.join([*known, LITE0])}, joined by +; got {network!r}")
     return branches
 
 

@@ -18,13 +18,11 @@ from dedup.matching.kinds import MatchKind
 from dedup.output import count_of
 
 if TYPE_CHECKING:
-    import torch
-
     from dedup.encoder.inference import Encoder
-    from dedup.encoder.model import EncoderCNN
 
 FEWEST = 30  # different pictures; the distances of fewer say too little
 SAMPLE = 1000  # files looked at, at most; drawn by chance
+SEED = 0  # of the sample and of the copies: the same folder gives the same epsilon
 DUPLICATES = 0.1  # share of a folder's files taken to be a copy of another one
 CURVE_POINTS = 400  # of the curve
 Confirm = Callable[[list[tuple[int, int, float]]], list[tuple[int, int]]]  # nearest pairs -> those that are copies
@@ -57,16 +55,13 @@ class Calibration:
 
 
 def calibrate_epsilon(
-    encoder: Encoder | EncoderCNN,
+    encoder: Encoder,
     paths: Sequence[Path],
     precision: float = 0.99,
     *,
-    strength: float = 1.0,
-    seed: int = 0,
     image_resize: int | None = None,
     batch_size: int = 32,
     num_workers: int = 0,
-    device: torch.device | None = None,
     progress: bool = True,
 ) -> Calibration:
     """Find the epsilon at which a wanted share of the candidate pairs are true copies.
@@ -79,30 +74,25 @@ def calibrate_epsilon(
     ----------
     paths : pictures of the folder, at least 30 different ones
     precision : wanted, before confirmation, in (0, 1)
-    strength : of the copies' edits; 1 is what the encoder is trained on, 0 leaves the pictures as they are
-    seed : of the sample and the copies; the same seed gives the same epsilon
-    image_resize, batch_size, num_workers, device, progress : as in `extract_embeddings`; device None = the fastest
+    image_resize, batch_size, num_workers, progress : as in `extract_embeddings`
 
     Raises
     ------
     CalibrationError : a parameter out of range, too few pictures, or a precision that no epsilon reaches
     """
     from dedup.encoder.embeddings import extract_embeddings
-    from dedup.encoder.inference import at_work
 
     if not 0 < precision < 1:
         raise CalibrationError(f"the precision is a share between 0 and 1, as 0.99, got {precision:g}")
-    encoder = at_work(encoder, device)
-    about = encoder.about
-    size = len(paths)
-    chosen = np.sort(np.random.default_rng(seed).permutation(size)[:SAMPLE])
+    about, size = encoder.about, len(paths)
+    chosen = np.sort(np.random.default_rng(SEED).permutation(size)[:SAMPLE])
     paths = [paths[row] for row in chosen]
     found = extract_embeddings(encoder, paths, image_resize, batch_size, num_workers, progress=progress)
     kept, others = distinct_pairs(found.vectors, confirmer(found.paths, num_workers, progress))
     if len(kept) < FEWEST:
         raise CalibrationError(f"calibration needs {FEWEST} different pictures or more, got {len(kept)}")
     pictures, side = [found.paths[row] for row in kept], image_resize or about.image_resize
-    vectors = _embed_copies(encoder, pictures, strength, side, batch_size, seed, progress)
+    vectors = _embed_copies(encoder, pictures, side, batch_size, progress)
     distances = 1 - np.einsum("md,md->m", vectors, found.vectors[kept])  # (m,)
     thresholds = np.linspace(0, others[-1], CURVE_POINTS)
     recall = np.searchsorted(np.sort(distances), thresholds, side="right") / len(distances)
@@ -120,21 +110,12 @@ def calibrate_epsilon(
     return Calibration(epsilon, thresholds, expected, recall, distances, others, len(kept))
 
 
-def nearest_pairs(vectors: np.ndarray, count: int, block: int = 2048) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """The `count` nearest of all pairs: rows i < j and cosine distances, rising; memory is block x block and count."""
-    best = (np.zeros(0, int), np.zeros(0, int), np.zeros(0, np.float32))
-    for top in range(0, len(vectors), block):
-        for left in range(top, len(vectors), block):
-            distances = 1 - vectors[top : top + block] @ vectors[left : left + block].T  # (<= block, <= block)
-            if top == left:
-                distances[np.tril_indices(len(distances))] = np.inf
-            nearest = np.argpartition(distances, min(count, distances.size - 1), axis=None)[:count]
-            i, j = np.divmod(nearest[np.isfinite(distances.flat[nearest])], distances.shape[1])
-            fresh = i + top, j + left, distances[i, j].clip(0)
-            best = tuple(np.concatenate(parts) for parts in zip(best, fresh, strict=True))
-            order = np.lexsort((best[1], best[0], best[2]))[:count]
-            best = tuple(part[order] for part in best)
-    return best
+def nearest_pairs(vectors: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The `count` nearest of all pairs: rows i < j and cosine distances, rising; of equal ones the first rows."""
+    i, j = np.triu_indices(len(vectors), 1)
+    distances = (1 - vectors @ vectors.T)[i, j].clip(0)
+    nearest = np.argsort(distances, kind="stable")[:count]
+    return i[nearest], j[nearest], distances[nearest]
 
 
 def distinct_pairs(vectors: np.ndarray, confirm: Confirm) -> tuple[np.ndarray, np.ndarray]:
@@ -158,7 +139,7 @@ def distinct_pairs(vectors: np.ndarray, confirm: Confirm) -> tuple[np.ndarray, n
 
 
 def confirmer(paths: list[Path], num_workers: int, progress: bool) -> Confirm:
-    """Geometry's word on pairs; what shows the other beside more is no different picture either."""
+    """Which pairs show one picture, by geometry, be it a part of one of them."""
     from dedup.matching.confirmation import Verifier
 
     verifier = Verifier(paths, num_workers, progress)
@@ -193,9 +174,7 @@ def expected_precision(
     return found / (found + scale * np.maximum(seen, tail))
 
 
-def _embed_copies(
-    encoder: Encoder, paths: Sequence[Path], strength: float, side: int, batch_size: int, seed: int, progress: bool
-) -> np.ndarray:
+def _embed_copies(encoder: Encoder, paths: Sequence[Path], side: int, batch_size: int, progress: bool) -> np.ndarray:
     """An edited copy of each picture as a vector, (n, d) float32; collages take their other picture from `paths`."""
     from PIL import Image
     from tqdm import tqdm
@@ -211,7 +190,7 @@ def _embed_copies(
     vectors, batch, other = [], [], read(paths[-1])
     for index, path in enumerate(tqdm(paths, "Copying", unit=" images", disable=not progress), start=1):
         image = read(path)
-        batch.append(make_copy(image, other, side, np.random.default_rng((seed, index)), strength))
+        batch.append(make_copy(image, other, side, np.random.default_rng((SEED, index))))
         other = image
         if len(batch) == batch_size or index == len(paths):
             vectors.append(encoder.encode(np.stack(batch)))  # (batch, side, side, 3)

@@ -13,6 +13,8 @@ from pathlib import Path
 
 import numpy as np
 
+ROWS_AT_ONCE = 256  # rows compared with all others at a time
+
 
 @dataclass(frozen=True)
 class Truth:
@@ -94,10 +96,8 @@ def score_grouping(truth: Truth, labels: np.ndarray, stays: np.ndarray | None = 
     cluster_sizes, group_sizes = np.bincount(clusters), np.bincount(groups)
     together = _pairs(cell_sizes)
     precision, recall = _ratio(together, _pairs(cluster_sizes)), _ratio(together, _pairs(group_sizes))
-    by_cluster, by_group = (
-        float((shared / cluster_sizes[clusters]).mean()),
-        float((shared / group_sizes[groups]).mean()),
-    )
+    by_cluster = float((shared / cluster_sizes[clusters]).mean())
+    by_group = float((shared / group_sizes[groups]).mean())
     stays = np.zeros(n, bool) if stays is None else stays.copy()
     left = np.bincount(clusters, weights=stays) == 0
     stays[firsts[left]] = True
@@ -182,7 +182,7 @@ class PairCurve:
         return int(self.wrong[self.recall >= recall].min(initial=self.wrong.max(initial=0)))
 
 
-def pair_curve(vectors: np.ndarray, groups: np.ndarray, block: int = 1024) -> PairCurve:
+def pair_curve(vectors: np.ndarray, groups: np.ndarray) -> PairCurve:
     """Count the right and the wrong among all pairs, nearest first. Exact; equal distances count as one step.
 
     Parameters
@@ -190,7 +190,6 @@ def pair_curve(vectors: np.ndarray, groups: np.ndarray, block: int = 1024) -> Pa
     vectors : (n, d) float32, unit norm; or (n, views, d), where the nearest views of two files count. Hashes fit in as
         +-1 / sqrt(bits): cosine distance = 2 x share of unequal bits
     groups : (n,) int, equal for copies of one picture
-    block : rows and columns at a time; memory is some block x block matrices and the pairs of copies
 
     Raises
     ------
@@ -204,13 +203,11 @@ def pair_curve(vectors: np.ndarray, groups: np.ndarray, block: int = 1024) -> Pa
         copies.append(_distances(members, members)[np.triu_indices(len(members), 1)])
     found, counts = np.unique(np.concatenate(copies), return_counts=True)
     wrong = np.zeros(len(found) + 1, np.int64)  # by the first threshold that reaches the pair; the last: none does
-    for top in range(0, len(vectors), block):
-        for left in range(top, len(vectors), block):
-            distances = _distances(vectors[top : top + block], vectors[left : left + block])  # (<= block, <= block)
-            different = groups[top : top + block, None] != groups[None, left : left + block]
-            if top == left:
-                different = np.triu(different)
-            wrong += np.bincount(np.searchsorted(found, distances[different]), minlength=len(wrong))
+    for top in range(0, len(vectors), ROWS_AT_ONCE):
+        rows = slice(top, top + ROWS_AT_ONCE)
+        distances = _distances(vectors[rows], vectors[top:])  # (<= ROWS_AT_ONCE, n - top)
+        different = np.triu(groups[rows, None] != groups[None, top:])
+        wrong += np.bincount(np.searchsorted(found, distances[different]), minlength=len(wrong))
     return PairCurve(found, counts.cumsum(), wrong[:-1].cumsum(), int(counts.sum()))
 
 

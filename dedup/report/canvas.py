@@ -20,7 +20,7 @@ BLUE, SKY, VERMILION = "#0068A8", "#7FB8DC", "#B94A00"
 INK, GREY, LIGHT, PAGE, CELL = "#1F2933", "#5B6673", "#D3D8DE", "#F4F5F7", "#E6E9ED"
 MARK = "Shows"  # keyword of the PNG's text
 EFFORT = 3  # of zlib; more takes twice the time for a twentieth of the bytes
-FINE = 4  # px in which smooth outlines are drawn, for each px of the page
+FINE = 4  # times larger than on the page, shapes are drawn and then reduced, which smooths their edges
 
 
 class Canvas:

@@ -199,11 +199,14 @@ def _fitted(member: Member, thumbnail: Path | None) -> Image.Image | None:
     short_side = -(-SIDE * short // long) if short else SIDE
     for path in filter(None, (thumbnail, member.path)):
         with suppress(UnreadableImage, OSError):
-            picture = load_image(path, short_side)
-            scale = SIDE / max(picture.size)
-            size = tuple(max(1, round(scale * side)) for side in picture.size)
-            return picture.resize(size, Image.Resampling.LANCZOS, reducing_gap=3)
+            return _scaled(load_image(path, short_side), SIDE, Image.Resampling.LANCZOS, reducing_gap=3)
     return None
+
+
+def _scaled(picture: Image.Image, side: int, *options: object, **named: object) -> Image.Image:
+    """A picture with its long side at `side`; options as of Pillow's `resize`."""
+    scale = side / max(picture.size)
+    return picture.resize([max(1, round(scale * length)) for length in picture.size], *options, **named)
 
 
 def insets(cluster: Cluster, member: Member) -> list[np.ndarray]:
@@ -280,10 +283,8 @@ def _squared(picture: Path | Image.Image | np.ndarray, side: int) -> Image.Image
         picture = load_image(picture)
     elif isinstance(picture, np.ndarray):
         picture = _coloured(picture)
-    scale = side / max(picture.size)
-    size = tuple(max(1, round(scale * length)) for length in picture.size)
-    smooth = Image.Resampling.NEAREST if scale > 4 else Image.Resampling.LANCZOS  # cells of a map stay cells
-    return picture.convert("RGB").resize(size, smooth)
+    is_map = side > 4 * max(picture.size)  # whose cells stay cells
+    return _scaled(picture.convert("RGB"), side, Image.Resampling.NEAREST if is_map else Image.Resampling.LANCZOS)
 
 
 def _coloured(values: np.ndarray) -> Image.Image:

@@ -78,15 +78,9 @@ def small_files(config: Config, digests: Mapping[Path, str]) -> dict[Path, Path]
 
 
 def write_page(output_dir: Path, data: dict) -> Path:
-    """Write the review page of `page_data` beside its thumbnails; the same data give the same bytes.
-
-    Raises
-    ------
-    OSError : output_dir can't be written
-    """
-    page = output_dir / NAME
-    write_whole(page, render(data).encode())
-    return page
+    """Write the review page of `page_data` beside its thumbnails. Raises OSError : output_dir can't be written"""
+    write_whole(output_dir / NAME, render(data).encode())
+    return output_dir / NAME
 
 
 def page_data(
@@ -129,11 +123,7 @@ def page_data(
         "images": _url(_way(config.images_dir, config.output_dir)) + "/",
         "thumbnails": THUMBNAILS + "/",
         "clusters": [
-            {
-                "files": _files(cluster, config, result.places, digests, told),
-                "pairs": known,
-                "why": cluster.why,
-            }
+            {"files": _files(cluster, config, result.places, digests, told), "pairs": known, "why": cluster.why}
             for cluster, known in zip(shown, pairs, strict=True)
         ],
     }
@@ -241,67 +231,61 @@ def _pairs(
     may go, at the level that its kind belongs to. Which of a copy or a part is known only for a file and its keeper at
     the run's own level: no other was looked at closely.
     """
-    rows = {path: row for row, path in enumerate(result.embeddings.paths)}
-    places = {
-        rows[member.path]: (number, place)
-        for number, cluster in enumerate(clusters)
-        for place, member in enumerate((cluster.keeper, *cluster.members))
-    }
+    paths = result.embeddings.paths
+    rows = {path: row for row, path in enumerate(paths)}
     found: list[dict[tuple[int, int], list]] = [{} for _ in clusters]
-    both = {pair: (places[pair[0]], places[pair[1]]) for pair in result.matches if places.keys() >= set(pair)}
-    both = {pair: (number, i, j) for pair, ((number, i), (other, j)) in both.items() if number == other}
+    places, reasons = {}, {}  # of each file (cluster, place), of each file and its keeper why it can't go
+    for number, cluster in enumerate(clusters):
+        files = (cluster.keeper, *cluster.members)
+        places |= {rows[file.path]: (number, place) for place, file in enumerate(files)}
+        for file in cluster.members:
+            reasons |= {(rows[file.path], rows[keeper]): why for keeper, why in _whys(file).items()}
 
     def why(own: Path, kept: Path, view: View) -> str:
         reason = result.places.protects(own, kept) or what_is_missing(view)
         where = config.images_dir, result.places.root_of(kept)
         return str(reason or why_it_stays(own, kept, *where, facts, told, result.places.merges_beside(kept)))
 
-    for pair, (number, *ends) in both.items():
-        files = [result.embeddings.paths[row] for row in pair]
-        known = attempt(_known, *ends, result.matches[pair], *files, why)
-        if known := facts.losses.note(known, *files):
-            found[number][tuple(ends)] = known
-    for cluster, known in zip(clusters, found, strict=True):
-        place_of = {member.path: place for place, member in enumerate((cluster.keeper, *cluster.members))}
-        for place, member in enumerate(cluster.members, start=1):
-            for path, whys in _whys(member).items():
-                keeper = place_of[path]
-                pair = known.pop((keeper, place), None)
-                turned = pair and facts.losses.note(attempt(_turned, pair), path, member.path)
-                pair = turned or known.pop((place, keeper), [place, keeper, *[None] * 7])
-                if path == member.keeper:
-                    pair[2:5] = member.kind, _round(member.distance), _round(member.coverage)
-                known[place, keeper] = [*pair[:6], next((why for why in whys if why is not None), None), *pair[7:]]
+    for pair, match in result.matches.items():
+        if places.keys() >= set(pair) and places[pair[0]][0] == places[pair[1]][0]:
+            is_turned = pair[::-1] in reasons
+            files = [paths[row] for row in pair]
+            known = facts.losses.note(attempt(_known, match, *files, is_turned, why), *files)
+            if known:
+                (number, i), (_, j) = (places[row] for row in (pair[::-1] if is_turned else pair))
+                found[number][i, j] = [i, j, *known]
+    for (row, keeper), reason in reasons.items():
+        (number, i), (_, j) = places[row], places[keeper]
+        pair = found[number].setdefault((i, j), [i, j, *[None] * 7])
+        member = clusters[number].members[i - 1]
+        if paths[keeper] == member.keeper:
+            pair[2:5] = member.kind, _round(member.distance), _round(member.coverage)
+        pair[6] = reason
     return [sorted(known.values(), key=lambda pair: (pair[1] != 0, pair[:2])) for known in found]
 
 
-def _whys(member: Member) -> dict[Path, list[str | None]]:
-    """Why a file can't go for each of its keepers, level by level; None where only the level, or a check, tells."""
-    found: dict[Path, list[str | None]] = {}
+def _whys(member: Member) -> dict[Path, str | None]:
+    """Why a file can't go for each of its keepers, from the first level that tells; None where only a check does."""
+    found: dict[Path, str | None] = {}
     for keeper, reason in _choices(member):
         is_open = reason is not None and reason.code in (Why.LEVEL, Why.UNSEEN)
-        found.setdefault(keeper, []).append(None if is_open else str(reason or ""))
+        if found.get(keeper) is None:
+            found[keeper] = None if is_open else str(reason or "")
     return found
 
 
 @step
-def _known(i: int, j: int, match: Match, first: Path, second: Path, why: Callable[[Path, Path, View], str]) -> list:
-    seen = seen_by(match, is_first=True), seen_by(match, is_first=False)
-    reasons = why(first, second, seen[0]), why(second, first, seen[1])
+def _known(match: Match, first: Path, second: Path, is_turned: bool, why: Callable[[Path, Path, View], str]) -> list:
+    """What `_pairs` tells of two files behind their places. is_turned : as the second file sees it"""
+    views = seen_by(match, is_first=True), seen_by(match, is_first=False)
+    reasons = why(first, second, views[0]), why(second, first, views[1])
     if is_looked_at(match):  # that was left for the members of a keeper
         reasons = tuple(reason or None for reason in reasons)
     transform = match.transform and [_round(value) for value in match.transform]
-    return [i, j, match.kind, _round(match.distance), _round(seen[0].coverage), _round(seen[1].coverage), *reasons,
-            transform]  # fmt: skip
-
-
-@step
-def _turned(pair: list) -> list:
-    """What is known of a pair, seen from its other file."""
-    i, j, kind, distance, first, second, why_first, why_second, transform = pair
-    if transform:
-        transform = [_round(value) for value in way_back(transform)]
-    return [j, i, kind, distance, second, first, why_second, why_first, transform]
+    if is_turned:
+        views, reasons = views[::-1], reasons[::-1]
+        transform = transform and [_round(value) for value in way_back(transform)]
+    return [match.kind, _round(match.distance), *(_round(view.coverage) for view in views), *reasons, transform]
 
 
 def _round(value: float) -> float:

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 COLUMNS = "path cluster keep kind distance coverage width height bytes reason why version keeper".split()
 PAGE_HEIGHT, PAGE_PICTURES = 2200, 32  # keeps a page of photos under 2 MB
-MAX_PAGES = 20  # the page to look at in a browser has all clusters
+MAX_PAGES = 20  # that are drawn; report.html and clusters.csv have all clusters
 DRAWN_BY = ("dataset", "report")  # rooms whose source decides how a page looks
 PAGE_TIME = 120.0  # seconds of computing for a page of large pictures
 _PAGE_NAME = re.compile(r"clusters_\d{3,}\.png")
@@ -38,8 +38,7 @@ def write_report(
     images_dir: Path,
     output_dir: Path,
     progress: bool | Phases = True,
-    max_pages: int = MAX_PAGES,
-    contents: Mapping[Path, bytes] | None = None,
+    contents: Mapping[Path, bytes] = MappingProxyType({}),
     num_workers: int = 0,
     thumbnails: Mapping[Path, Path] = MappingProxyType({}),
     losses: Losses | None = None,
@@ -48,7 +47,6 @@ def write_report(
 
     Pages of an earlier run are removed, other files stay. Files are replaced whole: none is left half written.
 
-    max_pages : pages drawn at most; the last says how many clusters they leave out, the table has them all
     contents : digests of files; a page that shows what it showed in an earlier run is left as it is
     num_workers : processes that draw; 0 = this one
     thumbnails : smaller copies, by path, of files that need not be read to be drawn
@@ -56,29 +54,24 @@ def write_report(
     Returns the pages in order, then clusters.csv. `describe_report` puts it into words
     Raises OSError : output_dir can't be written
     """
-    images_dir, output_dir = Path(images_dir), Path(output_dir)
     output_dir.mkdir(parents=True, exist_ok=True)
+    jobs, written, losses = [], [], Losses() if losses is None else losses
     pages = list(paginate(clusters, images_dir))
-    drawn = pages[:max_pages]
-    jobs, written = [], [output_dir / f"clusters_{number:03d}.png" for number in range(1, len(drawn) + 1)]
-    for number, (page, path) in enumerate(zip(drawn, written, strict=True), start=1):
-        is_cut = number == len(drawn) < len(pages)
-        note = _left_out(sum(map(len, drawn)), len(clusters)) if is_cut else ""
+    for number, page in enumerate(pages[:MAX_PAGES], start=1):
+        note = _left_out(pages, len(clusters)) if number == MAX_PAGES < len(pages) else ""
         paths = [member.path for cluster in page for member in (cluster.keeper, *cluster.members)]
-        small = {each: thumbnails[each] for each in paths if each in thumbnails}
-        held = [((contents or {}).get(each), each in small) for each in paths]
-        shows = _what_is_shown(page, images_dir, note, held)
-        if not shows or read_mark(path) != shows:
-            jobs.append((page, images_dir, note, shows, path, small))
-    losses = Losses() if losses is None else losses
-    drawn_now = run_jobs(_draw_page, jobs, num_workers, time_limit=PAGE_TIME)
+        small = {path: thumbnails[path] for path in paths if path in thumbnails}
+        shows = _what_is_shown(page, images_dir, note, [(contents.get(path), path in small) for path in paths])
+        written.append(output_dir / f"clusters_{number:03d}.png")
+        if not shows or read_mark(written[-1]) != shows:
+            jobs.append((page, images_dir, note, shows, written[-1], small))
+    drawn = run_jobs(_draw_page, jobs, num_workers, time_limit=PAGE_TIME)
     with progress_bar(progress, len(jobs), "Drawing", "pages") as bar:
-        for (*_, path, _), found in zip(jobs, drawn_now, strict=True):
+        for (*_, path, _), found in zip(jobs, drawn, strict=True):
             bar.update()
             if png := losses.note(found, path):
                 write_whole(path, png)
-    written = [path for path in written if (path,) not in losses]
-    written.append(output_dir / "clusters.csv")
+    written = [path for path in written if (path,) not in losses] + [output_dir / "clusters.csv"]
     write_whole(written[-1], clusters_table(clusters, images_dir).encode())
     for old in output_dir.iterdir():
         if _PAGE_NAME.fullmatch(old.name) and old not in written and old.is_file():
@@ -100,8 +93,7 @@ def _what_is_shown(
     held : of each file the content, and whether it is drawn from its thumbnail
     """
     is_known = all(content for content, _ in held)
-    shown = page, str(images_dir), note, held
-    return code_digest(*DRAWN_BY, given=shown).hex() if is_known else ""
+    return code_digest(*DRAWN_BY, given=(page, str(images_dir), note, held)).hex() if is_known else ""
 
 
 def write_similar(pairs: Iterable[tuple[Path, Path, float]], images_dir: Path, path: Path) -> None:
@@ -112,17 +104,12 @@ def write_similar(pairs: Iterable[tuple[Path, Path, float]], images_dir: Path, p
 
 def write_series(series: Sequence[Series], images_dir: Path, path: Path) -> None:
     """Write series of shots as CSV, a row a shot by capture time; `suggested` is 1 for the one that came out best."""
-    rows = (
-        (
-            name_in(shot.path, images_dir),
-            number,
-            datetime.fromtimestamp(shot.captured, UTC).isoformat(" ", "milliseconds").removesuffix("+00:00"),
-            f"{shot.quality:.4f}",
-            int(shot.path == each.suggested),
-        )
-        for number, each in enumerate(series, start=1)
-        for shot in each.shots
-    )
+    rows = []
+    for number, each in enumerate(series, start=1):
+        for shot in each.shots:
+            captured = datetime.fromtimestamp(shot.captured, UTC).replace(tzinfo=None).isoformat(" ", "milliseconds")
+            best = int(shot.path == each.suggested)
+            rows.append((name_in(shot.path, images_dir), number, captured, f"{shot.quality:.4f}", best))
     write_table(path, ("path", "series", "captured", "quality", "suggested"), rows)
 
 
@@ -136,12 +123,12 @@ def write_leaks(leaks: Iterable[Leak], images_dir: Path, path: Path) -> None:
     write_table(path, ("path", "kind", "twin", "label", "twin_label", "differ"), rows)
 
 
-def describe_report(clusters: Sequence[Cluster], images_dir: Path, written: Sequence[Path]) -> str:
+def describe_report(clusters: Sequence[Cluster], images_dir: Path, written: Sequence[Path]) -> Iterator[str]:
     """One or two lines for people on what `write_report` wrote."""
+    yield f"{count_of(len(written) - 1, 'page')} of pictures and clusters.csv in {written[-1].parent}"
     pages = list(paginate(clusters, images_dir))
-    drawn = pages[: len(written) - 1]
-    text = f"{count_of(len(drawn), 'page')} of pictures and clusters.csv in {written[-1].parent}"
-    return f"{text}\n{_left_out(sum(map(len, drawn)), len(clusters))}" if len(drawn) < len(pages) else text
+    if len(pages) > MAX_PAGES:
+        yield _left_out(pages, len(clusters))
 
 
 def paginate(clusters: Sequence[Cluster], images_dir: Path) -> Iterator[list[Cluster]]:
@@ -217,5 +204,6 @@ def _row(cluster: Cluster, member: Member, images_dir: Path) -> tuple:
     )
 
 
-def _left_out(drawn: int, clusters: int) -> str:
+def _left_out(pages: Sequence[Sequence[Cluster]], clusters: int) -> str:
+    drawn = sum(map(len, pages[:MAX_PAGES]))
     return f"The first {drawn:,} of {count_of(clusters, 'cluster')} are drawn; clusters.csv lists them all."

@@ -13,7 +13,6 @@ back to the kernel after each step; it made training on a CPU about twice as fas
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 import time
 from collections.abc import Sequence
@@ -31,10 +30,11 @@ from dedup.dataset.decoding import UnreadableImage, load_image
 from dedup.dataset.images import list_images
 from dedup.encoder.embeddings import extract_embeddings
 from dedup.encoder.export import export_encoder
+from dedup.encoder.inference import at_work
 from dedup.encoder.model import EncoderCNN
 from dedup.training.head import NETWORK, add_pretrained
 from dedup.training.loss import CopiesDataset, schedule_batches
-from dedup.training.trainer import ROUNDS, Recipe, Trainer, TrainingError
+from dedup.training.trainer import ROUNDS, Recipe, Trainer, write_log
 
 SHORT_SIDE = 224  # px of a photo in memory; its copies are smaller
 EXTENSIONS = (".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff", ".heic", ".heif", ".avif", ".bmp")
@@ -63,10 +63,9 @@ def train(
 
     Raises
     ------
-    TrainingError : fewer photos than a batch, or a checkpoint of another recipe or of other photos
+    ValueError : fewer photos than a batch
+    TrainingError : a checkpoint of another recipe or of other photos
     """
-    if len(photos) < recipe.batch_size:
-        raise TrainingError(f"a batch has {recipe.batch_size} different photos, got {len(photos)} photos in all")
     batches = schedule_batches(len(photos), recipe.batch_size, recipe.epochs, recipe.sizes, recipe.seed)
     output.mkdir(parents=True, exist_ok=True)
     checkpoint = output / "checkpoint.pt"
@@ -75,7 +74,7 @@ def train(
         trainer.load(checkpoint)
     elif start:
         trainer.start_from(start)
-    log = Log(output / "log.jsonl", trainer.step)
+    began = time.monotonic() - (trainer.log[-1]["seconds"] if trainer.log else 0)
     bar = tqdm(total=len(batches), initial=trainer.step, desc="Training", unit=" steps", disable=not progress)
     with bar:
         for images, indices in _copies(photos, batches[trainer.step :], recipe.seed, num_workers):
@@ -83,34 +82,20 @@ def train(
             bar.update()
             last = trainer.step == len(batches)
             if last or trainer.step % log_every == 0:
-                row = log.add(step=trainer.step, of=len(batches), loss=round(loss.item(), 4), size=images.shape[-1])
-                bar.set_postfix(loss=row["loss"], size=row["size"])
+                told = {"loss": round(loss.item(), 4), "size": images.shape[-1]}
+                seconds = round(time.monotonic() - began, 1)
+                trainer.log.append({"step": trainer.step, "of": len(batches), **told, "seconds": seconds})
+                write_log(output / "log.jsonl", trainer.log)
+                bar.set_postfix(told)
             if last or trainer.step % save_every == 0:
                 trainer.save(checkpoint)
     return trainer.finish()
 
 
-class Log:
-    """Rows of JSON in a file, each with the seconds spent so far; rows beyond `step` are dropped at the start."""
-
-    def __init__(self, path: Path, step: int):
-        rows = [json.loads(line) for line in path.read_text("utf-8").splitlines()] if path.exists() else []
-        kept = [row for row in rows if row["step"] <= step]
-        path.write_text("".join(json.dumps(row) + "\n" for row in kept), "utf-8")
-        self.path, self.began = path, time.monotonic() - (kept[-1]["seconds"] if kept else 0)
-
-    def add(self, **row) -> dict:
-        """Append a row and return it."""
-        row |= {"seconds": round(time.monotonic() - self.began, 1)}
-        with open(self.path, "a", encoding="utf-8") as file:
-            print(json.dumps(row), file=file)
-        return row
-
-
 def _copies(photos, batches, seed: int, num_workers: int) -> DataLoader:
     cv2.setNumThreads(1)  # OpenCV's threads do not survive the fork of the loader's processes
-    ahead = {"prefetch_factor": 4, "worker_init_fn": _start_worker} if num_workers else {}
-    return DataLoader(CopiesDataset(photos, batches, seed), batch_size=None, num_workers=num_workers, **ahead)
+    dataset = CopiesDataset(photos, batches, seed)
+    return DataLoader(dataset, batch_size=None, num_workers=num_workers, worker_init_fn=_start_worker)
 
 
 def _start_worker(number: int) -> None:
@@ -140,10 +125,10 @@ def export(encoder: EncoderCNN, paths: Sequence[Path], calibrate: Path | None, e
     """Write a trained encoder to `path`, with its epsilon; calibrated if there are other photos."""
     from dedup.evaluation.calibration import calibrate_epsilon
 
-    device = next(encoder.parameters()).device
+    working = at_work(encoder, next(encoder.parameters()).device)
     if calibrate:
-        epsilon = calibrate_epsilon(encoder, list_images(calibrate, EXTENSIONS), device=device).epsilon
-    seen = extract_embeddings(encoder, paths, None, batch_size=32, num_workers=2, device=device)
+        epsilon = calibrate_epsilon(working, list_images(calibrate, EXTENSIONS)).epsilon
+    seen = extract_embeddings(working, paths, None, batch_size=32, num_workers=2)
     about = {"epsilon": round(epsilon, 4), "image_resize": encoder.image_resize, "network": NETWORK}
     export_encoder(encoder, seen.vectors, path, about)
 

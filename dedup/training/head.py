@@ -8,9 +8,8 @@ side they tell copies from others better than either. The pre-trained network st
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -23,36 +22,25 @@ from dedup.dataset.copies import make_copy
 from dedup.encoder.checkpoints import principal_directions, read_weights
 from dedup.encoder.model import LITE0, Branch, EncoderCNN, LocalCentering, branches_of
 from dedup.training.loss import contrastive_loss, schedule_batches
+from dedup.training.trainer import Recipe, write_log
 
 NETWORK = f"slim14+{LITE0}"
-NEARNESS = 0.85  # a constant beside each half's numbers, whose median length is 1: weak vectors are not blown up
+NEARNESS = 0.85  # a constant beside both halves' numbers, whose median length is 1: short vectors stay short
 SHARE, TEMPERATURE = 0.5, 0.04  # of the centering
 TABLE = 1000  # photos that it knows
+COPIES = 5  # of each photo, beside itself
 
 
-@dataclass(frozen=True)
-class HeadRecipe:
-    """What decides the linear layer, with the photos."""
-
-    embedding_size: int = 256
-    side: int = 160  # px
-    copies: int = 5  # of each photo, beside itself
-    epochs: int = 24
-    batch_size: int = 512  # photos; twice as many views
-    learning_rate: float = 1e-3
-    weight_decay: float = 0.01
-    temperature: float = 0.05
-    entropy: float = 5.0
-    queue: int = 4096
-    seed: int = 1
+# What decides the linear layer, with the photos and their copies.
+HEAD_RECIPE = Recipe(sizes=((0.0, 160),), epochs=24, batch_size=512, learning_rate=1e-3, weight_decay=0.01, seed=1)
 
 
 def add_pretrained(encoder: EncoderCNN, photos: Sequence[np.ndarray], log: Path, progress: bool = True) -> EncoderCNN:
     """Put EfficientNet-Lite0 with a head of its own beside a trained encoder; write the head's losses to `log`."""
     device, branch = next(encoder.parameters()).device, pretrained_branch()
-    recipe = HeadRecipe(side=encoder.image_resize, batch_size=min(HeadRecipe.batch_size, len(photos)))
-    views = features_of_copies(branch, photos, recipe, device, progress)
-    own = features_of_copies(encoder.branches[0], photos, replace(recipe, copies=0), device, progress)
+    recipe = replace(HEAD_RECIPE, batch_size=min(HEAD_RECIPE.batch_size, len(photos)))
+    views = features_of_copies(branch, photos, COPIES, device, progress)
+    own = features_of_copies(encoder.branches[0], photos, 0, device, progress)
     head = train_head(views, recipe, log, progress)
     return side_by_side(encoder.cpu(), branch.cpu(), head, (own[0], views[0]))
 
@@ -66,16 +54,16 @@ def pretrained_branch() -> Branch:
 
 @torch.inference_mode()
 def features_of_copies(
-    branch: nn.Module, photos: Sequence[np.ndarray], recipe: HeadRecipe, device: torch.device, progress: bool = True
+    branch: nn.Module, photos: Sequence[np.ndarray], copies: int, device: torch.device, progress: bool
 ) -> torch.Tensor:
     """(copies + 1, n, channels) float16: what a branch gives for each photo, then for edited copies of it."""
-    branch, views = branch.to(device), []
-    for number in range(recipe.copies + 1):
+    branch, views, ((_, side),) = branch.to(device), [], HEAD_RECIPE.sizes
+    for number in range(copies + 1):
         rows, batch = [], []
         for index, photo in enumerate(tqdm(photos, f"Looking, {number}", unit=" photos", disable=not progress)):
-            rng = np.random.default_rng((recipe.seed, number, index))
+            rng = np.random.default_rng((HEAD_RECIPE.seed, number, index))
             other = photos[rng.integers(len(photos))]
-            batch.append(make_copy(photo, other, recipe.side, rng, strength=float(number > 0)))
+            batch.append(make_copy(photo, other, side, rng, strength=float(number > 0)))
             if len(batch) == 32 or index == len(photos) - 1:
                 images = torch.from_numpy(np.stack(batch)).permute(0, 3, 1, 2)
                 rows, batch = [*rows, branch(images.to(device)).half().cpu()], []
@@ -96,7 +84,7 @@ def discriminant_directions(views: torch.Tensor, size: int) -> torch.Tensor:
     return ((axes / variances.sqrt()) @ found).T.float()
 
 
-def train_head(views: torch.Tensor, recipe: HeadRecipe, log: Path | None = None, progress: bool = True) -> nn.Linear:
+def train_head(views: torch.Tensor, recipe: Recipe, log: Path, progress: bool) -> nn.Linear:
     """Learn a linear layer (channels -> embedding_size) from features (copies + 1, n, channels), on the processor."""
     mean, std = views[1:].float().mean(dim=(0, 1)), views[1:].float().std(dim=(0, 1)) + 1e-6
     views = ((views.float() - mean) / std).half()
@@ -111,8 +99,8 @@ def train_head(views: torch.Tensor, recipe: HeadRecipe, log: Path | None = None,
     scheduler = torch.optim.lr_scheduler.OneCycleLR(optimizer, recipe.learning_rate, total_steps=steps, pct_start=0.05)
     queue, queue_photos = torch.empty(0, recipe.embedding_size), torch.empty(0, dtype=torch.long)
     rng, rows = np.random.default_rng(recipe.seed), []
-    batches = schedule_batches(n, recipe.batch_size, recipe.epochs, [(0.0, recipe.side)], recipe.seed)
-    for step, _, indices in tqdm(batches, "Training the head", unit=" steps", disable=not progress):
+    batches = schedule_batches(n, recipe.batch_size, recipe.epochs, recipe.sizes, recipe.seed)
+    for step, side, indices in tqdm(batches, "Training the head", unit=" steps", disable=not progress):
         photos = torch.from_numpy(indices)
         first = torch.from_numpy(rng.integers(count, size=len(photos)))
         second = (first + torch.from_numpy(rng.integers(1, count, size=len(photos)))) % count
@@ -126,9 +114,8 @@ def train_head(views: torch.Tensor, recipe: HeadRecipe, log: Path | None = None,
         queue = torch.cat([vectors.detach(), queue])[: recipe.queue]
         queue_photos = torch.cat([photos, queue_photos])[: recipe.queue]
         if step % 20 == 19 or step == steps - 1:
-            rows.append({"step": step + 1, "of": steps, "loss": round(loss.item(), 4), "size": recipe.side})
-    if log:
-        log.write_text("".join(json.dumps(row) + "\n" for row in rows), "utf-8")
+            rows.append({"step": step + 1, "of": steps, "loss": round(loss.item(), 4), "size": side})
+    write_log(log, rows)
     with torch.no_grad():  # features that are not standardised in, the same out
         layer.weight /= std
         layer.bias -= layer.weight @ mean

@@ -6,7 +6,7 @@ images (2 batch, 3, size, size) uint8, photos (batch,)  ->  loss (), and at the 
 from __future__ import annotations
 
 import json
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -15,6 +15,9 @@ from torch import nn
 
 from dedup.encoder.model import EncoderCNN, copy_detection_encoder
 from dedup.training.loss import contrastive_loss
+
+# Attributes of a Trainer that its checkpoint holds.
+STATE_DICTS, PLAIN_VALUES = ("encoder", "optimizer", "scheduler"), ("step", "log", "queue", "queue_photos")
 
 
 class TrainingError(ValueError):
@@ -25,7 +28,6 @@ class TrainingError(ValueError):
 class Recipe:
     """What decides the weights, with the photos."""
 
-    network: str = "slim14"  # of dedup.encoder.resnet.NETWORKS
     embedding_size: int = 256
     sizes: tuple[tuple[float, int], ...] = ((0.0, 96), (0.4, 128), (0.85, 144))  # side in px from that share of steps
     epochs: int = 122
@@ -48,13 +50,15 @@ class Trainer:
     encoder : with a batch norm behind its embedding, until `finish` folds that in
     step : steps done
     queue, queue_photos : (m, d) and (m,), newest first
+    log : what was told of some steps, as `write_log` takes it
     """
 
     def __init__(self, recipe: Recipe, steps: int, device: torch.device):
-        self.recipe, self.steps, self.device, self.step = recipe, steps, device, 0
+        self.recipe, self.steps, self.device = recipe, steps, device
+        self.step, self.log = 0, []
         with torch.random.fork_rng(devices=[]):  # the caller's generator stays as it is
             torch.manual_seed(recipe.seed)
-            self.encoder = copy_detection_encoder(recipe.embedding_size, network=recipe.network)
+            self.encoder = copy_detection_encoder(recipe.embedding_size)
         # Centred dimensions start spread over the sphere, not in one corner of it.
         centre = nn.BatchNorm1d(recipe.embedding_size, affine=False)
         self.encoder.embedding = nn.Sequential(self.encoder.embedding, centre)
@@ -69,7 +73,8 @@ class Trainer:
     def learn(self, images: torch.Tensor, photos: torch.Tensor) -> torch.Tensor:
         """One step on images (2 batch, 3, size, size) uint8 of photos (batch,); the loss, ()."""
         photos = photos.to(self.device).repeat(2)
-        with bfloat16_where_fast(self.device):
+        is_fast = self.device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=is_fast):  # in the trunk
             vectors = self.encoder(images.to(self.device))  # (2 batch, d)
         recipe = self.recipe
         loss = contrastive_loss(vectors, photos, self.queue, self.queue_photos, recipe.temperature, recipe.entropy)
@@ -85,8 +90,8 @@ class Trainer:
 
     def save(self, path: Path) -> None:
         """Write a checkpoint; one that was there stays whole until the new one is."""
-        parts = {name: getattr(self, name).state_dict() for name in ("encoder", "optimizer", "scheduler")}
-        parts |= {"step": self.step, "queue": self.queue, "queue_photos": self.queue_photos}
+        parts = {name: getattr(self, name).state_dict() for name in STATE_DICTS}
+        parts |= {name: getattr(self, name) for name in PLAIN_VALUES}
         torch.save(parts | {"recipe": json.dumps(asdict(self.recipe))}, path.with_suffix(".new"))
         path.with_suffix(".new").replace(path)
 
@@ -99,9 +104,10 @@ class Trainer:
             raise TrainingError(
                 f"{path} is of {steps} steps, not {self.steps}: other photos? Choose another output folder"
             )
-        for name in ("encoder", "optimizer", "scheduler"):
+        for name in STATE_DICTS:
             getattr(self, name).load_state_dict(saved[name])
-        self.step, self.queue, self.queue_photos = saved["step"], saved["queue"], saved["queue_photos"]
+        for name in PLAIN_VALUES:
+            setattr(self, name, saved[name])
 
     def start_from(self, path: Path) -> None:
         """Take the encoder and the queue of another run's checkpoint, and nothing else."""
@@ -113,16 +119,6 @@ class Trainer:
         """The encoder, in eval mode, without the batch norm."""
         fold_batch_norm(self.encoder)
         return self.encoder.eval()
-
-
-def bfloat16_where_fast(device: torch.device) -> AbstractContextManager:
-    """bfloat16 in the trunk where the hardware computes it."""
-    fast = False
-    if device.type == "cuda":
-        fast = torch.cuda.is_bf16_supported(including_emulation=False)
-    elif device.type == "cpu":
-        fast = getattr(torch.cpu, "_is_avx512_bf16_supported", bool)()  # not public: absent means no
-    return torch.autocast(device.type, torch.bfloat16) if fast else nullcontext()
 
 
 def _optimizer(encoder: EncoderCNN, recipe: Recipe) -> torch.optim.Optimizer:
@@ -141,3 +137,8 @@ def fold_batch_norm(encoder: EncoderCNN) -> None:
         linear.weight *= scale[:, None]
         linear.bias.copy_((linear.bias - centre.running_mean) * scale)
     encoder.embedding = linear
+
+
+def write_log(path: Path, rows: Sequence[Mapping[str, float]]) -> None:
+    """Write what was told of some steps, a line of JSON each."""
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), "utf-8")

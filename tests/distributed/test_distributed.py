@@ -183,32 +183,36 @@ def cluster():
 
 
 @pytest.mark.slow
-def test_a_machine_that_dies_costs_no_picture(cluster, samples_dir, tmp_path):
+def test_a_machine_that_dies_costs_no_picture(cluster, samples_dir, tmp_path, monkeypatch):
     import torch
 
+    import configs
+    from dedup.config import Config
     from dedup.dataset.images import list_images
-    from dedup.distributed.embed import embed_on_cluster, list_folder
+    from dedup.distributed import embed
     from dedup.encoder.embeddings import extract_embeddings
     from dedup.encoder.model import load_encoder
 
     (started, machines), paths = cluster, list_images(samples_dir, (".jpg", ".png", ".webp"))
-    encoder, listing = load_encoder("copydet"), list_folder(paths, samples_dir)
+    encoder, listing = load_encoder("copydet"), embed.list_folder(paths, samples_dir)
+    config = Config.load(configs, images_dir=samples_dir, output_dir=tmp_path)
+    monkeypatch.setattr(embed, "BATCH", 4)
 
     def kill():
-        while len(list(tmp_path.glob("*/*.parquet"))) < 2:
+        while len(list(tmp_path.rglob("*.parquet"))) < 2:
             time.sleep(0.05)
         started.remove_node(machines[1], allow_graceful=False)
 
     killer = threading.Thread(target=kill, daemon=True)
     killer.start()
-    found = embed_on_cluster(encoder, samples_dir, listing, tmp_path, started.address, progress=False, batch=4)
+    found = embed.embed_on_cluster(encoder, samples_dir, listing, config, started.address, progress=False)
     killer.join(30)
     assert not killer.is_alive(), "it was killed while the others worked"
     here = extract_embeddings(load_encoder("copydet"), paths, None, 32, 0, torch.device("cpu"), False)
     assert [samples_dir / path for path in found.paths] == here.paths and not found.failures
     assert np.abs(found.vectors - here.vectors).max() < 1e-5 and (found.sizes == here.sizes).all()
     assert (found.panel_rows == here.panel_rows).all() and len(found.panel_rows) > 0
-    again = embed_on_cluster(encoder, samples_dir, listing, tmp_path, "nowhere", progress=False)
+    again = embed.embed_on_cluster(encoder, samples_dir, listing, config, "nowhere", progress=False)
     assert (again.vectors == found.vectors).all(), "from the parts alone"
 
 
