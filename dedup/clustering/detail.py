@@ -28,7 +28,7 @@ ENLARGING = (cv2.INTER_NEAREST, cv2.INTER_NEAREST_EXACT, cv2.INTER_LINEAR, cv2.I
 COARSE_STEP = 4.0  # least step that tells where in it a coefficient was
 INNER = 0.55  # share of coefficients in the inner half of their step that is more than chance
 LEAST_OF_BLOCK, ENOUGH_BLOCKS = 4, 50  # coefficients of a block, and such blocks, that tell how a picture was made
-CLIPPED = 0.125  # share of a block's px that are black or white, from which its coefficients are not what they were
+MOST_CUT = 0.125  # share of a block's px that are black or white, from which its coefficients are not what they were
 LOWEST = 1 + max(map(max, ZIGZAG))  # frequencies down and across that tell it
 
 
@@ -109,7 +109,7 @@ def _share_inside(copy: np.ndarray, source: np.ndarray, table: np.ndarray) -> fl
         kept += here
         inner += here & (np.abs(_of_blocks(second, place) - before) < step / 4)
     cut_off = _blocks((source == 0) | (source == 255)).mean(axis=(1, 3)).ravel()  # share of each block's px
-    told = (kept >= LEAST_OF_BLOCK) & (cut_off <= CLIPPED)
+    told = (kept >= LEAST_OF_BLOCK) & (cut_off <= MOST_CUT)
     if told.sum() < ENOUGH_BLOCKS:
         return 0.0
     shares = np.sort(inner[told] / kept[told])
