@@ -22,7 +22,7 @@ from dedup.clustering.quality import is_lossless
 from dedup.dataset.decoding import load_image, load_with_size, open_header, read_on_black, shrink
 from dedup.matching.classification import (
     CHANGED,
-    DRAWN,
+    FEW_TONES,
     GRAPHIC,
     SAME_TONE,
     SHARP_ALIKE,
@@ -248,7 +248,7 @@ class _Laid:
     @cached_property
     def is_drawing(self) -> bool:
         """Whether one is a drawing, a sign, or an article on plain ground or on nothing."""
-        is_plain = any(picture.plain >= GRAPHIC or picture.drawn >= DRAWN for picture in self.pictures)
+        is_plain = any(picture.plain >= GRAPHIC or picture.drawn >= FEW_TONES for picture in self.pictures)
         return is_plain or any(map(_is_transparent, self.paths))
 
     @property
