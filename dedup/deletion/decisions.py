@@ -1,10 +1,10 @@
-"""Decisions made on the review page: a file of them in, checked records out, or BadRecord before anything is touched.
+"""Decisions made on the review page. Input: a file of them. Output: checked records, or BadRecord before any change.
 
 decisions.json:  {"decisions": 1, "remove": [{"keep": {"path", "size", "blake2b"}, "drop": {...}, "level"}, ...],
                   "different": [[{"size", "blake2b"}, {...}], ...]}
 
 A file to keep that lies in an archive has its number there, `archive`, from 1, and its path below that. `level` is how
-far removal may go for that pair, one of those of `remove`; without it, as far as the run's own setting.
+far removal may go for that pair, one of those of `remove`; without it, the run's own setting counts.
 
 The file says what a user wants, not what is true: `dedup.deletion.applying` looks at the pictures again.
 """
@@ -27,7 +27,7 @@ _BEGINNING = re.compile(rb'(\xef\xbb\xbf)?\s*\{\s*"decisions"\s*:')
 
 
 class Content(NamedTuple):
-    """What a file holds: its bytes' number, and their digest as 64 hexadecimal digits."""
+    """A file's content: its size in bytes, and its digest as 64 hexadecimal digits."""
 
     size: int
     blake2b: str
@@ -45,7 +45,7 @@ class Named(NamedTuple):
 
 
 class Removal(NamedTuple):
-    """`drop` is to go because `keep` shows everything it shows. level : that was chosen for it, empty if none was"""
+    """`drop` is to go because `keep` shows everything it shows. level : chosen for it on the page, or empty"""
 
     keep: Named
     drop: Named
