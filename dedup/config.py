@@ -1,4 +1,4 @@
-"""Settings: a module or mapping of plain values in, one frozen and checked `Config` out.
+"""Settings. Input: a module or mapping of plain values. Output: one frozen and checked `Config`.
 
 configs.py + overrides (command line, papermill, tests)  ->  Config
 
@@ -17,7 +17,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-REMOVE = ("exact", "copies", "edits")  # how far removal goes, from the least on
+REMOVE = ("exact", "copies", "edits")  # how far removal goes, least first
 PREFER, FOLDER = ("oldest", "newest", "largest", "smallest"), "folder:"  # words of `prefer`, beside endings of files
 OWN = "the encoder's own"  # what None stands for, where a setting takes it
 
@@ -28,9 +28,9 @@ class ConfigError(ValueError):
 
 @dataclass(frozen=True)
 class Setting:
-    """What is known of a setting beside its name and type.
+    """A setting, besides its name and type.
 
-    meaning : what it sets; of one that is True or False, what True does
+    meaning : what it sets; for True or False, what True does
     check : name and value -> the value as it is kept; ConfigError if it can't be
     option : on the command line, with a word for its value
     parse : its value from the command line's text
@@ -121,7 +121,7 @@ def one_of(meaning: str, names: tuple[str, ...], option: str) -> Any:
 
 
 def number(meaning: str, unit: str, low: int, high: int, option: str, kind: type = int, or_none=False) -> Any:
-    """A field of Config that is a number in [low, high], which no bool is, or None where that is accepted."""
+    """A field of Config that is a number in [low, high], never a bool; or None where that is accepted."""
     unit = f"whole number of {unit}" if kind is int else unit
     wanted = f"is a {unit} in [{low}, {high}]{f', or None for {OWN}' if or_none else ''}"
 
@@ -234,7 +234,7 @@ SETTINGS: dict[str, Setting] = {each.name: each.metadata["setting"] for each in 
 
 
 def read_settings(configs: ModuleType | Mapping[str, Any]) -> dict[str, Any]:
-    """Public values of `configs`; what it imports or defines (modules, classes, functions) is no setting."""
+    """Public values of `configs`; its modules, classes and functions are not settings."""
     if isinstance(configs, Mapping):
         return dict(configs)
     settings = {
