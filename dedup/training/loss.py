@@ -87,7 +87,7 @@ def contrastive_loss(
     """InfoNCE over copies, and the KoLeo term that spreads the rest (SSCD, equations 1 to 3).
 
     InfoNCE: each vector must find its copy among all vectors of other photos. It is the cross entropy of that choice,
-    with cosines / temperature as logits. The second term is the mean log distance to the nearest vector of another photo.
+    with cosines / temperature as logits. KoLeo: the mean log distance to the nearest vector of another photo.
 
     Parameters
     ----------
