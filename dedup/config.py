@@ -19,7 +19,7 @@ from typing import Any
 
 REMOVE = ("exact", "copies", "edits")  # how far removal goes, least first
 PREFER, FOLDER = ("oldest", "newest", "largest", "smallest"), "folder:"  # words of `prefer`, beside endings of files
-OWN = "the encoder's own"  # what None stands for, where a setting takes it
+OWN = "the encoder's own"  # shown for None, if a setting accepts it
 
 
 class ConfigError(ValueError):
@@ -35,7 +35,7 @@ class Setting:
     option : on the command line, with a word for its value
     parse : its value from the command line's text
     limits : smallest and largest value of a number
-    accepts_none : None stands for the encoder's own value
+    accepts_none : whether None means the encoder's own value
     repeats : may be given again on the command line, each time with one value of a list
     """
 
@@ -140,7 +140,7 @@ def number(meaning: str, unit: str, low: int, high: int, option: str, kind: type
 class Config:
     """Settings of one run; every value is checked, however a Config is made.
 
-    None stands for the encoder's own value in `embedding_size`, `image_resize` and `epsilon`.
+    None means the encoder's own value in `embedding_size`, `image_resize` and `epsilon`.
 
     Raises
     ------
@@ -213,8 +213,8 @@ class Config:
         """Check the settings in `configs`, with `overrides` in their place.
 
         configs : a module, whose relative paths are relative to its file; or a mapping, to the current directory
-        overrides : settings by name, relative paths relative to the current directory. None is "the encoder's own"
-            where a setting has that meaning, and leaves the setting as it is where it has not
+        overrides : settings by name, relative paths relative to the current directory. None means the encoder's own
+            value if the setting accepts it; otherwise the setting stays as it is
         Raises ConfigError : an unknown name, a missing one, or a value that `Config` refuses
         """
         settings = read_settings(configs)

@@ -76,7 +76,7 @@ class FileRecord:
 
     @property
     def pixels(self) -> int:
-        """None of a file that is gone."""
+        """Number of px; 0 for a file that is gone."""
         return self.width * self.height if self.bytes else 0
 
 

@@ -51,7 +51,7 @@ class Why(StrEnum):
 
 
 class Reason(NamedTuple):
-    """Why a file stays. code : what decisions look at; text : for people"""
+    """Why a file stays. code : for the program; text : for people"""
 
     code: Why
     text: str
@@ -94,7 +94,7 @@ class Member:
     reason : why it stays, None if it may go
     place : where this picture lies on `keeper`: homography, row by row, from its unit coordinates to the keeper's;
         empty where that is not known
-    changes : what was done to `keeper` to make this picture, as far as it is known
+    changes : what was done to `keeper` to make this picture; empty where that is not known
     levels : what becomes of it at each of LEVELS, in their order; empty where that is the same at all of them
     merge : what is to be written into the XMP file beside `keeper` before this file goes, values by name
     """

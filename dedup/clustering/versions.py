@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 ALMOST = 0.1  # share of a cluster's files that its keeper may leave uncovered if it is a better file
 NO_CHANCE = 1.1  # ratio of quantisation steps from which one counts as coarser
-LOSSLESS = 0.5  # quantisation step that stands for no loss at all, in grey levels
+LOSSLESS = 0.5  # grey levels, quantisation step taken for a lossless file
 SMOOTHER = 1.3  # a JPEG lost detail before if one with coarser steps has this many times its bits
 UNSURE = 2.0  # ratio of steps, below which bits do not show which of two formats was compressed more
 SMALLER, RIVALS = 3.24, 4  # least px of an enlargement for each px of its source; most sources that are compared

@@ -78,8 +78,8 @@ def richness(contents: Contents) -> int:
 
 def capture_time(contents: Contents) -> float | None:
     """Seconds since 1970 by the camera's clock; of several times the first."""
-    told = contents.held.get(CAPTURED, ())
-    times = [text for text in told if " " in text and sum(other.startswith(text) for other in told) == 1]
+    held = contents.held.get(CAPTURED, ())
+    times = [text for text in held if " " in text and sum(other.startswith(text) for other in held) == 1]
     try:
         return min(datetime.strptime(f"{text}:00"[:19] + "+0000", "%Y:%m:%d %H:%M:%S%z").timestamp() for text in times)
     except ValueError:  # no time, or none that a calendar has
@@ -119,7 +119,7 @@ def why_it_stays(
     Parameters
     ----------
     member_path, keeper_path : images_dir / relative; the keeper's keeper_dir / relative where that is given
-    facts : what is remembered of their contents; their names, links and companions are looked at anew
+    facts : what is remembered of their contents; names, links and companions are always read again
     told : their contents, where these were read already
     merge : whether what the keeper lacks will be written into an XMP file beside it, as far as `merging` can; not if
         both have the same XMP file

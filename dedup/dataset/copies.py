@@ -7,7 +7,7 @@ where pictures are shared, as in the Image Similarity Challenge's set (Douze et 
 drawn by itself, with the probability beside its name; the same state of the generator gives the same copy.
 
 Every edit takes the picture, another picture (for collages and the like) and a random generator, which is its only
-source of chance. It never writes into what it was given; it may return a view of it.
+source of randomness. It never changes its inputs; it may return a view of them.
 """
 
 from __future__ import annotations
@@ -316,7 +316,7 @@ def make_copy(image: Image, other: Image, size: int, rng: np.random.Generator, s
     ----------
     image, other : (height, width, 3) uint8 RGB; parts of `other` may be shown beside or over `image`. Never written to
     size : side of the copy in px
-    rng : the only source of chance
+    rng : the only source of randomness
     strength : factor on every edit's probability; 0 gives the picture itself
     Returns (size, size, 3) uint8 RGB
     """

@@ -138,7 +138,7 @@ def _named(record: object) -> Named:
 
 
 def read_content(record: object) -> Content:
-    """A content as it stands in a file of decisions; BadRecord if it is none."""
+    """A content from a file of decisions; BadRecord if the record is not one."""
     if not isinstance(record, dict) or set(record) != set(Content._fields):
         raise BadRecord(f"a content needs size and blake2b, got {ascii(record)[:200]}")
     content = Content(**record)
@@ -150,7 +150,7 @@ def read_content(record: object) -> Content:
 
 
 def read_pairs(records: object) -> frozenset[Pair]:
-    """Pairs of different contents; BadRecord if anything else stands there."""
+    """Pairs of different contents; BadRecord if the records are anything else."""
     if not isinstance(records, list):
         raise BadRecord("pairs must be a list")
     return frozenset(map(_pair, records))

@@ -132,7 +132,7 @@ def _content(path: Path, sizes: set[int], facts: Store) -> Content | None:
             return Content(size, known.hex())
         with path.open("rb") as file:
             return Content(size, digest_of(file).hex())
-    except OSError:  # gone since it was read: removal will see that too
+    except OSError:  # gone since it was read: removal will notice that too
         return None
 
 

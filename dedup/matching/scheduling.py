@@ -39,7 +39,7 @@ Edge = tuple[int, int, float]  # rows i < j, cosine distance
 
 
 def join(verifier: Verifier, candidates: Sequence[Edge], vectors: np.ndarray | None) -> list[Edge]:
-    """Compare candidates, nearest first, in rounds, as far as that can change the groups.
+    """Compare candidates, nearest first, in rounds, as long as that can change the groups.
 
     vectors : (n, d) float32, unit norm; None = compare candidates alone
     """

@@ -176,7 +176,7 @@ def _draw_frames(page: Canvas, cluster: Cluster, member: Member, box: tuple[int,
 
 
 def _draw_picture(page: Canvas, member: Member, left: int, top: int, thumbnail: Path | None) -> tuple[int, ...] | None:
-    """Draw the picture, or a placeholder, in the middle of its square; returns where the picture is, if there is one."""
+    """Draw the picture, or a placeholder, in the middle of its square; returns the picture's place, or None."""
     picture = _fitted(member, thumbnail)
     box = _put(page, picture, left, top, SIDE)
     if picture is None:

@@ -103,7 +103,7 @@ def _start_worker(number: int) -> None:
 
 
 def read_photos(paths: Sequence[Path], progress: bool = True) -> list[np.ndarray]:
-    """Decode photos once for all: n x (height, width, 3) uint8 RGB, short side 224 px or less, as the file has it.
+    """Decode photos once: n x (height, width, 3) uint8 RGB, short side 224 px; smaller photos keep their size.
 
     Files that can't be read are left out, and named on stderr.
     """
