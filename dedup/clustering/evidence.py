@@ -134,7 +134,7 @@ class Evidence:
             found = self._facts.of("details", partial(read_details, path), path)
             details = Details() if isinstance(found, Lost) else Details(*found)
             beside = picture_beside(path, self.places.root_of(path) or self.images_dir)
-            preferred = self.places.protects(path) or (f"belongs together with {beside.name}" if beside else "")
+            preferred = self.places.protects(path) or (f"goes or stays with {beside.name}" if beside else "")
             place = preferred, self.places.archive_of(path) > 0
             self.files[row] = FileRecord(path, width, height, size, modified, details, contents[path], *place)
 

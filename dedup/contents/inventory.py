@@ -130,7 +130,7 @@ def why_it_stays(
         return "its keeper lies in a trash folder"
     try:
         if picture := picture_beside(member_path, images_dir):
-            return f"belongs together with {picture.name}"
+            return f"goes or stays with {picture.name}"
         together = matched_companions(member_path, keeper_path)
         return (
             _of_one_file(member_path, keeper_path)

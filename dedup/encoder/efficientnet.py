@@ -65,7 +65,7 @@ class EfficientNetLite0(nn.Module):
             for place in range(repeats):
                 blocks.append(Block(channels, expansion, side, 1 if place else stride, after))
                 channels = after
-        self.blocks, self.head = nn.ModuleList(blocks), Convolution(channels, HEAD_CHANNELS, 1)
+        self.blocks, self.head = nn.Sequential(*blocks), Convolution(channels, HEAD_CHANNELS, 1)
 
     def forward(self, x: torch.Tensor) -> list[torch.Tensor]:
         x, maps = self.stem(x), []
