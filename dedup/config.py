@@ -1,4 +1,4 @@
-"""Settings: a module or mapping of plain values in, one frozen and checked `Config` out.
+"""Settings. Input: a module or mapping of plain values. Output: one frozen and checked `Config`.
 
 configs.py + overrides (command line, papermill, tests)  ->  Config
 
@@ -17,9 +17,9 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-REMOVE = ("exact", "copies", "edits")  # how far removal goes, from the least on
+REMOVE = ("exact", "copies", "edits")  # how far removal goes, least first
 PREFER, FOLDER = ("oldest", "newest", "largest", "smallest"), "folder:"  # words of `prefer`, beside endings of files
-OWN = "the encoder's own"  # what None stands for, where a setting takes it
+OWN = "the encoder's own"  # shown for None, if a setting accepts it
 
 
 class ConfigError(ValueError):
@@ -28,14 +28,14 @@ class ConfigError(ValueError):
 
 @dataclass(frozen=True)
 class Setting:
-    """What is known of a setting beside its name and type.
+    """A setting, besides its name and type.
 
-    meaning : what it sets; of one that is True or False, what True does
+    meaning : what it sets; for True or False, what True does
     check : name and value -> the value as it is kept; ConfigError if it can't be
     option : on the command line, with a word for its value
     parse : its value from the command line's text
     limits : smallest and largest value of a number
-    accepts_none : None stands for the encoder's own value
+    accepts_none : whether None means the encoder's own value
     repeats : may be given again on the command line, each time with one value of a list
     """
 
@@ -121,7 +121,7 @@ def one_of(meaning: str, names: tuple[str, ...], option: str) -> Any:
 
 
 def number(meaning: str, unit: str, low: int, high: int, option: str, kind: type = int, or_none=False) -> Any:
-    """A field of Config that is a number in [low, high], which no bool is, or None where that is accepted."""
+    """A field of Config that is a number in [low, high], never a bool; or None where that is accepted."""
     unit = f"whole number of {unit}" if kind is int else unit
     wanted = f"is a {unit} in [{low}, {high}]{f', or None for {OWN}' if or_none else ''}"
 
@@ -140,7 +140,7 @@ def number(meaning: str, unit: str, low: int, high: int, option: str, kind: type
 class Config:
     """Settings of one run; every value is checked, however a Config is made.
 
-    None stands for the encoder's own value in `embedding_size`, `image_resize` and `epsilon`.
+    None means the encoder's own value in `embedding_size`, `image_resize` and `epsilon`.
 
     Raises
     ------
@@ -213,8 +213,8 @@ class Config:
         """Check the settings in `configs`, with `overrides` in their place.
 
         configs : a module, whose relative paths are relative to its file; or a mapping, to the current directory
-        overrides : settings by name, relative paths relative to the current directory. None is "the encoder's own"
-            where a setting has that meaning, and leaves the setting as it is where it has not
+        overrides : settings by name, relative paths relative to the current directory. None means the encoder's own
+            value if the setting accepts it; otherwise the setting stays as it is
         Raises ConfigError : an unknown name, a missing one, or a value that `Config` refuses
         """
         settings = read_settings(configs)
@@ -234,7 +234,7 @@ SETTINGS: dict[str, Setting] = {each.name: each.metadata["setting"] for each in 
 
 
 def read_settings(configs: ModuleType | Mapping[str, Any]) -> dict[str, Any]:
-    """Public values of `configs`; what it imports or defines (modules, classes, functions) is no setting."""
+    """Public values of `configs`; its modules, classes and functions are not settings."""
     if isinstance(configs, Mapping):
         return dict(configs)
     settings = {

@@ -1,7 +1,7 @@
 """What a run writes for people: numbers, tables and whole files, and how far it is.
 
-`with phase("Reading"):` opens a phase of `Phases`: one line on stderr and a table of where the time went. What is done
-in it is counted by the bars that `progress_bar` gives.
+`with phase("Reading"):` opens a phase of `Phases`: one line on stderr and a table of where the time went. The bars of
+`progress_bar` count what is done in it.
 """
 
 from __future__ import annotations
@@ -49,8 +49,8 @@ def relative_path(path: Path, images_dir: Path) -> PurePath:
 def escape(text: str) -> str:
     r"""A name as valid, one-line UTF-8 that no spreadsheet takes for a formula.
 
-    These bytes are written `\xNN`, everything else as it is: bytes that are not UTF-8, control characters, a first
-    character out of `= + - @` (and their full-width forms), and a backslash that would read as such an escape.
+    Written as `\xNN`: bytes that are not UTF-8, control characters, a first character out of `= + - @` (and their
+    full-width forms), and a backslash that would read as such an escape. Everything else stays as it is.
     """
     raw = os.fsencode(text)
     raw = re.sub(rb"\\(?=x[0-9a-f]{2})", rb"\\x5c", raw)
@@ -59,7 +59,7 @@ def escape(text: str) -> str:
 
 
 def name_in(path: Path, images_dir: Path) -> str:
-    """A path below images_dir as tables have it."""
+    """A path below images_dir as tables show it."""
     return escape(relative_path(path, images_dir).as_posix())
 
 
@@ -80,9 +80,9 @@ def write_table(path: Path, header: Sequence[str], rows: Iterable[Sequence]) -> 
 
 
 def write_whole(path: Path, data: bytes, sync: bool = False) -> None:
-    """Write a file so that it is there whole or not at all, also when several processes write it.
+    """Write a file whole or not at all, also when several processes write it.
 
-    sync : whether it must be on the disk before this returns, as what a later step relies on
+    sync : whether it must be on the disk before this returns, if a later step relies on it
     """
     unfinished = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
@@ -100,8 +100,8 @@ def write_whole(path: Path, data: bytes, sync: bool = False) -> None:
 class Phases(AbstractContextManager):
     """The phases of one run, in their order.
 
-    shares : by name, what part of a usual run each takes; tells how far the run is
-    is_shown : whether the line is drawn, where stderr is a terminal
+    shares : by name, the share of a usual run that each takes; shows how far the run is
+    is_shown : whether the line is drawn, if stderr is a terminal
     spent : by name, seconds by the clock and of computing, with those of processes that have ended
     """
 
@@ -129,7 +129,7 @@ class Phases(AbstractContextManager):
             self.spent[name] = before[0] + passed[0], before[1] + passed[1]
 
     def bar(self, total: int, unit: str) -> _Bar:
-        """Say that there are more things to do in this phase; the bar counts them."""
+        """Add `total` things to do in this phase; the bar counts them."""
         self._total += total
         return _Bar(self, unit)
 
@@ -149,7 +149,7 @@ class Phases(AbstractContextManager):
         return lines + [f"| {name} | {clock:.1f} s | {computing:.1f} s |" for name, (clock, computing) in rows.items()]
 
     def close(self) -> None:
-        """Take the line away."""
+        """Remove the line."""
         self._line.close()
 
     def __exit__(self, *_: object) -> None:
@@ -157,7 +157,7 @@ class Phases(AbstractContextManager):
 
 
 class _Bar(AbstractContextManager):
-    """What `progress_bar` gives for a phase: `update` as of tqdm."""
+    """A bar of `progress_bar` in a phase, with tqdm's `update`."""
 
     def __init__(self, phases: Phases, unit: str):
         self._phases, self._unit, self._count, self._began = phases, unit, 0, _now()
@@ -168,11 +168,11 @@ class _Bar(AbstractContextManager):
         self._phases.update(count, f"{rate:,.0f} {self._unit}/s")
 
     def __exit__(self, *_: object) -> None:
-        """Nothing is left open."""
+        """Nothing to close."""
 
 
 def progress_bar(progress: bool | Phases, total: int, description: str, unit: str) -> tqdm | _Bar:
-    """What counts `total` things by `update(count)`: in the phases of a run, else a bar of its own if that is wanted.
+    """A bar that counts `total` things by `update(count)`: in the phases of a run, else by itself if `progress` is set.
 
     Bars are drawn where stderr is a terminal.
     """

@@ -1,4 +1,4 @@
-"""The whole way: a Config in, clusters of duplicates and all that led to them out."""
+"""The whole pipeline. Input: a Config. Output: clusters of duplicates, with all results that led to them."""
 
 from __future__ import annotations
 
@@ -28,26 +28,26 @@ from dedup.matching.neighbors import candidate_graph
 from dedup.output import FINDING, Phases
 from dedup.store import CACHE, Store
 
-CANDIDATES = 64  # candidates of each picture where pairs are confirmed: in a large folder many more are within epsilon
+CANDIDATES = 64  # of each picture, if pairs are confirmed: in a large folder many more lie within epsilon
 
 
 def find_duplicates(
     config: Config, progress: bool | Phases = True, ray: str | None = None, places: Places = NOWHERE
 ) -> Result:
     """Find the duplicates in config.images_dir. Moves nothing, and writes nothing but what it remembers in output_dir:
-    cache.sqlite and thumbnails, and a temporary file where thousands of pictures are held against each other.
+    cache.sqlite and thumbnails, and a temporary file where thousands of pictures are compared.
 
     Parameters
     ----------
-    config : what lies below its output_dir is left out where that lies inside images_dir
-    progress : show on stderr how far it is; or what does, with the phases of FINDING at least
+    config : if its output_dir lies inside images_dir, files in it are left out
+    progress : show on stderr how far it is; or the Phases that do, with those of FINDING at least
     ray : address of the Ray cluster that reads and embeds; None = this machine
     places : folders in images_dir whose files never go; archives, whose files are not compared with each other
 
     Raises
     ------
-    ConfigError : output_dir is images_dir, a folder of `prefer` does not lie in that, or what it remembers of earlier
-        decisions can't be read
+    ConfigError : output_dir is images_dir, a folder of `prefer` lies outside images_dir, or the pairs remembered as no
+        duplicates can't be read
     EncoderError : the encoder can't be loaded, or fails at work
     OSError : images_dir can't be read
     """
@@ -118,7 +118,7 @@ def _find(
 
 
 def open_store(config: Config) -> Store:
-    """What earlier runs remembered; what is new is found in a process of its own, unless num_workers is 0."""
+    """The store of earlier runs; new values are found in a process of their own, unless num_workers is 0."""
     path = config.output_dir / CACHE if config.cache else None
     return Store(path, config.images_dir, has_process=config.num_workers > 0)
 
@@ -126,22 +126,24 @@ def open_store(config: Config) -> Store:
 def embed(
     config: Config, paths: list[Path], memory: Memory, progress: bool | Phases = False
 ) -> tuple[Embeddings, About | None]:
-    """What the encoder sees in the files, remembered or found now, and the encoder's facts; None if it saw nothing."""
+    """The files' embeddings, remembered or found now, and facts about the encoder; None if it has never run."""
     gathering = Gathering(paths, config.embedding_size)
     gathering.remember(memory)
     about, encoder = memory.about(), None
     if gathering.missing() or (paths and not about):
         encoder = open_encoder(config.encoder, config.embedding_size)
     with gathering.bar(progress) as bar:
-        for known in (memory.contents_seen() if gathering.missing() else (), ()):  # again if some could not be recalled
-            if gathering.missing():
-                side = config.image_resize or encoder.about.image_resize
-                read_and_encode(gathering, encoder, side, config.batch_size, config.num_workers, bar, memory, known)
+        if gathering.missing():
+            side = config.image_resize or encoder.about.image_resize
+            options = config.batch_size, config.num_workers, bar, memory
+            read_and_encode(gathering, encoder, side, *options, known=memory.contents_seen())
+            if gathering.missing():  # some could not be recalled
+                read_and_encode(gathering, encoder, side, *options)
     return gathering.result(), encoder.about if encoder else About(*about) if about else None
 
 
 def embed_on_ray(config: Config, paths: list[Path], ray: str, phase: Phases) -> tuple[Embeddings, About]:
-    """The same on a Ray cluster, which has a memory of its own."""
+    """The same on a Ray cluster, which remembers its own results."""
     from dedup.distributed.embed import embed_folder
     from dedup.encoder.model import load_encoder
 
@@ -153,8 +155,8 @@ def embed_on_ray(config: Config, paths: list[Path], ray: str, phase: Phases) -> 
 def _wanted(paths: Sequence[Path], images_dir: Path, places: Places) -> Callable:
     """Whether two rows, or each two of many, may be duplicates.
 
-    What the archive holds twice is not looked for, nor a RAW file among pictures. Nor are two RAW files compared that
-    have pictures beside them: these tell what becomes of both.
+    No pair has both files in archives, or a RAW file and a picture, or two RAW files with pictures beside them: what
+    becomes of such RAW files is decided with their pictures.
     """
     of_archive = np.array([places.archive_of(path) > 0 for path in paths])
     raw = np.array([path.suffix.lower() in RAW for path in paths])
@@ -172,9 +174,9 @@ def _only(graph: csr_matrix, wanted: Callable) -> csr_matrix:
 def images_to_search(
     config: Config, places: Places = NOWHERE, others: Counter[str] | None = None, passed_over: list[Path] | None = None
 ) -> list[Path]:
-    """The images of a folder, without the pages that a run writes; after them, if there are any, those of archives.
+    """The images of a folder, without the pages that a run writes; if there are any, followed by those of archives.
 
-    others, passed_over : get the number of the folder's other files by ending, and the folders of other programs
+    others, passed_over : are filled with the number of other files by ending, and with the folders of other programs
     """
     folder, output = Path(os.path.realpath(config.images_dir)), Path(os.path.realpath(config.output_dir))
     if folder == output:
@@ -193,13 +195,13 @@ def images_to_search(
 
 
 def _return_memory() -> None:
-    """Have glibc give back to the system what torch and the pictures have freed; other C libraries do so themselves."""
+    """Let glibc return freed memory to the system; other C libraries do so themselves."""
     with suppress(OSError, AttributeError):
         ctypes.CDLL("libc.so.6").malloc_trim(0)
 
 
 def _verifier(embeddings: Embeddings, config: Config, store: Store, phase: Phases):
-    """Who confirms pairs; None where the encoder is trusted."""
+    """The Verifier; None if pairs are not confirmed."""
     if not config.verify:
         return None
     from dedup.matching.confirmation import Verifier

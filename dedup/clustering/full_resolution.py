@@ -1,7 +1,7 @@
-"""Both files compared once more before one may go: in, a file, its keeper and their match; out, why it must stay.
+"""Comparison at full resolution before a file may go. Input: a file, its keeper, their match. Output: why it must stay.
 
-Confirmation compares small copies, on which a digit, or an object moved by its own width, can pass for a trace of
-compression. Here both are laid on each other at the resolution of the smaller one, up to 800 px and more.
+Confirmation compares small copies, in which a changed digit, or an object moved by its own width, can look like a trace
+of compression. Here both are laid on each other at the resolution of the smaller one, up to 800 px and more.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from dedup.clustering.quality import is_lossless
 from dedup.dataset.decoding import load_image, load_with_size, open_header, read_on_black, shrink
 from dedup.matching.classification import (
     CHANGED,
-    DRAWN,
+    FEW_TONES,
     GRAPHIC,
     SAME_TONE,
     SHARP_ALIKE,
@@ -48,16 +48,16 @@ from dedup.workers import Lost, job, run_jobs
 if TYPE_CHECKING:
     from dedup.matching.classification import Match
 
-# Kinds of matches that are looked at before a file may go.
+# Kinds of matches that are compared at full resolution before a file may go.
 LOOKED_AT = (MatchKind.RESAVED, MatchKind.EDITED, MatchKind.CROP)
 LOOK_SIDE, DRAWN_SIDE = 800, 1600  # longest side looked at in px, of photos and of drawings or pages
-EDITED = 5.0  # how far a place stands out that was changed, of pictures that were edited as a whole
-SAME_SHADES, SAME_HUES = 6.0, 0.75  # grey levels, and of a place that stands out, in drawings and on plain ground
+EDITED = 5.0  # how far a changed place stands out in pictures that were edited as a whole
+SAME_SHADES, SAME_HUES = 6.0, 0.75  # in drawings and on plain ground: grey levels; how far a colour may stand out
 ROUNDED_OFF = 2.0  # squared levels of a channel that rounding may add where nothing was compressed
-UNTOUCHED = 0.1  # the same, below which hardly a value of a place is another one
-SAME_VALUES = 0.25  # share of the places with something to be seen that hold the same values
-COLOURS_SIDE = 400  # px, long side of the copy in which colours are looked at
-WORTH_PROCESSES = 48  # pairs that are worth processes of their own
+UNTOUCHED = 0.1  # squared levels below which nearly all values of a place are the same
+SAME_VALUES = 0.25  # share of the textured places that hold the same values
+COLOURS_SIDE = 400  # px, long side of the copy in which colours are compared
+WORTH_PROCESSES = 48  # pairs, from which processes of their own pay off
 LOST_LIGHT = 0.04  # share of a picture that is burnt out or lost in black in another exposure
 TOO_COARSE = "is too small or too blurred to tell what it shows"
 NUMBERS = "has grey values of more than 8 bits that the kept file does not have"
@@ -66,14 +66,14 @@ OTHER_EXPOSURE = "is exposed otherwise than the kept file: parts of one are burn
 CHANGED_THERE = "shows at one place what the kept file does not"
 ON_BLACK = "shows on black what the kept file does not"
 SHARPER = "is sharper than the kept file"
-BANDS = 0.7, 1.4, 2.8, 5.6  # px, sigma, between which detail is taken apart
-MIDDLE = 320  # px, side of the part that tells how sharp a picture is
-WEAKER = 1.17  # gain of fine detail, as a multiple of that of coarse detail, from which one picture is softer
-FOUND = 0.83  # correlation of the finest detail below which some of it is lost, not only weaker
+BANDS = 0.7, 1.4, 2.8, 5.6  # px, sigmas that separate the bands of detail
+MIDDLE = 320  # px, side of the middle part in which sharpness is measured
+WEAKER = 1.17  # gain of fine detail / gain of coarse detail, from which the keeper is softer
+FOUND = 0.83  # correlation of the finest detail, below which some of it is lost, not only weaker
 
 
 class Look(NamedTuple):
-    """What is looked at. transform, kind : of the match; is_first : whether the member is the first in that"""
+    """A pair to compare. transform, kind : of the match; is_first : whether the member is the first in that"""
 
     member: Path
     keeper: Path
@@ -83,12 +83,12 @@ class Look(NamedTuple):
 
 
 def is_looked_at(match: Match | None) -> bool:
-    """Whether a file of this match goes only after a closer look."""
+    """Whether a file of this match goes only after a comparison at full resolution."""
     return bool(match and match.kind in LOOKED_AT)
 
 
 def why_they_stay(jobs: Sequence[Look], num_workers: int) -> Iterator[str | Lost]:
-    """Look at each member and its keeper; the reason why the member stays, "" if it may go."""
+    """Compare each member with its keeper; the reason why the member stays, "" if it may go."""
     cv2.setNumThreads(1)  # OpenCV's own threads do not survive a fork
     with threadpool_limits(1):
         yield from run_jobs(_why_it_stays, jobs, num_workers, few=WORTH_PROCESSES, inherits=True)
@@ -117,22 +117,22 @@ def _why_it_stays(look: Look) -> str:
 
 
 def is_deep(path: Path) -> bool:
-    """Whether a file's greys have more than 8 bits: they may be numbers, and look the same when they are not."""
+    """Whether a file's greys have more than 8 bits: then they may be data that look the same and differ."""
     with open_header(path) as image:
         return image.mode[0] in "IF"
 
 
 def shows_too_little(path: Path) -> bool:
-    """Whether a picture is so coarse that another shot of the thing would look the same; may raise UnreadableImage."""
+    """Whether a picture is so coarse that another shot of the scene would look the same; may raise UnreadableImage."""
     return _read(path, LOOK_SIDE, path.stat().st_mtime_ns).coarse
 
 
 def is_another_drawing(member: Path, keeper: Path, transform: np.ndarray) -> bool:
-    """Tell whether a drawing, a sign or an article on plain ground is turned, mirrored or toned in one of two files.
+    """Whether a drawing, a sign or an article on plain ground is turned, mirrored or toned in one of two files.
 
-    In photos all of this is an edit; of drawings it makes others, and an article in another shade is another article.
-    A picture on transparent ground, as an icon, counts as a drawing. A grey drawing may go for the coloured one whose
-    lightness it has.
+    In photos these are edits. A drawing becomes another drawing by them, and an article in another shade is another
+    article. A picture on transparent ground, such as an icon, counts as a drawing. A grey drawing may go for a coloured
+    one of the same lightness.
 
     Parameters and errors as of `shows_another`.
     """
@@ -145,7 +145,7 @@ def is_another_drawing(member: Path, keeper: Path, transform: np.ndarray) -> boo
 
 
 def is_another_exposure(member: Path, keeper: Path, transform: np.ndarray) -> bool:
-    """Tell whether one file shows something where the other is burnt out or lost in black; as `shows_another`."""
+    """Whether one file shows something where the other is burnt out or black; as `shows_another`."""
     laid = _lay(member, keeper, transform, LOOK_SIDE)
     if is_framed_alike(*laid.pictures, transform) and not has_other_look(*laid.pictures):
         return False
@@ -153,10 +153,10 @@ def is_another_exposure(member: Path, keeper: Path, transform: np.ndarray) -> bo
 
 
 def is_changed_without_loss(member: Path, keeper: Path, transform: np.ndarray, kind: MatchKind) -> bool:
-    """Tell whether two files of one size, both saved without loss, were made different, be it by a faint mark.
+    """Whether two files of one size, both saved without loss, were made different, even by a faint mark.
 
-    Drawings are the same to the pixel or are others. Of a photo, compression before, fewer colours or another tone
-    change what is to be seen everywhere; if some of it holds the same values, what differs was changed there.
+    Drawings are the same in every pixel, or they differ. In a photo, earlier compression, fewer colours or another tone
+    change values everywhere; so if some places hold the same values, the others were changed on purpose.
 
     Parameters and errors as of `shows_another`; kind : of the match.
     """
@@ -175,7 +175,7 @@ def is_changed_without_loss(member: Path, keeper: Path, transform: np.ndarray, k
 
 
 def shows_another(member: Path, keeper: Path, transform: np.ndarray) -> bool:
-    """Tell whether two files that were confirmed to show one picture differ at some place.
+    """Whether two files that were confirmed to show one picture differ at some place.
 
     Parameters
     ----------
@@ -192,7 +192,7 @@ def shows_another(member: Path, keeper: Path, transform: np.ndarray) -> bool:
 
 
 def shows_another_on_black(member: Path, keeper: Path, transform: np.ndarray) -> bool:
-    """Tell whether two transparent pictures differ on black, where white shows; as `shows_another`."""
+    """Whether two transparent pictures differ on black, where white shows; as `shows_another`."""
     on_black = [read_on_black(path, LOOK_SIDE * 7 // 10) for path in (member, keeper)]
     if None in on_black:
         return False
@@ -204,17 +204,18 @@ def shows_another_on_black(member: Path, keeper: Path, transform: np.ndarray) ->
 
 
 def is_sharper(member: Path, keeper: Path, transform: np.ndarray) -> bool:
-    """Tell whether the keeper was blurred, or made small and large again, and has lost detail that the member shows.
+    """Whether the keeper was blurred, or made small and large again, and has lost detail that the member shows.
 
-    Where the keeper's fine detail is weak beside its coarse detail, the member's is a multiple of it. A member that was
-    sharpened is so as well, but all of its finest detail is found in the keeper. Noise is no multiple of anything.
+    If the keeper was blurred, its fine detail is weak compared with its coarse detail, and the member's fine detail is
+    a multiple of it. That is also so if the member was sharpened, but then the keeper has all of its finest detail.
+    Noise is not a multiple of anything.
 
     Parameters and errors as of `shows_another`.
     """
     laid = _lay(member, keeper, transform, LOOK_SIDE)
     own, kept = map(_energies, _bands(laid.as_matched))
     ratios = own / kept
-    if max(ratios[1:-1]) <= WEAKER * ratios[-1]:  # going by energy alone, which needs no exact fit
+    if max(ratios[1:-1]) <= WEAKER * ratios[-1]:  # by energy only, which needs no exact fit
         return False
     bands = _bands(laid.as_fits)
     own, kept = map(_energies, bands)
@@ -225,7 +226,7 @@ def is_sharper(member: Path, keeper: Path, transform: np.ndarray) -> bool:
 
 @dataclass(frozen=True)
 class _Laid:
-    """A member and its keeper on each other, files and pictures; transform : from the one to the other, (3, 3)."""
+    """A member and its keeper laid on each other. transform : from the member to the keeper, (3, 3)"""
 
     paths: tuple[Path, Path]
     pictures: list[Picture]
@@ -241,19 +242,19 @@ class _Laid:
 
     @cached_property
     def as_fits(self) -> Frame:
-        """Laid anew: the match is exact to a pixel of a small copy."""
+        """Laid again, more exactly: the match is exact only to a pixel of a small copy."""
         finer = refine(lay(*self.pictures, self.transform, min(self.side, LOOK_SIDE // 3)))
         return lay(*self.pictures, finer.first_to_second, self.side)
 
     @cached_property
     def is_drawing(self) -> bool:
         """Whether one is a drawing, a sign, or an article on plain ground or on nothing."""
-        is_plain = any(picture.plain >= GRAPHIC or picture.drawn >= DRAWN for picture in self.pictures)
+        is_plain = any(picture.plain >= GRAPHIC or picture.drawn >= FEW_TONES for picture in self.pictures)
         return is_plain or any(map(_is_transparent, self.paths))
 
     @property
     def differs(self) -> bool:
-        """Whether a place differs by more than what was done to the whole picture explains."""
+        """Whether a place differs by more than edits of the whole picture explain."""
         if self.is_toned or not is_framed_alike(*self.pictures, self.transform):
             return worst_place(self.as_matched) > EDITED and worst_place(self.as_fits) > EDITED
         if self.worst_colour > 1:
@@ -277,7 +278,7 @@ class _Laid:
 
 
 def _lay(member: Path, keeper: Path, transform: np.ndarray, most: int) -> _Laid:
-    """Both with `most` px along their longest side; what was laid last is there still."""
+    """Both with `most` px along their longest side; the last result is kept."""
     times = (path.stat().st_mtime_ns for path in (member, keeper))
     return _lay_files((member, keeper), tuple(times), tuple(np.ravel(transform).tolist()), most)
 
@@ -311,9 +312,9 @@ def _energies(bands: list[np.ndarray]) -> np.ndarray:
     return np.array([float(np.vdot(band, band)) + 1 for band in bands])
 
 
-@lru_cache(maxsize=4)  # the keeper comes again with each of its members
+@lru_cache(maxsize=4)  # the keeper is read again with each of its members
 def _read(path: Path, side: int, mtime_ns: int) -> Picture:
-    """A file's picture; `mtime_ns`, its own, makes a change be seen."""
+    """A file's picture; its `mtime_ns` is part of the cache's key, so that a change is noticed."""
     return _picture_of(*load_with_size(path, side * 7 // 10), side)
 
 

@@ -1,4 +1,4 @@
-"""Members: in, two files and their match; out, whether one may go for the other, and if not, why.
+"""Members of a cluster. Input: two files and their match. Output: whether one may go for the other; if not, why.
 
 Match  ->  View, as one of the two files sees the other  ->  Reason why it stays  ->  Member of a cluster
 """
@@ -18,14 +18,14 @@ from dedup.matching.kinds import MatchKind
 if TYPE_CHECKING:
     from dedup.matching.confirmation import Match
 
-COVERED = 0.97  # share of a picture, and of its resolution, that stands for all of it
-MARKED = 0.25  # share of a picture under its own captions, stickers and the like from which it always stays
-TURNED, LEAST_MARKS = 0.1, 0.005  # slope, and share of a picture under marks, from which a version is called so
-LEAST_CHROMA, FADED = 3.0, 0.25  # mean chroma (CIELAB) of a picture with colours; share of it that counts as grey
+COVERED = 0.97  # share of a picture, and of its resolution, that counts as all of it
+MARKED = 0.25  # share of a picture under its own captions, stickers and the like, from which it always stays
+TURNED, LEAST_MARKS = 0.1, 0.005  # least slope of a turned version; least share under marks of a marked one
+LEAST_CHROMA, FADED = 3.0, 0.25  # least mean chroma (CIELAB) of a picture with colours; share of it that counts as grey
 NEAR, INDIRECT, KEEPER = "near", "indirect", "keeper"  # kinds of members beside those of matches
 EXACT = (MatchKind.IDENTICAL, MatchKind.SAME_PIXELS)
 SAME = (*EXACT, MatchKind.RESAVED, NEAR)  # kinds that make files one version
-# What may go at each level of `remove`, from the least on.
+# What may go at each level of `remove`, least first.
 LEVELS = {"exact": EXACT, "copies": SAME, "edits": (*SAME, MatchKind.EDITED, MatchKind.CROP)}
 
 
@@ -51,7 +51,7 @@ class Why(StrEnum):
 
 
 class Reason(NamedTuple):
-    """Why a file stays. code : what decisions look at; text : for people"""
+    """Why a file stays. code : for the program; text : for people"""
 
     code: Why
     text: str
@@ -68,7 +68,7 @@ class Choice(NamedTuple):
 
 
 class Change(StrEnum):
-    """What was done to a picture, as far as its match with another one tells."""
+    """What was done to a picture, by its match with another one."""
 
     TURNED = "turned"
     MIRRORED = "mirrored"
@@ -94,9 +94,9 @@ class Member:
     reason : why it stays, None if it may go
     place : where this picture lies on `keeper`: homography, row by row, from its unit coordinates to the keeper's;
         empty where that is not known
-    changes : what was done to `keeper` to make this picture, as far as it is known
+    changes : what was done to `keeper` to make this picture; empty where that is not known
     levels : what becomes of it at each of LEVELS, in their order; empty where that is the same at all of them
-    merge : what an XMP file beside `keeper` has to tell before it goes, values by name
+    merge : what is to be written into the XMP file beside `keeper` before this file goes, values by name
     """
 
     path: Path
@@ -154,7 +154,7 @@ def seen_by(match: Match, is_first: bool) -> View:
 
 
 def what_is_missing(view: View) -> Reason | None:
-    """Say what a member shows that its keeper does not; None if there is nothing."""
+    """Why a member stays for what it shows and its keeper does not; None if the keeper shows all of it."""
     if view.kind == MatchKind.CONTAINS:
         beside = view.coverage < view.shown
         text = "shows the kept file beside other things" if beside else "the kept file shows it beside other things"

@@ -1,5 +1,5 @@
-"""How well a file holds its picture, by its header; what its keeper lost in compression or toning; how sharp a shot is,
-beside others of its series."""
+"""How well a file holds its picture, by its header; what its keeper lost in compression or toning; how sharp a shot is
+compared with others of its series."""
 
 from __future__ import annotations
 
@@ -21,24 +21,24 @@ from dedup.workers import Lost, job
 LOSSLESS_FORMATS = ("PNG", "BMP", "TIFF", "PPM", "TGA", "QOI", "GIF")
 LOW = 15  # places of a quantisation table, in zigzag order, that hold most of a picture
 ZIGZAG = sorted(np.ndindex(8, 8), key=lambda place: (sum(place), place))[1:LOW]
-STRONG = 12.0  # mean step of a JPEG of quality 60 (libjpeg): from here on what compression took is seen
-STRONG_BITS = 1.0  # bits for each pixel of a photo saved so; smooth ones need fewer
+STRONG = 12.0  # mean step of a JPEG of quality 60 (libjpeg): from here on the loss is visible
+STRONG_BITS = 1.0  # bits per pixel of a photo saved so; smooth ones need fewer
 DENSER = 1.5  # bits of a JPEG for each bit of a newer format that compresses as much
-STEP_BY_BITS = -1.4  # a JPEG's step goes as its bits per pixel to this power
-AVERAGED = 128  # px, to which a picture is averaged: what compression does to colours is gone then
+STEP_BY_BITS = -1.4  # a JPEG's step is proportional to its bits per pixel to this power
+AVERAGED = 128  # px, to which a picture is averaged: that removes what compression does to colours
 LIGHTNESSES = 25  # levels of lightness
-ONE_TONE, OWN_COLOURS = 0.08, 0.16  # share of chroma left unexplained, at most where it was toned, at least where not
-FEW_SHADES = 4.0  # effective number of levels below which a colour for each is chance, as in a drawing
+ONE_TONE, OWN_COLOURS = 0.08, 0.16  # share of chroma that lightness leaves unexplained: most if toned, least if not
+FEW_SHADES = 4.0  # effective number of lightness levels, below which one colour for each is chance, as in a drawing
 
 SHOT_SIDE = 1024  # px of the longer side of a shot that is judged: noise is averaged, motion is still seen
-BEST_TONE, TONES = 0.5, 0.2  # grey that is exposed best, and the spread of what is exposed well, 0 to 1
+BEST_TONE, TONES = 0.5, 0.2  # best exposed grey, 0 to 1, and the spread around it that is exposed well
 
 LARGER = 1.5  # px of a keeper's side for each px of the file's, from which its compression matters less
 LESS_COMPRESSED = Reason(Why.COMPRESSION, "is far less compressed than the kept file")
 
 
 class Details(NamedTuple):
-    """What a header tells.
+    """What a header says.
 
     lossless : whether the format keeps every pixel
     step : mean step of a JPEG's luminance quantisation over low frequencies, in grey levels; 0 for other formats
@@ -92,8 +92,8 @@ def _keeps_every_pixel(image: Image.Image, path: Path) -> bool:
 def own_colours(path: Path) -> float:
     """Share of a picture's chroma that its lightness leaves unexplained, about 0 to 1; 1 where shades are too few.
 
-    What was toned, as in sepia, has one colour for each lightness; of a photo's colours that leaves half unexplained,
-    seldom less than a tenth.
+    A toned picture, such as sepia, has one colour for each lightness. In other photos lightness leaves about half of
+    the chroma unexplained, seldom less than a tenth.
     """
     picture = np.asarray(load_image(path, AVERAGED))
     small = cv2.resize(picture, (AVERAGED, AVERAGED), interpolation=cv2.INTER_AREA)
@@ -123,8 +123,8 @@ def shot_quality(path: Path) -> float:
 
 
 def lost_in_compression(view: View, own: Details, kept: Details) -> Reason | None:
-    """Why a file stays whose keeper, at about its size, is strongly compressed; the file was not made from that."""
-    if not (own.step or own.lossless or own.bits > kept.bits):  # no table tells, nor do its bits
+    """Why a file stays if its keeper, of about its size, is strongly compressed and it was not made from that."""
+    if not (own.step or own.lossless or own.bits > kept.bits):  # neither a table nor its bits show less compression
         return None
     is_coarse = _step_of(kept, own) >= max(STRONG, 2 * _step_of(own, own))
     return LESS_COMPRESSED if is_coarse and view.resolution < LARGER and view.kind not in EXACT else None
@@ -133,7 +133,7 @@ def lost_in_compression(view: View, own: Details, kept: Details) -> Reason | Non
 def _step_of(file: Details, like: Details) -> float:
     """A file's step; without a table, that of a JPEG of the same picture that needs as many bits.
 
-    like : of a file of the same picture; if that is a JPEG, it tells how many bits the picture needs
+    like : a file of the same picture; if that is a JPEG, it shows how many bits the picture needs
     """
     if file.step or file.lossless:
         return file.step
@@ -142,7 +142,7 @@ def _step_of(file: Details, like: Details) -> float:
 
 
 def lost_in_toning(view: View, own: Path, kept: Path, facts: Store = NOTHING) -> Reason | None:
-    """Why a file with colours stays whose keeper has but a tone, as of sepia."""
+    """Why a file with colours stays if its keeper has only a tone, such as sepia."""
     if view.kind not in (MatchKind.EDITED, MatchKind.CROP) or min(view.chroma, view.kept_chroma) <= LEAST_CHROMA:
         return None
     found = [facts.of("own colours", partial(own_colours, path), path) for path in (own, kept)]

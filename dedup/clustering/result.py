@@ -1,4 +1,4 @@
-"""What a run found, from vectors to clusters, and what can be told from that: similar pairs, leaks, series of shots."""
+"""What a run found, from vectors to clusters, and what follows from that: similar pairs, leaks, series of shots."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ NEXT_SHOT = 60.0  # seconds from one shot of a series to the next, at most
 
 
 class Leak(NamedTuple):
-    """A file that shows what the archive has, as where pictures to train on are among those to test on.
+    """A file that shows what the archive has: for example a training picture that is also in the test set.
 
     twin : the file of the archive that it matches most surely
     label, twin_label : their folders, directly below images_dir and the archive, as data sets name classes; empty if
@@ -77,7 +77,7 @@ class Result:
     graph : (n, n) CSR, cosine distances up to `epsilon`, before confirmation; with config.verify, of the nearest
     labels : (n,) int, -1 = unique
     matches : by row numbers (i, j), i < j; empty unless config.verify
-    clusters : what frees most bytes first
+    clusters : those that free most bytes first
     epsilon : the one used, the encoder's own where config has none
     device : that the encoder ran on; empty if there was nothing to read
     places : which files were preferred as keepers; folders whose files never go; archives
@@ -140,9 +140,9 @@ def _label(path: Path, folder: Path) -> str:
 
 
 def find_series(result: Result, facts: Store = NOTHING) -> list[Series]:
-    """The series among like pictures, and among files of a cluster that were captured one shortly after the other.
+    """The series among similar pictures, and among files of a cluster that were captured shortly after each other.
 
-    Of files of one version with one capture time the best stands for the others, and the largest tells how good it is.
+    The best of the files of one version with one capture time stands for the others; its quality is the largest file's.
 
     facts : what is remembered of the files' contents, and notes what could not be found out
     """
@@ -153,8 +153,8 @@ def find_series(result: Result, facts: Store = NOTHING) -> list[Series]:
     named = {path for pair in (*alike, *joined) for path in pair}
     touched = [files for files in clusters if not named.isdisjoint(each.path for each in files)]
     paths, workers = sorted(named.union(each.path for files in touched for each in files)), result.config.num_workers
-    told = read_all_contents(paths, workers, facts)
-    captured = {path: time for path in paths if (time := _captured(told[path])) is not None}
+    contents = read_all_contents(paths, workers, facts)
+    captured = {path: time for path in paths if (time := _captured(contents[path])) is not None}
     best: dict[tuple, Path] = {}
     stands = {each.path: best.setdefault((number, each.version or each.path, captured.get(each.path)), each.path)
               for number, files in enumerate(touched) for each in files}  # fmt: skip
@@ -173,13 +173,13 @@ def find_series(result: Result, facts: Store = NOTHING) -> list[Series]:
 
 
 def _captured(contents: Contents) -> float | None:
-    """When a shot was taken, with the fraction of the second where it is told."""
+    """When a shot was taken, with the fraction of the second if it is known."""
     time, fractions = capture_time(contents), contents.held.get(FRACTION, ())
     return time if time is None or len(fractions) != 1 else time + float(f"0.{next(iter(fractions))}")
 
 
 def in_series(pairs: Iterable[tuple[Path, Path]], shots: Mapping[Path, Shot]) -> list[Series]:
-    """Join pairs of shots that were taken shortly one after the other; what no pair joins is in no series."""
+    """Join pairs of shots that were taken shortly after each other; a shot in no pair is in no series."""
     rows = {path: row for row, path in enumerate(sorted(shots))}
     near = [[rows[path] for path in pair] for pair in pairs if _are_near(*(shots[path].captured for path in pair))]
     first, second = np.array(near, int).reshape(-1, 2).T

@@ -1,8 +1,8 @@
-"""Versions of a picture, which file of each stays, and what goes for it: evidence in, decisions out.
+"""Versions of a picture, which file of each stays, and what goes for it. Input: evidence. Output: decisions.
 
 rows of a cluster  ->  list[Version], the best file of each first  ->  {row: Decision}
 
-Nothing here looks at a file: everything is decided by what was gathered before.
+No file is read here: everything is decided from what was gathered before.
 """
 
 from __future__ import annotations
@@ -29,24 +29,23 @@ if TYPE_CHECKING:
 
 ALMOST = 0.1  # share of a cluster's files that its keeper may leave uncovered if it is a better file
 NO_CHANCE = 1.1  # ratio of quantisation steps from which one counts as coarser
-LOSSLESS = 0.5  # quantisation step that stands for no loss at all, in grey levels
-SMOOTHER = 1.3  # a JPEG lost detail before if one with coarser steps has that many times its bits
-UNSURE = 2.0  # ratio of steps up to which bits do not tell which of two formats was compressed more
-SMALLER, RIVALS = 3.24, 4  # px of what may be an enlargement for each px of its source; sources that are looked for
-COPIED = re.compile(r"copy|copie|copia|cópia|kopie|コピー|副本|\(\d+\)$", re.IGNORECASE)  # in what systems name copies
+LOSSLESS = 0.5  # grey levels, quantisation step taken for a lossless file
+SMOOTHER = 1.3  # a JPEG lost detail before if one with coarser steps has this many times its bits
+UNSURE = 2.0  # ratio of steps, below which bits do not show which of two formats was compressed more
+SMALLER, RIVALS = 3.24, 4  # least px of an enlargement for each px of its source; most sources that are compared
+COPIED = re.compile(r"copy|copie|copia|cópia|kopie|コピー|副本|\(\d+\)$", re.IGNORECASE)  # in names of copies
 
 
 class KeeperKey(NamedTuple):
-    """What decides between files that show the same, in this order; the least stays.
+    """Sort key of files that show the same, fields in this order; the file with the least key stays.
 
-    preference : for each word of the `prefer` setting 0 where it fits, else 1, or the age or the bytes that it asks for
-    detail : share of the resolution of the finest that is missing; 0 where next to none is
-    enlarged : 1 if it has its pixels from a smaller one of them
-    folder : 0 where it stays anyway, for its folder
-    compression : how many times coarser than the finest it was quantised, it or what it was made from, in steps of
-        NO_CHANCE
+    preference : for each word of the `prefer` setting 0 if it fits, else 1; or the age or the bytes that it asks for
+    detail : share missing of the finest file's resolution; 0 if next to nothing is missing
+    enlarged : 1 if it was enlarged from a smaller one of them
+    folder : 0 if it stays in any case, for its folder
+    compression : how many times coarser it, or its source, was quantised than the finest file, in powers of NO_CHANCE
     contents : how much it holds besides its picture, negative
-    age : seconds since 1970, the capture time where all tell one, else the last change
+    age : seconds since 1970: the capture time if all files have one, else the last change
     name : 1 if it is named as a copy
     row : of its path
     """
@@ -65,7 +64,7 @@ class KeeperKey(NamedTuple):
 class Version(NamedTuple):
     """Files that are one picture saved in several ways: all match the first, which is the best of them.
 
-    why : what decided for the best file, against the one that came nearest to it
+    why : the reason for the best file, against the second best
     """
 
     rows: tuple[int, ...]
@@ -149,14 +148,14 @@ def keeper_keys(cluster: Cluster, result: Result) -> dict[Path, KeeperKey]:
 
 
 def possible_sources(chain: Sequence[int], evidence: Evidence) -> list[Pair]:
-    """The best of a chain, and what it may have been enlarged or saved again from; nothing where that is known.
+    """The best of a chain, with the files it may have been enlarged or saved again from; empty if that is known.
 
-    Where the best one's compression is told by others alone, as a WebP's is, the best that tells its own as well.
+    If the best file's compression is known only from others, as a WebP's is, also the best file that shows its own.
     """
     keys, files = keys_of(chain, evidence), evidence.files
-    telling = next((key for key in keys if files[key.row].details.tells_compression), keys[0])
+    measured = next((key for key in keys if files[key.row].details.tells_compression), keys[0])
     wanted = []
-    for best in dict.fromkeys((keys[0].row, telling.row)):
+    for best in dict.fromkeys((keys[0].row, measured.row)):
         smaller = [key.row for key in keys if SMALLER * files[key.row].pixels <= files[best].pixels]
         equals = [key for key in keys if key.row != best and _are_of_one_size(files[key.row], files[best])]
         coarser = [key.row for key in equals if key.compression and files[key.row].details.step]
@@ -179,7 +178,7 @@ def find_versions(rows: Sequence[int], evidence: Evidence) -> list[Version]:
 
 
 def choose_version(versions: Sequence[Version], rows: Sequence[int], evidence: Evidence) -> Version:
-    """The version whose best file shows all of most others, or nearly most; of several the one with the best file."""
+    """The version whose best file shows all of most others, or nearly so; of several, the one with the best file."""
     covered = {
         version: sum(row != version.best and evidence.is_covered(row, version.best) for row in rows)
         for version in versions
@@ -196,9 +195,9 @@ def choose_version(versions: Sequence[Version], rows: Sequence[int], evidence: E
 def decide(versions: Sequence[Version], evidence: Evidence, remove: str) -> dict[int, Decision]:
     """What becomes of every file of a cluster but its keeper, the best file of the first version.
 
-    A file goes for the best file of its version, or for the cluster's keeper. The best file itself goes for the keeper
-    alone; then those of its version that may not go for the keeper stay, or go for the best of those that stay. Of
-    files with the same bytes that would all stay, the first stays and the others go for it.
+    A file goes for the best file of its version, or for the cluster's keeper. The best file itself goes only for the
+    keeper. If it does, the files of its version that may not go for the keeper stay, or go for the best of those that
+    stay. Of files with the same bytes that would all stay, the first stays and the others go for it.
     """
     keeper = versions[0].best
     found = decide_for(versions[0].rows[1:], keeper, evidence, remove)
@@ -222,18 +221,18 @@ def decide_for(rows: Sequence[int], keeper: int, evidence: Evidence, remove: str
 
 
 def agreeing(decided: Sequence[dict[int, Decision]], evidence: Evidence) -> Sequence[dict[int, Decision]]:
-    """The decisions; but files stay that would write different values, as two places, into one keeper's XMP file.
+    """The decisions; but files stay that would write different values, such as two places, into one keeper's XMP file.
 
-    So do those that would have an XMP file extended for which another one goes that is the same now.
+    Files also stay that would change a keeper's XMP file if another file's XMP goes because the two are equal.
     """
     held = {row: file.contents.held for row, file in evidence.files.items()}
     going = [(some, row, each.keeper) for some in decided for row, each in some.items() if each.reason is None]
-    told = [(*each, lacking(held[each[1]], held[each[2]])) for each in going]
-    values, paired = defaultdict(set), {keeper for _, row, keeper, _ in told if (row, keeper) in evidence.paired}
-    for _, _, keeper, fields in told:
+    merged = [(*each, lacking(held[each[1]], held[each[2]])) for each in going]
+    values, paired = defaultdict(set), {keeper for _, row, keeper, _ in merged if (row, keeper) in evidence.paired}
+    for _, _, keeper, fields in merged:
         for name in fields:
             values[keeper, name].add(frozenset(fields[name]))
-    for some, row, keeper, fields in told:
+    for some, row, keeper, fields in merged:
         other = [name for name in SINGLE if name in fields and len(values[keeper, name]) > 1]
         text = "the XMP file beside its keeper stays for one that goes" if fields and keeper in paired else ""
         if text := f"has another {other[0]} than others that go for the same file" if other else text:
@@ -242,7 +241,7 @@ def agreeing(decided: Sequence[dict[int, Decision]], evidence: Evidence) -> Sequ
 
 
 def stands_for(row: int, keepers: Sequence[int], evidence: Evidence, remove: str) -> int:
-    """The archive file that an incoming one goes for: the surest, nearest one of those that allow it, or of all."""
+    """The archive file that an incoming one goes for: the surest, nearest match of those that allow it, or of all."""
 
     def rank(keeper: int) -> tuple:
         view = evidence.view(row, keeper)
@@ -266,13 +265,13 @@ def _preference(file: FileRecord, age: float, places: Places) -> tuple[float, ..
 def _steps(files: dict[int, FileRecord], full: Sequence[int], sources: dict[int, set[int]]) -> dict[int, float]:
     """Quantisation steps in grey levels, of a file or of what it was made from.
 
-    A JPEG of finer steps that needs far fewer bits than a coarser one is smoother, and counts as coarser than that.
+    A JPEG with finer steps that needs far fewer bits than a coarser one is smoother, and counts as coarser than that.
     Lossy files without a table count as a JPEG of as many bits.
 
-    full : rows of the largest files, whose JPEGs tell how many bits this picture needs
+    full : rows of the largest files, whose JPEGs show how many bits this picture needs
     """
     found = {row: LOSSLESS if file.details.lossless else file.details.step for row, file in files.items()}
-    for row in sorted(files, key=lambda row: -found[row]):  # the coarsest first: it may have been a source's source
+    for row in sorted(files, key=lambda row: -found[row]):  # the coarsest first: it may be a source's source
         found[row] = max([found[row], *(found[source] for source in sources.get(row, ()))])
     bits = {row: max(files[row].details.bits, 1e-3) for row in files}
     jpegs = [row for row in full if files[row].details.step]
@@ -298,7 +297,7 @@ def _is_finer(other: int, row: int, evidence: Evidence) -> bool:
 
 
 def _why(best: KeeperKey, others: Sequence[KeeperKey], evidence: Evidence) -> str:
-    """The first field in which the best file of a version differs from the next one that holds other bytes."""
+    """The first field in which the best file of a version differs from the next file with other bytes, as text."""
     if not others:
         return ""
     kinds = {key: evidence.view(key.row, best.row).kind for key in others}

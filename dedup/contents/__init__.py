@@ -8,7 +8,7 @@ Out: Contents records; the names of what one holds and the other does not; the r
 
     inventory.py   read_all_contents, what_it_lacks, why_it_stays
     metadata.py    EXIF, XMP, IPTC and texts as values by plain names
-    merging.py     what a file tells and its keeper does not, as an XMP file beside that
+    merging.py     values that a file has and its keeper lacks, written into an XMP file beside the keeper
     parts.py       films, pictures and other data in a file, beside its picture
     companions.py  files beside a picture that belong to it: sidecars, films, RAW files, memos
 """

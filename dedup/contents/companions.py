@@ -1,9 +1,11 @@
-"""Files that belong to a picture and lie beside it: a picture's path in, its sidecars, films, RAW files, memos out.
+"""Companions: files that belong to a picture and lie beside it.
 
-A companion is a file that is no picture (or one of the two is a RAW file, as of RAW + JPEG of one shot), under the
-picture's name or stem and something that begins with no letter or digit: IMG_1.xmp, IMG_1.jpg.json, IMG_1_01.jpg.xmp.
-It may lie in a folder beside the picture that holds no pictures of its own. Of several that fit the longest counts.
-Names are taken as programs write them:
+Input: a picture's path. Output: its sidecars, films, RAW files and memos.
+
+A companion is not a picture itself, or one of the two is a RAW file, as of RAW + JPEG of one shot. Its name is the
+picture's name or stem, followed by something that does not begin with a letter or digit: IMG_1.xmp, IMG_1.jpg.json,
+IMG_1_01.jpg.xmp. It may lie in a folder beside the picture that holds no pictures of its own. If several pictures fit,
+it belongs to the one with the longest name. Names are taken as programs write them:
 
 IMG_1(2).jpg       IMG_1.jpg(2).json, IMG_1.jpg.supplemental-metadata(2).json    Google Takeout numbers them anywhere,
 IMG_1-edited.jpg   IMG_1.jpg.json                                                has one for both versions,
@@ -36,10 +38,10 @@ _COPY_NUMBER, _APPLE, _VERSION = re.compile(r"\(\d+\)"), re.compile(r"^img_[eo](
 
 
 class Companions(NamedTuple):
-    """What goes together with a duplicate, or none of it does.
+    """The files that go together with a duplicate, all or none.
 
-    pairs : the keeper's companion and its like beside the duplicate
-    reason : why they can't; empty if they can, or there are none
+    pairs : the keeper's companion and the same file beside the duplicate
+    reason : why they can't go; empty if they can, or there are none
     """
 
     pairs: tuple[tuple[Path, Path], ...] = ()
@@ -47,7 +49,7 @@ class Companions(NamedTuple):
 
 
 def matched_companions(member: Path, keeper: Path) -> Companions:
-    """What has to go together with a duplicate: each of its companions has its like, byte for byte, at its keeper."""
+    """The companions that go together with a duplicate: the keeper has the same of each, byte for byte."""
     own = companions_of(member)
     if not own:
         return Companions()
@@ -62,7 +64,7 @@ def matched_companions(member: Path, keeper: Path) -> Companions:
 
 
 def belongs_anew(member: Path, known: Container[Path]) -> bool:
-    """Whether other files belong to a duplicate than are known, or one of those to another picture as well."""
+    """Whether files belong to a duplicate that are not known, or one of its files belongs to another picture too."""
     own = companions_of(member)
     return any(path not in known or not _owners(path, member.parent) <= {member, *own} for path in own)
 
@@ -73,7 +75,7 @@ def companions_of(picture: Path) -> list[Path]:
 
 
 def picture_beside(raw: Path, root: Path) -> Path | None:
-    """The picture that a RAW file belongs to, beside it or in a folder above, below `root`: it goes with that alone."""
+    """The picture that a RAW file belongs to and only goes with; beside it, or in a folder above it, below `root`."""
     folders = [folder for folder in raw.parents if folder == root or root in folder.parents]
     for folder in folders[: 1 + LEVELS_BELOW] if raw.suffix.lower() in RAW else ():
         with suppress(OSError):  # it is gone
@@ -105,10 +107,10 @@ def _content(path: Path) -> tuple[str, bytes]:
     return path.suffix.casefold(), digest_when(path, status.st_size, status.st_mtime_ns)
 
 
-# A keeper comes again with each of its members, and on the page each with each.
+# A keeper is asked for again with each of its members; on the page, each file with each other.
 @lru_cache(maxsize=1 << 14)
 def digest_when(path: Path, size: int, mtime_ns: int) -> bytes:
-    """What a file holds; its size and time make a change be seen."""
+    """Digest of a file; `size` and `mtime_ns` are part of the cache's key, so that a change is noticed."""
     with path.open("rb") as file:
         return digest_of(file)
 
@@ -119,7 +121,7 @@ def _in_folder(folder: Path) -> dict[Path, frozenset[str]]:
 
 @lru_cache(maxsize=1 << 10)
 def _all_in_folder(folder: Path, mtime_ns: int) -> dict[Path, frozenset[str]]:
-    """Companions in a folder and below it, with whose they are by name; a change is seen by `mtime_ns`."""
+    """Companions in a folder and below it, each with the names of its pictures; `mtime_ns` is for the cache's key."""
     files = [entry.name for entry in os.scandir(folder) if not entry.is_dir()]
     pictures = [name for name in files if _is_picture(name)]
     others = [folder / name for name in files if not _is_picture(name)]
@@ -164,7 +166,7 @@ class _Names:
         self._whole.sort()
 
     def owners(self, other: str) -> frozenset[str]:
-        """The other names of the longest start that fits."""
+        """The pictures' names that share the longest start with a companion's name."""
         plain, bare, number = _folded(other)
         stem = os.path.splitext(bare)[0]
         if max(len(stem), len(os.fsencode(stem))) >= CUT_OFF and (found := self._beginning(stem, number) - {other}):
@@ -188,7 +190,7 @@ class _Names:
 
 
 def _folded(name: str) -> tuple[str, str, str]:
-    """A name in small letters, as it is and without its (n), wherever that stands; and the (n)."""
+    """A name in lower case, with and without its (n), wherever that stands; and the (n)."""
     plain = _APPLE.sub("img_", name.casefold())
     found = _COPY_NUMBER.search(plain)
     return plain, _COPY_NUMBER.sub("", plain, count=1), found[0] if found else ""
@@ -200,7 +202,7 @@ def _is_picture(name: str) -> bool:
 
 @cache
 def _endings() -> frozenset[str]:
-    """Of the files that we decode, but for RAW files, which may belong to others."""
+    """Endings of the files that we decode, without RAW files, which may belong to others."""
     Image.init()
     named = {ending for ending, name in Image.registered_extensions().items() if name in FORMATS}
     return frozenset(named | _HEIF | set(NAMED) | {".jxl"})

@@ -41,7 +41,7 @@ from dedup.workers import Lost, job, run_jobs
 
 TRANSPARENCY, FRAMES, FRAME_TIMES, PROFILE = "transparency", "other frames or pages", "frame times", "colour profile"
 CMYK, BITS = "CMYK colours", "bits a channel"
-SENSOR, JPEG_XL = "sensor data", "JPEG XL data"  # of which a decoder shows a part, and tells not what the rest is
+SENSOR, JPEG_XL = "sensor data", "JPEG XL data"  # a decoder shows a part and does not say what the rest is
 _TRASHES = re.compile(
     r"\.dedup-trash|\.?trash(es|-\d+)?|files_trashbin|\$recycle\.bin|recycle[rd]|[#@]recycle|\.dtrash|\.stversions",
     re.IGNORECASE,
@@ -57,9 +57,9 @@ _AS_SRGB = 3  # levels of 255 that a profile may differ from sRGB and still coun
 
 @dataclass(frozen=True)
 class Contents:
-    """What a file holds besides its picture: values by name; a name without values tells that there is something.
+    """What a file holds besides its picture: values by name. A name without values: it is there, values don't matter.
 
-    untold : why it can't be told, in one line; empty if it can
+    untold : why that can't be read, in one line; empty if it can
     """
 
     held: Mapping[str, frozenset[str]] = field(default_factory=dict)
@@ -67,19 +67,19 @@ class Contents:
 
 
 def what_it_lacks(own: Contents, kept: Contents) -> tuple[str, ...]:
-    """Names of what a file holds and its keeper does not, or with another value. Neither may have an `untold`."""
+    """Names of what a file holds and its keeper lacks or has with another value. Both must have an empty `untold`."""
     return tuple(name for name, values in own.held.items() if name not in kept.held or not values <= kept.held[name])
 
 
 def richness(contents: Contents) -> int:
-    """How much a file holds: a file that holds all of another's and more has a higher number."""
+    """How much a file holds: if it holds all that another file does and more, its number is higher."""
     return sum(1 + len(values) for values in contents.held.values())
 
 
 def capture_time(contents: Contents) -> float | None:
     """Seconds since 1970 by the camera's clock; of several times the first."""
-    told = contents.held.get(CAPTURED, ())
-    times = [text for text in told if " " in text and sum(other.startswith(text) for other in told) == 1]
+    held = contents.held.get(CAPTURED, ())
+    times = [text for text in held if " " in text and sum(other.startswith(text) for other in held) == 1]
     try:
         return min(datetime.strptime(f"{text}:00"[:19] + "+0000", "%Y:%m:%d %H:%M:%S%z").timestamp() for text in times)
     except ValueError:  # no time, or none that a calendar has
@@ -87,13 +87,13 @@ def capture_time(contents: Contents) -> float | None:
 
 
 def ages(files: Sequence[tuple[Contents, float]]) -> list[float]:
-    """Ages that can be compared, of (contents, mtime): capture times where all files tell one, else mtimes."""
+    """Ages that can be compared, of (contents, mtime): capture times if all files have one, else mtimes."""
     captured = [capture_time(contents) for contents, _ in files]
     return [mtime for _, mtime in files] if None in captured else captured
 
 
 def read_all_contents(paths: Sequence[Path], num_workers: int, facts: Store = NOTHING) -> dict[Path, Contents]:
-    """What files hold, remembered or read in processes of their own; what can't be told says why."""
+    """What files hold, remembered or read in processes of their own; `untold` says why one can't be read."""
     paths = list(dict.fromkeys(paths))
     read = partial(run_jobs, _read_told, num_workers=num_workers, memory_limit=_MEMORY)
     return dict(zip(paths, map(_contents, facts.of_each("contents", paths, read)), strict=True))
@@ -114,15 +114,15 @@ def why_it_stays(
     told: Mapping[Path, Contents] | None = None,
     merge: bool = False,
 ) -> str:
-    """Tell why a duplicate should not be removed although its keeper shows all of its picture; empty if it may go.
+    """Why a duplicate should not be removed although its keeper shows all of its picture; empty if it may go.
 
     Parameters
     ----------
     member_path, keeper_path : images_dir / relative; the keeper's keeper_dir / relative where that is given
-    facts : what is remembered of their contents; their names, links and companions are looked at anew
+    facts : what is remembered of their contents; names, links and companions are always read again
     told : their contents, where these were read already
-    merge : whether an XMP file beside the keeper is going to tell what that lacks, as far as `merging` can; one
-        that the two have alike stays as it is
+    merge : whether what the keeper lacks will be written into an XMP file beside it, as far as `merging` can; not if
+        both have the same XMP file
     """
     if any(_TRASHES.fullmatch(part) for part in member_path.relative_to(images_dir).parts[:-1]):
         return "lies in a trash folder"
@@ -152,9 +152,9 @@ def why_it_lacks(own: Contents, kept: Contents, merge: bool = False) -> str:
     other = sorted(name for name in lacking if name in kept.held and name != BITS)
     if BITS in lacking and BITS in kept.held:
         only.append(_in_words(BITS, own))
-    told = [f"has the {_listed(only)} that its keeper lacks"] if only else []
-    told += [f"has another {_listed(other)} than its keeper"] if other else []
-    return " and ".join(told)
+    reasons = [f"has the {_listed(only)} that its keeper lacks"] if only else []
+    reasons += [f"has another {_listed(other)} than its keeper"] if other else []
+    return " and ".join(reasons)
 
 
 def _in_words(name: str, contents: Contents) -> str:
@@ -193,7 +193,7 @@ def _more_inside(
 
 @job
 def _read_told(path: Path) -> dict[str, list[str]]:
-    """What a file holds, as JSON can hold it."""
+    """What a file holds, as values that JSON has."""
     return {name: sorted(values) for name, values in sorted(_read(path).items())}
 
 
@@ -215,7 +215,7 @@ def _read(path: Path) -> Told:
 
 
 def _sealed(image: Image.Image, data: bytes, ending: str) -> str:
-    """What a file holds that can't be compared but as a whole, so that it goes for one with the same bytes only."""
+    """Name of contents that can only be compared as a whole: such a file goes only for one with the same bytes."""
     if is_jpeg_xl(data):
         return JPEG_XL
     is_raw = ending in RAW or (image.format == "TIFF" and not _OF_RAW.isdisjoint(image.tag_v2))
@@ -243,16 +243,16 @@ def bits_of(image: Image.Image, data: bytes) -> Told:
 
 
 def _colours(image: Image.Image, _: bytes) -> Told:
-    told: Told = {CMYK: set()} if image.mode == "CMYK" else {}
+    held: Told = {CMYK: set()} if image.mode == "CMYK" else {}
     profile = image.info.get("icc_profile")
     if profile and (name := _profile_name(profile)):
-        told[PROFILE] = {name}
-    return told
+        held[PROFILE] = {name}
+    return held
 
 
 @lru_cache(maxsize=256)
 def _profile_name(data: bytes) -> str:
-    """What a colour profile is called; empty for sRGB under any name, and for a broken one."""
+    """Name of a colour profile; empty for sRGB under any name, and for a broken profile."""
     with broken_tells_nothing():
         profile = ImageCms.ImageCmsProfile(io.BytesIO(data))
         space = profile.profile.xcolor_space.strip()
@@ -269,14 +269,14 @@ def _profile_name(data: bytes) -> str:
 
 
 def _transparency(image: Image.Image, _: bytes) -> Told:
-    """Whether something shines through the picture; an alpha channel that is opaque throughout is none."""
+    """Whether parts of the picture are transparent; an alpha channel that is opaque everywhere does not count."""
     if not image.has_transparency_data:
         return {}
     return {TRANSPARENCY: set()} if image.convert("RGBA").getchannel("A").getextrema()[0] < 255 else {}
 
 
 def _frames(image: Image.Image, _: bytes) -> Told:
-    """A digest of all frames or pages, if they differ, and how long each is shown; the same twice is one."""
+    """A digest of all frames or pages if they differ, and how long each is shown; equal frames count as one."""
     count = getattr(image, "n_frames", 1)
     if count == 1 or image.format == "MPO":  # the pictures behind a JPEG are parts of the file
         return {}

@@ -1,11 +1,11 @@
-"""Merging: what a file that goes tells and its keeper does not, in; an XMP file for beside the keeper out.
+"""Merging of metadata. Input: values that a file has and its keeper lacks. Output: an XMP file beside the keeper.
 
 values by name of both files  ->  what to merge: {"keywords": {"sea"}, "rating": {"5"}}
-bytes of an XMP file, or none; what to merge  ->  bytes of one that tells all of it, read again and compared
+bytes of an XMP file, or none; what to merge  ->  bytes of one that holds all of it, read again and compared
 
-The highest rating counts, and all keywords, the keeper's own too: many programs read an XMP file in place of what is in
-the picture. Of the others, such as place and capture time, one value is taken where the keeper has none; where two
-files tell different ones, the file that would go stays.
+The highest rating is written, and all keywords, the keeper's own too: many programs read an XMP file in place of what
+is in the picture. Of the others, such as place and capture time, one value is written if the keeper has none; if two
+files have different ones, the file that would go stays.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ class Unmergeable(ValueError):
 
 
 def lacking(own: Values, kept: Values) -> dict[str, set[str]]:
-    """What a keeper lacks of what is merged: of ratings a higher one, of others the values that it does not tell."""
+    """What a keeper lacks of what is merged: a higher rating; of others, the values that it does not have."""
     found = {name: set(own[name]) - set(kept.get(name, ())) for name in (RATING, KEYWORDS, *SINGLE) if name in own}
     if ratings := found.get(RATING):
         best = max(ratings, key=_stars)
@@ -58,7 +58,7 @@ def lacking(own: Values, kept: Values) -> dict[str, set[str]]:
 
 
 def can_be_merged(name: str, own: Values, kept: Values) -> bool:
-    """Whether merging makes up for what a keeper lacks under a name: of single values, only if it has none."""
+    """Whether merging can add what a keeper lacks under a name; a single value only if the keeper has none."""
     values, finest = own.get(name, ()), max(own.get(name, ()), key=len, default="")
     if name == RATING:
         return math.inf not in map(_stars, (*values, *kept.get(name, ())))
@@ -70,7 +70,7 @@ def can_be_merged(name: str, own: Values, kept: Values) -> bool:
 
 @step
 def fields_of(member: Path, keeper: Path) -> dict[str, list[str]] | str:
-    """What has to be told beside a keeper before a duplicate may go for it; or why it can't be, in words."""
+    """What is to be written into a keeper's XMP file before a duplicate may go for it; or why it can't be, as text."""
     (own, written), (kept, more) = _read(member), _read(keeper)
     fields, written = lacking(own, kept), more | written
     if KEYWORDS in fields:
@@ -82,27 +82,27 @@ def fields_of(member: Path, keeper: Path) -> dict[str, list[str]] | str:
             return "the XMP file beside its keeper is not a regular file"
         data = beside.read_bytes()
     try:
-        is_told = merged(data, found) == data
+        is_there = merged(data, found) == data
     except Unmergeable as error:
         return str(error)
-    is_able = is_told or os.access(keeper.parent, os.W_OK | os.X_OK)
+    is_able = is_there or os.access(keeper.parent, os.W_OK | os.X_OK)
     return found if is_able else "its keeper's folder can't be written to"
 
 
 def _read(path: Path) -> tuple[Told, dict[str, str]]:
-    """What a file tells; and values as they stand in it, by what is told of them."""
+    """A file's values by name, as compared; the same values as written in the file."""
     written = {}
     with open_header(path) as image:
         return read_metadata(image, path.read_bytes(), written), written
 
 
 def merged(data: bytes | None, fields: Values) -> bytes:
-    """An XMP file that tells the fields beside all that the given one tells; that one itself if it tells them already.
+    """The given XMP file with the fields added; unchanged if it holds them already.
 
     Raises
     ------
-    Unmergeable : the file is no XMP, or tells another single value, or what was made of it does not tell all of that,
-        and nothing else, when it is read again
+    Unmergeable : the file is no XMP, or has another single value, or the new file, when it is read again, does not hold
+        exactly the old values and the fields
     """
     before, wanted = _told_beside(data), {name: set(map(as_told, values)) for name, values in fields.items()}
     if unknown := sorted(fields.keys() - {RATING, KEYWORDS, *SINGLE}):
@@ -124,7 +124,7 @@ def merged(data: bytes | None, fields: Values) -> bytes:
 
 
 def _told_beside(data: bytes | None) -> Told:
-    """What an XMP file tells. Raises Unmergeable if it is none."""
+    """The values in an XMP file. Raises Unmergeable if it is none."""
     try:
         return {} if data is None else read_xmp(data)
     except Exception as error:
@@ -138,7 +138,7 @@ def _written(data: bytes | None, fields: Values) -> bytes:
             ElementTree.register_namespace(prefix, space)
     root = fromstring(re.sub(r"<\?xpacket.*?\?>", "", text, flags=re.DOTALL).strip())
     tops = root.findall(".//rdf:RDF/*", _NAMESPACES)
-    if not tops and root.tag == _full("x:xmpmeta"):  # it tells nothing yet
+    if not tops and root.tag == _full("x:xmpmeta"):  # it is empty so far
         home = root.find("rdf:RDF", _NAMESPACES)
         tops = [_add(_add(root, "rdf:RDF") if home is None else home, "rdf:Description")]
         tops[0].set(_full("rdf:about"), "")
@@ -170,7 +170,7 @@ def _write(tops: list, name: str, values: list[str]) -> None:
 
 
 def _moment(fields: Values) -> str:
-    """A capture time as XMP writes it, 2020-01-31T12:30:59.5+02:00, as fine as it is told."""
+    """A capture time as XMP writes it, 2020-01-31T12:30:59.5+02:00, as precise as it is known."""
     second = max(fields[CAPTURED], key=len).replace(":", "-", 2).replace(" ", "T")
     part = next((f".{digits}" for digits in fields.get(FRACTION, ())), "") if second.count(":") == 2 else ""
     return second + part + next(iter(fields.get(ZONE, ())), "")
@@ -183,13 +183,13 @@ def _add(parent, name: str, text: str | None = None):
 
 
 def _full(name: str) -> str:
-    """dc:title as the XML module calls it"""
+    """The XML module's name of dc:title."""
     prefix, local = name.split(":")
     return f"{{{_NAMESPACES[prefix]}}}{local}"
 
 
 def _stars(text: str) -> float:
-    """A rating as a number; infinity for what is none, that nothing is higher than."""
+    """A rating as a number; infinity if it is not a number, so that no rating is higher."""
     try:
         return float(text) if math.isfinite(float(text)) else math.inf
     except ValueError:

@@ -1,9 +1,9 @@
-"""What a file's metadata tell: EXIF, XMP, IPTC and texts in, values by plain names out.
+"""A file's metadata. Input: EXIF, XMP, IPTC and texts. Output: values by plain names.
 
 image as opened, bytes of the file  ->  {"keywords": {"Lisbon", "sea"}, "capture time": {...}, ...}
 
-One property goes by one name, wherever it stands. Each counts but those that are merely technical: how a file was
-written, how large its picture is, by what program. Broken metadata tell nothing.
+A property has the same name wherever it is written. All count but technical ones: how the file was written, the size of
+its picture, the program. Broken metadata are skipped.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ FILM, GAIN_MAP, DEPTH, SECOND, SOUND = "film", "gain map", "depth map", "second 
 LONG = 64  # characters; of a longer value its digest is compared
 EXIF_IFD, GPS_IFD = 0x8769, 0x8825  # EXIF 2.32, 4.6.3
 _IPTC_IN_JPEG, _IPTC_IN_TIFF = 0x0404, 0x83BB
-# Below this number EXIF's tags tell how pixels lie in the file (TIFF 6.0), but for these: names, texts, the camera.
+# Below this number EXIF's tags say how pixels lie in the file (TIFF 6.0), but for these: names, texts, the camera.
 _STRUCTURE, _TELLING = 0x0400, {0x010D, 0x010E, 0x010F, 0x0110, 0x011D, 0x013B}
 _TECHNICAL = re.compile(
     r"""
@@ -48,7 +48,7 @@ _TECHNICAL = re.compile(
     """,
     re.VERBOSE,
 )
-_SPACES = {  # what is told by a namespace of XMP as a whole; "" = nothing, what another part of the file tells
+_SPACES = {  # name of what a whole namespace of XMP stands for; "" = skipped, another part of the file holds it
     "xap/1.0/mm/": "",
     "exif/1.0/aux/": "",  # the lens and serial number, that cameras write elsewhere
     "/container/": "",
@@ -106,31 +106,31 @@ _NUMBER = re.compile(r"([+-]?\d+(?:\.\d+)?)(?:/(\d+))?")
 
 
 def read_metadata(image: Image.Image, data: bytes, written: dict[str, str] | None = None) -> Told:
-    """All properties by name, each with its values; a name without a value tells that there is something.
+    """All properties by name, each with its values; a name without values: it is there, its value does not matter.
 
-    written : is given the values as they stand in the file, by what is told of them, if they are wanted
+    written : if given, is filled with the values as written in the file, by the values as compared
     """
-    told: Told = {}
+    held: Told = {}
     for source in (_exif, _iptc, _texts, _xmp):
         with broken_tells_nothing():  # what was read before counts
             for name, value in source(image, data):
-                _tell(told, name, value, written)
-    digitized = told.pop("digitized", None)
-    if digitized and CAPTURED not in told:
-        told[CAPTURED] = digitized
-    return told
+                _add(held, name, value, written)
+    digitized = held.pop("digitized", None)
+    if digitized and CAPTURED not in held:
+        held[CAPTURED] = digitized
+    return held
 
 
 def read_xmp(packet: bytes) -> Told:
-    """All properties of an XMP file; errors that its XML has are raised."""
-    told: Told = {}
+    """All properties of an XMP file; errors in its XML are raised."""
+    held: Told = {}
     for name, value in _of_roots([_parsed(packet)]):
-        _tell(told, name, value)
-    return told
+        _add(held, name, value)
+    return held
 
 
 def as_told(text: str) -> str:
-    """A value as it is told, whatever was written."""
+    """A value as it is compared, however it was written."""
     plain = _text(text)
     return plain if len(plain) <= LONG else digest(plain.encode())
 
@@ -139,9 +139,9 @@ def digest(data: bytes) -> str:
     return hashlib.blake2b(data, digest_size=16).hexdigest()
 
 
-def _tell(told: Told, raw: str, value: Any, written: dict[str, str] | None = None) -> None:
-    if value is None:  # a mark
-        told.setdefault(raw, set())
+def _add(held: Told, raw: str, value: Any, written: dict[str, str] | None = None) -> None:
+    if value is None:  # a name without values
+        held.setdefault(raw, set())
         return
     folded = raw.casefold()
     if _TECHNICAL.fullmatch(folded):
@@ -153,7 +153,7 @@ def _tell(told: Told, raw: str, value: Any, written: dict[str, str] | None = Non
         written |= {as_told(text): text for text in map(_as_text, values) if text}
     if name in (CAPTURED, "digitized"):
         for text in texts:
-            _tell_time(told, name, text)
+            _add_time(held, name, text)
         return
     if name == FRACTION:
         texts = {_fraction(text) for text in map(str, values) if text.strip()}
@@ -164,7 +164,7 @@ def _tell(told: Told, raw: str, value: Any, written: dict[str, str] | None = Non
     elif name in ("comment", "instructions"):
         texts = {text for text in texts if folded == "usercomment" or not _NOTE.search(text)}
     if texts:
-        told.setdefault(name, set()).update(text if len(text) <= LONG else digest(text.encode()) for text in texts)
+        held.setdefault(name, set()).update(text if len(text) <= LONG else digest(text.encode()) for text in texts)
 
 
 def _spaced(raw: str) -> str:
@@ -186,8 +186,8 @@ def _zone(text: str) -> str:
     return "+00:00" if text == "Z" else re.sub(r"^([+-]\d\d):?(\d\d)$", r"\1:\2", text)
 
 
-def _tell_time(told: Told, name: str, text: str) -> None:
-    """A time as its day, minute and second, so that a time told less finely is held by one told more finely."""
+def _add_time(held: Told, name: str, text: str) -> None:
+    """Add a time as its day, minute and second, so that a precise time includes a less precise one."""
     found = _TIME.match(text)
     if not found and name == CAPTURED:
         with suppress(ValueError):
@@ -195,16 +195,16 @@ def _tell_time(told: Told, name: str, text: str) -> None:
     if not found or not re.search("[1-9]", "".join(found.groups("")[:3])):
         return
     year, month, day, hour, minute, second, fraction, zone = found.groups()
-    values = told.setdefault(name, set())
+    values = held.setdefault(name, set())
     values.add(f"{year}:{month}:{day}")
     if hour:
         values.add(f"{year}:{month}:{day} {hour}:{minute}")
     if second:
         values.add(f"{year}:{month}:{day} {hour}:{minute}:{second}")
     if name == CAPTURED and fraction:
-        told.setdefault(FRACTION, set()).add(_fraction(fraction))
+        held.setdefault(FRACTION, set()).add(_fraction(fraction))
     if name == CAPTURED and zone:
-        told.setdefault(ZONE, set()).add(_zone(zone))
+        held.setdefault(ZONE, set()).add(_zone(zone))
 
 
 def _text(value: Any) -> str:
@@ -331,7 +331,7 @@ def _xmp(image: Image.Image, data: bytes) -> Iterator[tuple[str, Any]]:
 
 
 def _of_roots(roots: Iterable) -> Iterator[tuple[str, Any]]:
-    """What parsed packets tell; a place is of all of them, as one may tell its latitude and one its longitude."""
+    """Properties of parsed packets; a place is put together from all: one may hold the latitude, one the longitude."""
     latitude, longitude = [], []
     for root in roots:
         with broken_tells_nothing():
@@ -384,7 +384,7 @@ def _properties(top) -> Iterator[tuple[str, list[str]]]:
 
 
 def _written(element) -> str:
-    """An element as text; of a structure its fields, in order."""
+    """An element as text; a structure as its fields, in order."""
     fields = [
         (name.rpartition("}")[2], _text(value))
         for name, value in element.attrib.items()
@@ -392,14 +392,14 @@ def _written(element) -> str:
     ]
     for child in element:
         fields.append(("" if child.tag.startswith(_RDF) else child.tag.rpartition("}")[2], _written(child)))
-    told = [(name, text) for name, text in fields if text and not _TECHNICAL.fullmatch(name.casefold())]
-    if not told:
+    found = [(name, text) for name, text in fields if text and not _TECHNICAL.fullmatch(name.casefold())]
+    if not found:
         return (element.text or "").strip() or element.attrib.get(f"{_RDF}resource", "")
-    return "; ".join(f"{name}={text}" if name else text for name, text in sorted(told))
+    return "; ".join(f"{name}={text}" if name else text for name, text in sorted(found))
 
 
 def _of_space(space: str, local: str, values: list[str]) -> Iterator[tuple[str, Any]]:
-    """A property of XMP, as far as its namespace has no meaning of its own."""
+    """A property of XMP; if its namespace is one of _SPACES, that counts instead."""
     if local in ("MotionPhoto", "MicroVideo") and any(_text(value) not in ("", "0") for value in values):
         yield FILM, None
     elif local == "History" and "/mm/" in space:

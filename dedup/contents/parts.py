@@ -1,9 +1,9 @@
-"""What lies in a file beside its picture and metadata: its parts in, films, pictures and other data by name out.
+"""Other data in a picture's file. Input: the parts of the file. Output: films, pictures and other data by name.
 
 image as opened, bytes of the file  ->  {"film": {digest}, "gain map": {digest}, "data in APP4": {digest}, ...}
 
-JPEG, PNG, WebP and the formats made of ISO boxes (HEIC, AVIF) are walked part by part. A part that no rule knows is
-data of a program or a camera, and counts.
+JPEG, PNG, WebP and the formats made of ISO boxes (HEIC, AVIF) are read part by part. A part that no rule knows is data
+of a program or a camera, and counts.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ from dedup.contents.metadata import DEPTH, FILM, GAIN_MAP, SECOND, Told, digest
 from dedup.dataset.decoding import broken_tells_nothing
 
 BEHIND_THE_END, AUXILIARY, NOT_SRGB = "data behind the end", "auxiliary pictures", "colours beyond sRGB"
-Parts = Iterator[tuple[str, bytes | str | None]]  # name, and what its value is the digest of, the value, or a mark
+Parts = Iterator[tuple[str, bytes | str | None]]  # name, and bytes to digest, a text, or None
 _SOI, _MARKER = b"\xff\xd8\xff", re.compile(rb"\xff+([\x01-\xcf\xd8-\xfe])")  # not stuffed bytes, not restarts
 _END, _BARE = 0xD9, {0x01, 0xD8}
-_KNOWN_SEGMENTS = {  # what begins a segment whose content is read elsewhere, or is merely technical
+_KNOWN_SEGMENTS = {  # starts of segments whose content is read elsewhere, or is only technical
     **{"APP0": b"", "APP1": (b"Exif\0", b"http://ns.adobe.com/"), "APP2": (b"ICC_PROFILE\0", b"MPF\0", b"FPXR\0")},
     **{"APP12": b"", "APP13": b"Photoshop", "APP14": b"Adobe", "COM": b""},
 }
@@ -31,21 +31,21 @@ _KNOWN_CHUNKS = set(  # PNG 3, and registered extensions
 )
 _KNOWN_BOXES = {"ftyp", "styp", "meta", "mdat", "free", "skip", "wide", "moov", "idat", "pdin"}
 _AUX = re.compile(rb"auxC\0{4}([\x20-\x7e]+)\0")
-_SRGB_PRIMARIES, _SRGB_TRANSFERS = {1, 2, 5, 6}, {1, 2, 6, 13, 14, 15}  # ITU-T H.273; 2 = not told
+_SRGB_PRIMARIES, _SRGB_TRANSFERS = {1, 2, 5, 6}, {1, 2, 6, 13, 14, 15}  # ITU-T H.273; 2 = unspecified
 
 
 def read_parts(image: Image.Image, data: bytes) -> Told:
     """The parts of a file, each by its name with a digest of what it holds."""
-    told: Told = {}
+    held: Told = {}
     for name, value in _parts(image, data):
-        values = told.setdefault(name, set())
+        values = held.setdefault(name, set())
         if value is not None:
             values.add(digest(value) if isinstance(value, bytes) else value)
-    return told
+    return held
 
 
 def bits_in_boxes(data: bytes) -> int:
-    """Bits a channel of a HEIC or AVIF file, the most of any picture in it."""
+    """Bits per channel of a HEIC or AVIF file, the most of any picture in it."""
     found = [8]
     for kind, start, end in _boxes(data):
         if kind == "meta":
@@ -98,7 +98,7 @@ def _end_of_jpeg(data: bytes, start: int) -> int:
 
 
 def _thumbnails(image: Image.Image, data: bytes) -> set[int]:
-    """Where the smaller versions of the picture begin that a camera has put behind it (CIPA DC-007)."""
+    """Offsets of the smaller versions that a camera wrote behind the picture (CIPA DC-007)."""
     with broken_tells_nothing():  # no index, or a broken one
         entries, base = image._getmp()[0xB002], data.index(b"MPF\0") + 4
         return {base + entry["DataOffset"] for entry in entries if "Thumbnail" in str(entry["Attribute"]["MPType"])}
@@ -113,7 +113,7 @@ def _kind_of_picture(picture: bytes) -> str:
 
 
 def _behind(data: bytes) -> Parts:
-    """What lies behind the end of a picture; padding is nothing."""
+    """The parts behind the end of a picture, without padding."""
     if data.strip(b"\0 \r\n\t\xff"):
         yield FILM if b"ftyp" in data or b"MotionPhoto_Data" in data else BEHIND_THE_END, data
 
@@ -149,7 +149,7 @@ def _of_boxes(data: bytes) -> Parts:
 
 
 def _boxes(data: bytes) -> Iterator[tuple[str, int, int]]:
-    """Kind, start and end of the content of each box (ISO 14496-12, 4.2); kind "" for what is no box."""
+    """Kind, start and end of the content of each box (ISO 14496-12, 4.2); kind "" for data that is no box."""
     at = 0
     while at < len(data):
         size, kind, head = int.from_bytes(data[at : at + 4], "big"), data[at + 4 : at + 8], 8
@@ -164,7 +164,7 @@ def _boxes(data: bytes) -> Iterator[tuple[str, int, int]]:
 
 
 def _of_meta(meta: bytes) -> Parts:
-    """What the index of a HEIC or AVIF file tells of other pictures in it (ISO 23008-12, ISO 21496-1)."""
+    """Other pictures that the index of a HEIC or AVIF file lists (ISO 23008-12, ISO 21496-1)."""
     if b"tmap" in meta:
         yield GAIN_MAP, "tmap"
     if b"grpl" in meta and b"ster" in meta:

@@ -1,4 +1,4 @@
-"""Copies of a picture, edited as people edit: image in, copy out.
+"""Copies of a picture, edited as people edit. Input: an image. Output: a copy.
 
 image, other (height, width, 3) uint8 RGB  ->  the same type, often of another size
 
@@ -7,7 +7,7 @@ where pictures are shared, as in the Image Similarity Challenge's set (Douze et 
 drawn by itself, with the probability beside its name; the same state of the generator gives the same copy.
 
 Every edit takes the picture, another picture (for collages and the like) and a random generator, which is its only
-source of chance. It never writes into what it was given; it may return a view of it.
+source of randomness. It never changes its inputs; it may return a view of them.
 """
 
 from __future__ import annotations
@@ -81,7 +81,7 @@ def small_turn(image: Image, other: Image, rng: np.random.Generator) -> Image:
 
 
 def perspective(image: Image, other: Image, rng: np.random.Generator) -> Image:
-    """Photograph it from aside: each corner moves inward by up to 12 % of a side, and what lies outside is lost."""
+    """As photographed from the side: each corner moves inward by up to 12 % of a side; what lies outside is cut."""
     height, width = image.shape[:2]
     corners = np.float32([[0, 0], [width, 0], [width, height], [0, height]])
     inward = rng.uniform(0, 0.12, (4, 2)) * [width, height] * [[1, 1], [-1, 1], [-1, -1], [1, -1]]
@@ -96,7 +96,7 @@ def brightness(image: Image, other: Image, rng: np.random.Generator) -> Image:
 
 
 def contrast(image: Image, other: Image, rng: np.random.Generator) -> Image:
-    """Draw the values towards their mean, or away from it."""
+    """Move the values towards their mean, or away from it."""
     mean = float(image.mean())
     return apply_table(image, mean + (np.arange(256) - mean) * np.exp(rng.uniform(-0.8, 0.6)))
 
@@ -113,7 +113,7 @@ def grey(image: Image, other: Image, rng: np.random.Generator) -> Image:
 
 
 def tint(image: Image, other: Image, rng: np.random.Generator) -> Image:
-    """Sepia and its like: grey values mapped to a line between two colours; or a colour cast."""
+    """A tone such as sepia: grey values mapped to a line between two colours; or a colour cast."""
     dark, light = rng.uniform(0, 60, 3), rng.uniform(170, 255, 3)
     line = np.linspace(dark, light, 256).reshape(256, 1, 3)
     toned = apply_table(grey(image, other, rng), line)
@@ -316,7 +316,7 @@ def make_copy(image: Image, other: Image, size: int, rng: np.random.Generator, s
     ----------
     image, other : (height, width, 3) uint8 RGB; parts of `other` may be shown beside or over `image`. Never written to
     size : side of the copy in px
-    rng : the only source of chance
+    rng : the only source of randomness
     strength : factor on every edit's probability; 0 gives the picture itself
     Returns (size, size, 3) uint8 RGB
     """
@@ -339,5 +339,5 @@ def make_copy(image: Image, other: Image, size: int, rng: np.random.Generator, s
 
 
 def _drawn(table: dict[Edit, float], strength: float, rng: np.random.Generator) -> list[Edit]:
-    """Each edit with its own probability, in the order of the table."""
+    """The edits drawn at random, each with its own probability, in the order of the table."""
     return [edit for edit, share in table.items() if rng.random() < share * strength]

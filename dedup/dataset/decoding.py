@@ -1,4 +1,4 @@
-"""Decoding: the path of an untrusted file in, an upright RGB picture out, or one line that says why not.
+"""Decoding. Input: the path of an untrusted file. Output: an upright RGB picture, or one line that says why not.
 
 path  ->  PIL image, mode RGB, upright
 
@@ -28,7 +28,7 @@ from pillow_heif import HeifImageFile
 from dedup.dataset.folder_rules import DIGEST
 
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "AVIF", "BMP", "TIFF", "JPEG2000", "PPM", "QOI", "JXL")  # and HEIF
-# Has no mark of its own at its start: taken by the file's ending.
+# No bytes at its start identify it: known by the file's ending.
 NAMED = dict.fromkeys((".tga", ".icb", ".vda", ".vst"), "TGA")
 # Of cameras' own files, many of which begin as a TIFF does: their preview is read.
 RAW = frozenset(
@@ -40,10 +40,10 @@ PLUGINS = {  # module, name for pip, endings of the files that need it
     "pillow_jxl": ("pillow-jxl-plugin", frozenset({".jxl"})),
 }
 MAX_BYTES = 2**29  # of one picture in memory, 4 a pixel (134 megapixels), and of one file
-RARE_BYTES = {"TGA": 2**26, "QOI": 2**24}  # their headers promise what few bytes can't hold; QOI takes 1 s a megapixel
+RARE_BYTES = {"TGA": 2**26, "QOI": 2**24}  # small files may claim huge sizes; QOI takes 1 s a megapixel
 BYTES_PER_PIXEL = 4  # what Pillow needs for RGB
 NEARLY_WHITE = 240
-DEPTH_UNKNOWN = ("AVIF", "HEIF", "JPEG2000", "JXL")  # of which Pillow tells not whether a channel has more than 8 bits
+DEPTH_UNKNOWN = ("AVIF", "HEIF", "JPEG2000", "JXL")  # Pillow does not say whether a channel has more than 8 bits
 STRIP = 512  # rows flattened at a time
 ORIENTATION = 0x0112
 FLIPS = {3: 3, 5: 8, 6: 6}  # LibRaw's numbers for how a camera was held, as EXIF's
@@ -137,11 +137,11 @@ def read_on_black(path: Path, short_side: int) -> Image.Image | None:
 
 
 def read_values(path: Path) -> tuple[np.ndarray, bytes]:
-    """All that a picture's pixels hold: their values at full depth, upright, with transparency, and the colour profile.
+    """Everything in a picture's pixels: their values at full depth, upright, with transparency, and the colour profile.
 
     Returns values : (height, width) or (height, width, channels), in the type that holds the depth
     profile : ICC, empty where there is none
-    Raises UnreadableImage : also where the format does not tell a depth that Pillow would cut
+    Raises UnreadableImage : also where the depth is unknown and Pillow might cut it
     """
     with open_picture(path) as file:
         image = identify(file, Path(path).suffix.lower())
@@ -202,9 +202,9 @@ def _open_regular(path: Path) -> BinaryIO:
 
 
 def identify(file: BinaryIO, ending: str) -> Image.Image:
-    """What Image.open does, for our formats alone, and without its limit: that one would refuse JPEGs draft shrinks.
+    """Image.open for our formats only, and without its size limit, which would refuse JPEGs that `draft` can shrink.
 
-    ending : of the file's name, with its dot, in small letters; some formats are known by nothing else
+    ending : of the file's name, with its dot, in lower case; some formats are known by nothing else
     """
     if ending in RAW:
         return identify(_preview(file), "")
@@ -234,7 +234,7 @@ def identify(file: BinaryIO, ending: str) -> Image.Image:
 
 
 def _preview(file: BinaryIO) -> BinaryIO:
-    """The largest picture that a camera has put into its RAW file; LibRaw tells in it how the camera was held."""
+    """The largest picture that a camera put into its RAW file; LibRaw says how the camera was held."""
     import rawpy
 
     with rawpy.imread(file) as raw:
@@ -333,7 +333,7 @@ def orientation_of(image: Image.Image) -> int:
 
 @contextmanager
 def broken_tells_nothing() -> Iterator[None]:
-    """Go on after what a decoder raises on a broken part of a file, nearly everything; a lack of memory is none."""
+    """Skip a broken part of a file, on which decoders raise nearly everything; a MemoryError is still raised."""
     try:
         yield
     except MemoryError:
@@ -366,8 +366,8 @@ def _flatten(image: Image.Image, background: str) -> Image.Image:
 def _to_eight_bits(image: Image.Image) -> Image.Image:
     """Grey of 16 or 32 bits or floats, from black to the white that its values are meant for.
 
-    Values that reach into the upper half of floats up to 1, of 8 or of 16 bits are of that range; others, numbers of
-    objects or depths in mm, would look black in it and are spread from the lowest to the highest of the picture.
+    If no value is negative and the largest lies in the upper half of a range (floats up to 1, 8 bits, 16 bits), that
+    range is black to white. Other values (numbers of objects, depths in mm) are scaled from lowest to highest.
     """
     values = np.nan_to_num(np.asarray(image).astype(np.float32), posinf=0, neginf=0)  # (height, width)
     low, high = float(values.min()), float(values.max())
@@ -378,12 +378,12 @@ def _to_eight_bits(image: Image.Image) -> Image.Image:
 
 
 def digest_of(file: BinaryIO) -> bytes:
-    """32 bytes of BLAKE2b of an open file, from where it stands: what plans and decisions know a content by."""
+    """BLAKE2b digest, 32 bytes, of an open file from its position on; plans and decisions identify content by it."""
     return hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=DIGEST)).digest()
 
 
 def one_line(error: Exception) -> str:
-    """What an error says, harmless to print and without the path of a file, which stands beside it."""
+    """An error's text, safe to print and without the file's path, which is printed beside it."""
     said = getattr(error, "strerror", None) or str(error)
     if error.args and isinstance(error.args[0], bytes):  # as LibRaw's
         said = error.args[0].decode(errors="replace")

@@ -1,8 +1,8 @@
-"""Folders that a user treats differently: their paths in, what that means for a file out.
+"""Folders that a user treats differently. Input: their paths. Output: what that means for a file.
 
 Those in images_dir hold files to prefer or to protect; an archive lies elsewhere, is compared with, and never touched.
 
-A folder is known by what it is, not by how it is written: another spelling, or a link to it, names the same folder.
+A folder is identified by device and inode, not by its path: another spelling, or a link to it, is the same folder.
 """
 
 from __future__ import annotations
@@ -28,11 +28,11 @@ THUMBNAIL_NAME = re.compile(r"[0-9a-f]{64}\.jpg")  # the blake2b digest of what 
 class Places:
     """Folders, with all that is below them.
 
-    prefer : words by which the file of a version that stays is chosen, each with the folder in images_dir that it names
+    prefer : words that decide which file of a version stays, each with the folder in images_dir that it names
     protect : in images_dir; files in here are compared and kept, and never go
     against : the archives, resolved. One may lie in images_dir, or images_dir in it: each has its own files. With
         archives, a file goes only for a keeper that lies in one
-    merges : whether XMP files beside keepers are to tell what these lack
+    merges : whether what keepers lack is written into XMP files beside them
     """
 
     images_dir: Path = Path()
@@ -81,11 +81,11 @@ class Places:
         return NOT_ARCHIVED if self.against and keeper is not None and not self.archive_of(keeper) else ""
 
     def merges_beside(self, keeper: Path) -> bool:
-        """Whether an XMP file beside a keeper may tell what that lacks: nothing is written where nothing goes."""
+        """Whether an XMP file may be written beside a keeper: never in a protected folder or an archive."""
         return self.merges and not self.protects(keeper)
 
     def archive_of(self, path: Path) -> int:
-        """Number of the archive that a file lies in, from 1, its path being below that or below images_dir; else 0."""
+        """Number, from 1, of the archive that a file lies in, 0 if in none; path: below the archive or images_dir."""
         for number, archive in enumerate(self.against, start=1):
             inner = path.is_relative_to(self.images_dir) and len(self.images_dir.parts) > len(archive.parts)
             if path.is_relative_to(archive) and not inner:
@@ -93,7 +93,7 @@ class Places:
         return 0
 
     def root_of(self, path: Path) -> Path | None:
-        """The archive that a file lies in, if it does."""
+        """The archive that a file lies in, if any."""
         return (None, *self.against)[self.archive_of(path)]
 
     def incoming(self, paths: Sequence[Path]) -> list[Path]:
@@ -117,7 +117,7 @@ class Places:
         return replace(self, images_dir=Path(images_dir), prefer=prefer) if words else self
 
     def fits(self, path: Path, word: str, folder: frozenset[Identity]) -> bool:
-        """Whether a file lies in the preferred folder, or ends in the preferred way."""
+        """Whether a file lies in the preferred folder, or has the preferred ending."""
         return self._is_in(folder, path) if folder else path.suffix.lower() == f".{word}"
 
     def _is_in(self, folders: frozenset[Identity], path: Path) -> bool:
@@ -125,7 +125,7 @@ class Places:
 
 
 def is_thumbnail(path: Path) -> bool:
-    """Whether a file is one of ours, of whatever run: no picture to search, and nothing to keep in place of one."""
+    """Whether a file is a thumbnail of this or an earlier run: it is not searched, and never a keeper."""
     return path.parent.name == THUMBNAILS and THUMBNAIL_NAME.fullmatch(path.name) is not None
 
 
@@ -135,7 +135,7 @@ NOT_ARCHIVED = "not in the archive"
 
 @lru_cache(maxsize=4096)
 def _identities(folder: Path, images_dir: Path) -> frozenset[Identity]:
-    """Of a folder and those above it, up to images_dir; of those that are gone, none."""
+    """Identities of a folder and those above it, up to images_dir; folders that are gone have none."""
     found = set()
     while folder != images_dir and images_dir in folder.parents:
         with suppress(OSError):
@@ -150,12 +150,12 @@ def _identity(folder: Path) -> Identity:
 
 
 def _way_up(folder: Path) -> set[Identity]:
-    """Of a folder's parents."""
+    """Identities of a folder's parents."""
     return {_identity(above) for above in Path(os.path.realpath(folder)).parents}
 
 
 def _owner(folder: Path, images_dir: Path, archive: Path) -> Path | None:
-    """Which of the two a folder, that need not be there yet, belongs to: the nearest above it."""
+    """The nearer of the two folders above a folder, which may not exist yet."""
     here = Path(os.path.realpath(folder))
     for each in (here, *here.parents):
         for root in (images_dir, archive):

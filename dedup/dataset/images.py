@@ -1,4 +1,4 @@
-"""The pictures of a folder: directory in, batches of square uint8 images out.
+"""The pictures of a folder. Input: a directory. Output: batches of square uint8 images.
 
 images_dir, extensions  ->  paths (n,), sorted  ->  images (batch, 3, S, S) uint8 RGB with indices (batch,)
 
@@ -24,7 +24,7 @@ from dedup.dataset.reading import Outcome, read_ahead, read_picture
 if TYPE_CHECKING:
     import torch
 
-OF_OTHER_PROGRAMS = re.compile(  # folders in which photo programs and servers keep what is theirs
+OF_OTHER_PROGRAMS = re.compile(  # folders in which photo programs and servers keep their own files
     r".+\.(photoslibrary|migratedphotolibrary|photolibrary|aplibrary|lrdata|lrlibrary|cocatalog|photoboothlibrary)"
     r"|@eadir|\.picasaoriginals|\.thumbnails|\.?@__thumb|\.xvpics|appdata_oc\w+",
     re.IGNORECASE,
@@ -53,7 +53,7 @@ def list_images(
     ----------
     extensions : with their dot, compared in any case
     exclude : fnmatch patterns of paths relative to images_dir, `/` between names; what is below such a folder goes too
-    others, passed_over : get the regular files that have none of them, and the folders of other programs
+    others, passed_over : are filled with the regular files of other extensions, and the folders of other programs
 
     Returns
     -------
@@ -136,7 +136,7 @@ class ImagesDataset:
         return torch.from_numpy(outcome.squares[0]).permute(2, 0, 1), index
 
     def note(self, index: int, outcome: Outcome) -> None:
-        """Keep what reading a file has told of it."""
+        """Keep the result of reading a file."""
         self.sizes[index] = outcome.size
         if outcome.reason:
             self.failures[self.paths[index]] = outcome.reason

@@ -1,4 +1,4 @@
-"""Pictures shown within a picture: image in, the boxes of its panels out.
+"""Pictures shown within a picture. Input: an image. Output: the boxes of its panels.
 
 image (height, width, 3) uint8 RGB  ->  boxes (left, top, right, bottom) in px, at most MOST
 

@@ -1,4 +1,4 @@
-"""Reading ahead: paths in, square uint8 images and what each file held out.
+"""Reading ahead. Input: paths. Output: square uint8 images, and each file's stamp.
 
 paths (n,)  ->  batches of Outcome, in order; its squares are (k, S, S, 3) uint8 RGB: the whole picture, then its panels
 """
@@ -44,14 +44,14 @@ def read_ahead(
     views: int = 1,
     known: Container[bytes] = frozenset(),
 ) -> Iterator[list[Outcome]]:
-    """Read files ahead of who looks at them: batches of consecutive ones, in order.
+    """Read files before they are needed: batches of consecutive ones, in order.
 
     With workers, a decoder that crashes or hangs costs its file alone.
 
     side : S in px; the whole picture is squeezed into the square
     batch_size : files a batch, 1 or more; fewer where their squares would take more than WAITING bytes
     num_workers : processes that decode; 0 = this one
-    views : 1, and so many pictures of a screenshot or collage, cut out, at most
+    views : most squares of a file: the whole picture, and pictures cut out of a screenshot or collage
     known : contents that need no decoding: their files are stamped, and give no squares
     """
     if batch_size < 1 or num_workers < 0:
@@ -100,5 +100,5 @@ def _stamp(file: BinaryIO, ending: str) -> Stamp:
     content = digest_of(file)
     after = status_of(os.fstat(file.fileno()))
     file.seek(0)
-    told = ending.encode() if ending in NAMED or ending in RAW else b""
-    return Stamp(content + told, after if before == after else None)
+    known_by = ending.encode() if ending in NAMED or ending in RAW else b""
+    return Stamp(content + known_by, after if before == after else None)

@@ -1,4 +1,4 @@
-"""Sample pictures with known duplicates: nothing in, a folder of 63 pictures and truth.csv out.
+"""Sample pictures with known duplicates. Output: a folder of 63 pictures and truth.csv.
 
     python -m dedup.dataset.samples FOLDER
 
@@ -92,7 +92,7 @@ EDITS: dict[str, tuple[str, str, str, dict, Callable[[Image.Image], Image.Image]
     "turn90": ("hard", "edited", ".jpg", {"quality": 90}, lambda image: image.transpose(Image.Transpose.ROTATE_90)),
     "turn180": ("hard", "edited", ".jpg", {"quality": 90}, lambda image: image.transpose(Image.Transpose.ROTATE_180)),
 }
-# photo: its copies. A photo without copies is there to be left alone.
+# photo: its copies. A photo without copies must be left alone.
 PHOTOS = {
     "chelsea.png": "exact reencode resize text",
     "astronaut.png": "exact webp crop mirror",

@@ -1,4 +1,4 @@
-"""Thumbnails: image files in, small JPEGs named by what the files hold out.
+"""Thumbnails. Input: image files. Output: small JPEGs, named by the files' contents.
 
 paths  ->  folder/<blake2b of the file's bytes>.jpg, 400 px or less, and that digest for each path
 
@@ -36,8 +36,8 @@ def write_thumbnails(
     """Write a thumbnail of each file, and remove those in the folder that belong to none of them.
 
     known : digests of files that need not be opened where their thumbnails are there already
-    losses : notes files that can't be read now, which the answer lacks
-    Returns by path the digest of its content, 64 hexadecimal digits, the stem of its thumbnail
+    losses : notes files that can't be read now; the result lacks them
+    Returns by path the digest of its content, 64 hexadecimal digits, which is also the stem of its thumbnail
     Raises OSError : the folder can't be written
     """
     folder.mkdir(parents=True, exist_ok=True)

@@ -4,10 +4,10 @@ In:  clusters, or decisions that somebody made on the page.
 Out: plan.jsonl; files in the trash folder .dedup-trash, with a journal; an Outcome: what was done, what was refused.
 
     removal.py         make_plan -> apply_plan -> undo or purge
-    checks.py          both files looked at again, right before a move
+    checks.py          both files checked again, right before a move
     folders.py         files reached without following a link
     trash.py           the trash folder: one run, one numbered folder with its journal
-    journal.py         plan and journal as JSON lines; records.py: what stands in a line
+    journal.py         plan and journal as JSON lines; records.py: the records in a line
     outcome.py         done, refused, exit code
     applying.py        apply_decisions; decisions.py: the file that the page saves
     not_duplicates.py  pairs that somebody called no duplicates

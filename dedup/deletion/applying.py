@@ -1,7 +1,7 @@
-"""Applying decisions: what a user wants to go in, what may go in the trash out.
+"""Applying decisions. Input: what a user wants removed. Output: what may be removed, in the trash.
 
-Nothing in a file of decisions is believed. A file must hold what it held when it was decided upon, and each pair is
-matched anew: only what its keeper shows all of goes, by the same plan and verified moves as everything else.
+A file of decisions is not trusted. A file must hold what it held when the user decided, and each pair is matched again:
+a file goes only if its keeper shows all of it, by the same plan and verified moves as everything else.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ def apply_decisions(
     places: Places = NOWHERE,
     remove: str = "copies",
 ) -> tuple[Outcome, int]:
-    """Move what was decided to the trash, as far as a new match of each pair allows it, and remember what differs.
+    """Move files to the trash as decided, if a new match of each pair allows it; remember pairs that are no duplicates.
 
     Parameters
     ----------
@@ -84,7 +84,7 @@ def _path(roots: Sequence[Path], file: Named) -> Path:
 def _unchanged(
     removals: Sequence[Removal], different: frozenset[Pair], roots: Sequence[Path], tally: Tally
 ) -> Iterator[Removal]:
-    """The removals whose two files, reached without a link, hold what they held, and were not called different.
+    """The removals whose two files are unchanged, reached without a link, and not called different.
 
     The others are refused.
     """
@@ -127,7 +127,7 @@ def _clusters(
     held = {_path(roots, file): bytes.fromhex(file.content.blake2b) for each in removals for file in each[:2]}
     rows = {path: row for row, path in enumerate(held)}
     pairs = [(rows[_path(roots, each.drop)], rows[_path(roots, each.keep)]) for each in removals]
-    alike = np.ones((len(rows), 1), np.float32)  # nothing is embedded: the decisions alone make the pairs
+    alike = np.ones((len(rows), 1), np.float32)  # no embeddings are needed: the decisions name the pairs
     sizes, contents = np.array([_size(path) for path in rows]), list(held.values())
     seen = SimpleNamespace(paths=list(rows), vectors=alike, sizes=sizes, contents=contents)
     verifier = Verifier(seen.paths, num_workers, progress, contents=contents)

@@ -1,7 +1,7 @@
-"""Looking again: files on record in, what they are now out, or Refused where that is not what was promised.
+"""Checks right before a move. Input: files on record. Output: what they are now, or Refused if they have changed.
 
-A keeper is trusted only after it was found to be another file than the duplicate, to hold what is on record, and to
-decode; a duplicate only after it was found to hold what is on record.
+A keeper is trusted only if it is another file than the duplicate, holds what is on record, and can be decoded; a
+duplicate only if it holds what is on record.
 """
 
 import os
@@ -36,7 +36,7 @@ def _open_root(path: Path) -> Folder:
 
 
 def is_spent(plan_path: Path, images_dir: Path, archives: int = 0) -> bool:
-    """Whether a plan would move files, and none of them is there now. False for what can't be read or looked at."""
+    """Whether a plan would move files, and none of them is there now. False if the plan or a file can't be read."""
     with suppress(BadRecord, OSError):
         items = read_plan(plan_path, archives)
         for item in items:
@@ -48,7 +48,7 @@ def is_spent(plan_path: Path, images_dir: Path, archives: int = 0) -> bool:
 
 
 class Decoder:
-    """Tells whether a keeper can be shown, once for each content."""
+    """Checks whether a keeper can be decoded, once for each content."""
 
     def __init__(self, decodes: Callable[[Path], None] | None):
         self._decodes, self._seen = decodes or _load, set()
@@ -64,9 +64,9 @@ class Decoder:
 
 
 def verify(root: Folder, keep: File, place: Folder, drop: File, decoder: Decoder | None) -> tuple[Snapshot, Snapshot]:
-    """Find keeper and duplicate to be two files that hold what is on record, the keeper one that can be decoded.
+    """Check that keeper and duplicate are two files that hold what is on record, and that the keeper can be decoded.
 
-    decoder : None for companions, which need be alike and no pictures
+    decoder : None for companions, which must be equal and need not be pictures
     """
     where = f"its keeper, in archive {keep.archive} of those given," if keep.archive else "its keeper"
     kept, dropped = read(root, keep, where), read(place, drop, "it")
@@ -91,7 +91,7 @@ def read(place: Folder, file: File, role: str) -> Snapshot:
 
 
 def look_again(root: Folder, keep: File, keeper: Snapshot, place: Folder, drop: File, dropped: Snapshot) -> None:
-    """Find keeper and duplicate to be the very files that were verified a moment ago."""
+    """Check that keeper and duplicate are still the files that were verified a moment ago."""
     for role, folder, file, before in (("its keeper", root, keep, keeper), ("it", place, drop, dropped)):
         now = read(folder, file, role)
         if (now.identity, now.blake2b) != (before.identity, before.blake2b):
@@ -99,7 +99,7 @@ def look_again(root: Folder, keep: File, keeper: Snapshot, place: Folder, drop: 
 
 
 def survey(roots: Sequence[Folder], items: Iterable[Item]) -> set[tuple[int, int]]:
-    """Identities of all keepers; BadRecord if a path leads over a link. What is missing is refused later."""
+    """Identities of all keepers; BadRecord if a path leads over a link. Missing files are refused later."""
     kept = set()
     pairs = [pair for item in items for pair in item.pairs]
     for file, is_keeper in ((file, file is pair.keep) for pair in pairs for file in (pair.keep, pair.drop)):

@@ -1,10 +1,10 @@
-"""Decisions made on the review page: a file of them in, checked records out, or BadRecord before anything is touched.
+"""Decisions made on the review page. Input: a file of them. Output: checked records, or BadRecord before any change.
 
 decisions.json:  {"decisions": 1, "remove": [{"keep": {"path", "size", "blake2b"}, "drop": {...}, "level"}, ...],
                   "different": [[{"size", "blake2b"}, {...}], ...]}
 
 A file to keep that lies in an archive has its number there, `archive`, from 1, and its path below that. `level` is how
-far removal may go for that pair, one of those of `remove`; without it, as far as the run's own setting.
+far removal may go for that pair, one of those of `remove`; without it, the run's own setting counts.
 
 The file says what a user wants, not what is true: `dedup.deletion.applying` looks at the pictures again.
 """
@@ -27,7 +27,7 @@ _BEGINNING = re.compile(rb'(\xef\xbb\xbf)?\s*\{\s*"decisions"\s*:')
 
 
 class Content(NamedTuple):
-    """What a file holds: its bytes' number, and their digest as 64 hexadecimal digits."""
+    """A file's content: its size in bytes, and its digest as 64 hexadecimal digits."""
 
     size: int
     blake2b: str
@@ -45,7 +45,7 @@ class Named(NamedTuple):
 
 
 class Removal(NamedTuple):
-    """`drop` is to go because `keep` shows everything it shows. level : that was chosen for it, empty if none was"""
+    """`drop` is to go because `keep` shows everything it shows. level : chosen for it on the page, or empty"""
 
     keep: Named
     drop: Named
@@ -138,7 +138,7 @@ def _named(record: object) -> Named:
 
 
 def read_content(record: object) -> Content:
-    """A content as it stands in a file of decisions; BadRecord if it is none."""
+    """A content from a file of decisions; BadRecord if the record is not one."""
     if not isinstance(record, dict) or set(record) != set(Content._fields):
         raise BadRecord(f"a content needs size and blake2b, got {ascii(record)[:200]}")
     content = Content(**record)
@@ -150,7 +150,7 @@ def read_content(record: object) -> Content:
 
 
 def read_pairs(records: object) -> frozenset[Pair]:
-    """Pairs of different contents; BadRecord if anything else stands there."""
+    """Pairs of different contents; BadRecord if the records are anything else."""
     if not isinstance(records, list):
         raise BadRecord("pairs must be a list")
     return frozenset(map(_pair, records))

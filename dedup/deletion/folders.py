@@ -1,8 +1,8 @@
-"""Files below one folder, reached without following a link: folder and name in, verified facts out.
+"""Files below one folder, reached without following a link. Input: folder and name. Output: verified facts.
 
 Where the system has openat (Linux, macOS), each component of a path is opened relative to the one above it and never
 through a link, so that a folder swapped for a link at any moment leads nowhere. Elsewhere (Windows) each component is
-looked at right before its use, which leaves a moment in between.
+checked right before its use, which leaves a short moment in between.
 """
 
 import errno
@@ -162,7 +162,7 @@ class Folder:
         os.rmdir(path, **at)
 
     def sync(self) -> None:
-        """Have the folder's entries reach the disk, where the system knows how to ask for it."""
+        """Write the folder's entries to the disk, where the system can do that."""
         if self._descriptor is None:
             return
         try:
@@ -173,7 +173,7 @@ class Folder:
 
 
 def is_link(status: os.stat_result) -> bool:
-    """Tell whether an unfollowed status is a symbolic link's or, on Windows, a junction's."""
+    """Whether an unfollowed status is that of a symbolic link or, on Windows, of a junction."""
     junction = getattr(stat, "IO_REPARSE_TAG_MOUNT_POINT", None)
     return stat.S_ISLNK(status.st_mode) or (junction is not None and getattr(status, "st_reparse_tag", 0) == junction)
 

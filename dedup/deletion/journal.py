@@ -1,19 +1,19 @@
-"""Plans and journals as text: JSON lines in, checked records out, or BadRecord before anything is touched.
+"""Plans and journals. Input: JSON lines. Output: checked records, or BadRecord before anything is touched.
 
 A plan is a header and one line an item:      {"plan": 1}  {"keep": {...}, "drop": {...}, "kind": "crop"}
 a journal is a header and one line an event:  {"journal": 1, "created": 1700000000}
                                               {"move": 1, "keep": {...}, "drop": {...}, "kind": "crop"}  {"back": 1}
 
-An item whose picture has companions has them too: "companions": [{"keep": {...}, "drop": {...}}, ...]. They are moved
-with it, all or none, and have the numbers after its own; back is of all of them.
+If the picture has companions, its item lists them: "companions": [{"keep": {...}, "drop": {...}}, ...]. They are moved
+with it, all or none, and have the numbers after its own; a "back" puts all of them back.
 
-An item before which something is told beside its keeper has that too: "merge": {"name": "a.jpg.xmp", "fields":
-{"rating": ["5"]}}; and in a journal the blake2b of the XMP file that is put there, "new", and what was there, "old".
+If something is written into the keeper's XMP file before a move, its item has that too: "merge": {"name": "a.jpg.xmp",
+"fields": {"rating": ["5"]}}; in a journal also the new file's blake2b, "new", and the file that was there, "old".
 
 A file is its path, relative to the images' folder and with `/` between components, and its `Snapshot`. Bytes of a
 name that are not UTF-8 are written as the lone surrogates that Python reads them as. Where a plan was made against
 archives, its header has their number, {"plan": 1, "against": 1}, and a file to keep has the `archive`, from 1, that its
-path is relative to. Where that archive lies is told by who applies the plan, never by the plan.
+path is relative to. The archive's folder is given by the user who applies the plan, never by the plan.
 """
 
 import json
@@ -31,7 +31,7 @@ JOURNAL = "journal.jsonl"
 
 @dataclass(frozen=True)
 class History:
-    """What a journal tells: when the run began (seconds since 1970), what it meant to move, what it put back itself."""
+    """A journal: when the run began (seconds since 1970), what it meant to move, what it put back itself."""
 
     run: str
     created: int
@@ -78,7 +78,7 @@ def read_plan(path: Path, archives: int = 0) -> tuple[Item, ...]:
 
 
 def read_journal(box: Folder, run: str) -> History:
-    """Read the journal in a run's folder; an end that was cut off by a crash is left out, since nothing followed it."""
+    """Read the journal in a run's folder; a last line cut off by a crash is left out: nothing was done after it."""
     name = f"journal of {run}"
     try:
         data = box.read(JOURNAL)

@@ -1,9 +1,9 @@
-"""Files that somebody said are no duplicates: remembered pairs and confirmed edges in, edges that keep them apart out.
+"""Pairs that a user called no duplicates. Input: those pairs and confirmed edges. Output: edges that keep them apart.
 
 output_dir/not_duplicates.json:  {"not_duplicates": 1, "pairs": [[{"size": 9, "blake2b": "..."}, {...}], ...]}
 
 A pair is remembered by content, so that it holds for files that were renamed, moved or copied. Edges join files nearest
-first, and one that would bring the two files of a remembered pair into one group is left out.
+first; an edge that would bring the two files of a remembered pair into one group is left out.
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ def keep_apart(
     pairs: Iterable[Pair],
     facts: Store = NOTHING,
 ) -> tuple[csr_matrix, dict[tuple[int, int], Match]]:
-    """Leave out edges and matches so that the two files of a pair come into different clusters.
+    """Leave out edges and matches so that the two files of a pair end in different clusters.
 
     Parameters
     ----------
@@ -132,12 +132,12 @@ def _content(path: Path, sizes: set[int], facts: Store) -> Content | None:
             return Content(size, known.hex())
         with path.open("rb") as file:
             return Content(size, digest_of(file).hex())
-    except OSError:  # gone since it was read: removal will see that too
+    except OSError:  # gone since it was read: removal will notice that too
         return None
 
 
 def _edges(graph: csr_matrix, matches: Mapping[tuple[int, int], Match]) -> list[tuple[int, int]]:
-    """What joins files, nearest first; then what attaches a file to one that it contains."""
+    """Edges that join files, nearest first; then those that attach a file to one that it contains."""
     upper = triu(graph, k=1).tocoo()
     order = np.lexsort((upper.col, upper.row, upper.data))
     joining = [(int(upper.row[k]), int(upper.col[k])) for k in order]

@@ -1,4 +1,4 @@
-"""What a removal, undo or purge comes to: each file done with or refused, and the exit code of the whole."""
+"""The result of a removal, undo or purge: each file done or refused, and the exit code of the whole."""
 
 import errno
 from collections.abc import Iterator
@@ -12,7 +12,7 @@ from dedup.deletion.records import AGAINST, BadRecord
 
 DONE, SOME_REFUSED, BAD_PLAN, LOCKED, STOPPED = range(5)  # exit codes
 GONE = "it is no longer in the trash: purged, or taken out by hand"  # why a file can't be put back
-OF_ONE_FILE = {  # errors that tell of one file or folder, not of the disk
+OF_ONE_FILE = {  # errors about one file or folder, not about the disk
     *(errno.ENOENT, errno.EEXIST, errno.ENOTDIR, errno.EISDIR, errno.ELOOP, errno.ENAMETOOLONG, errno.EINVAL),
     *(errno.EACCES, errno.EPERM, errno.EXDEV, errno.EBUSY, errno.ETXTBSY, errno.ENOTEMPTY),
 }
@@ -24,11 +24,11 @@ class Refused(Exception):
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a call was seen to do: the files done with, those refused and why (paths relative to the images' folder).
+    """What a call did: the files done, those refused and why (paths relative to the images' folder).
 
     beside: the XMP files that were written beside keepers, or that a plan would write.
     exit_code: 0 done; 1 done, some refused; 2 bad plan or journal, nothing touched; 3 another run holds the lock;
-    4 an I/O error stopped it, undo is valid. `message` tells what codes 2 to 4 are about.
+    4 an I/O error stopped it, undo is valid. `message` explains codes 2 to 4.
     """
 
     done: tuple[Path, ...] = ()
@@ -65,7 +65,7 @@ class Tally:
 
     @contextmanager
     def settling(self, *paths: Path) -> Iterator[list[Path]]:
-        """Count `paths` as done, all or none: the first as refused where the block says so or fails for its sake.
+        """Count `paths` as done, all or none: the first as refused if the block refuses it or raises an error about it.
 
         Yields the list of them, to which the block may add.
         """
@@ -88,6 +88,6 @@ class Tally:
 
 
 def told(error: OSError) -> str:
-    """An I/O error in words, with the name it is about."""
+    """An I/O error as text, with the name it is about."""
     reason = error.strerror or type(error).__name__
     return reason if error.filename is None else f"{reason}: {ascii(error.filename)}"

@@ -1,6 +1,6 @@
-"""What plans, journals and decisions are made of: parsed JSON in, checked files and items out, or BadRecord.
+"""Records of plans, journals and decisions. Input: parsed JSON. Output: checked files and items, or BadRecord.
 
-Nothing that stands in such a file is trusted: it may be edited by hand, or a stranger's.
+Such a file is not trusted: it may be edited by hand, or made by a stranger.
 """
 
 import json
@@ -29,9 +29,9 @@ class BadRecord(ValueError):
 
 @dataclass(frozen=True)
 class File:
-    """A file of a plan: `parts`, the components of its path below the images' folder, and what it was.
+    """A file of a plan: `parts`, the components of its path below the images' folder, and what it held.
 
-    archive : number of the archive, from 1, whose folder it is instead; 0 = none
+    archive : number, from 1, of the archive that the path is below instead; 0 = none
     """
 
     parts: tuple[str, ...]
@@ -44,12 +44,12 @@ class File:
 
 
 class Merge(NamedTuple):
-    """What an XMP file beside a keeper tells before a file goes for it.
+    """What is written into the keeper's XMP file before a file goes for it.
 
     name : of the XMP file, in the keeper's folder
     fields : values by name, as they are written there
-    new : blake2b of what is put there; empty in plans, and where all of it is told already
-    old : what was there before, and comes back; None for nothing
+    new : blake2b of the new XMP file; empty in plans, and if the file holds the values already
+    old : the XMP file that was there before, which undo puts back; None if there was none
     """
 
     name: str
@@ -71,9 +71,9 @@ class Pair(NamedTuple):
 class Item:
     """One removal: `drop` may go because `keep` shows everything it shows, and its companions with it, all or none.
 
-    companions : of the picture, each with its like beside `keep`
-    sequence : the picture's number within its run; its companions have the next ones, then what `merge` replaces
-    merge : what is told beside its keeper before; None for nothing
+    companions : of the picture, each with the same file beside `keep`
+    sequence : the picture's number within its run; the next ones are its companions', then that of the old XMP file
+    merge : what is written into the keeper's XMP file before; None for nothing
     """
 
     keep: File
@@ -90,7 +90,7 @@ class Item:
 
     @property
     def before(self) -> Pair:
-        """The XMP file that was beside the keeper, as it is moved: what is told there now stays for it."""
+        """The keeper's old XMP file, as it is moved into the trash; the new one, of the same name, stays for it."""
         place = File((*self.keep.parts[:-1], self.merge.name), self.merge.old or Snapshot(0, 0, 0, 0, ""))
         return Pair(place, place, self.last, True)
 
@@ -145,7 +145,7 @@ def _pair_record(keep: File, drop: File) -> dict:
 
 
 def parse_object(line: bytes) -> dict:
-    """The JSON object that stands in `line`; BadRecord if anything else does, or a name stands twice in it."""
+    """The JSON object in `line`; BadRecord if it is anything else, or has a key twice."""
     try:
         record = json.loads(line.decode("utf-8"), object_pairs_hook=_unique)
     except (ValueError, RecursionError) as error:
@@ -156,7 +156,7 @@ def parse_object(line: bytes) -> dict:
 
 
 def _unique(pairs: Iterable[tuple[str, object]]) -> dict:
-    """A dict of `pairs`; a key that stands twice reads one way here and another way elsewhere."""
+    """A dict of `pairs`; a repeated key is an error: parsers differ in which value they take."""
     pairs = list(pairs)
     if len(dict(pairs)) < len(pairs):
         raise BadRecord("a name stands twice in one object")
@@ -164,7 +164,7 @@ def _unique(pairs: Iterable[tuple[str, object]]) -> dict:
 
 
 def read_item(record: dict, archives: int | None = None) -> Item:
-    """An item of a plan made against so many archives, or of a journal, which does not tell of how many."""
+    """An item of a plan made against so many archives; None for a journal, which does not hold their number."""
     if set(record) - {"companions", "merge"} != {"keep", "drop", "kind"}:
         raise BadRecord(f"expected keep, drop and kind, got {ascii(sorted(record))}")
     if record["kind"] not in KINDS:
@@ -181,7 +181,7 @@ def read_item(record: dict, archives: int | None = None) -> Item:
 
 
 def _read_merge(record: object, keep: File) -> Merge:
-    """What is told beside a keeper; BadRecord unless it is, in an XMP file of that picture."""
+    """What is written into a keeper's XMP file; BadRecord if the record is malformed or names another file."""
     if keep.archive:
         raise BadRecord("nothing is told in an archive")
     if not isinstance(record, dict) or not {"name", "fields"} <= set(record) <= set(Merge._fields):
@@ -236,5 +236,5 @@ def _file(record: object) -> File:
 
 
 def is_of(value: object, kind: type) -> bool:
-    """Whether a value of JSON has a type; true and false are no numbers."""
+    """Whether a JSON value has a type; true and false are not numbers."""
     return isinstance(value, kind) and not isinstance(value, bool)

@@ -35,7 +35,7 @@ def make_plan(
     places: Places = NOWHERE,
     known: Callable[[Path, os.stat_result], bytes] = lambda path, status: b"",
 ) -> Outcome:
-    """Write down what `apply_plan` may move: the removable members of `clusters`, each with its own keeper.
+    """Write a plan of what `apply_plan` may move: the removable members of `clusters`, each with its own keeper.
 
     Parameters
     ----------
@@ -45,8 +45,8 @@ def make_plan(
     contents : of files that were judged, each beginning with its BLAKE2b digest of 32 bytes; a file that holds another
         is refused, whatever its times say. Of files without one only size and time are compared.
     places : folders whose files never go; archives, in which the keepers lie
-    known : begins with the digest of what a file of this status holds, empty where it has to be read for that. Nothing
-        moves by it: `apply_plan` reads each file
+    known : gives a file's content from its path and status, beginning with its digest; empty if the file must be read.
+        No file is moved because of it: `apply_plan` reads each file
 
     Returns
     -------
@@ -149,7 +149,7 @@ def undo(images_dir: Path, run: str | None = None) -> Outcome:
                     if left := [pair for pair in item.pairs if not _is_settled(root, box, pair, is_back)]:
                         with tally.settling(*(pair.drop.path for pair in left)):
                             go_home(root, box, *left)
-                # Once all files are home, another file under the name of an XMP file is a later one.
+                # Once all files are home, a different file under an XMP file's name was made later.
                 left_there, later = set(), () if history.run in waiting else (Refused,)
                 for item in reversed(history.items):  # the last XMP file was made from those before it
                     if not (item.merge and item.merge.new) or item.sequence in history.put_back:
@@ -200,18 +200,18 @@ def purge(
 
 
 def _move(roots: Sequence[Folder], run: Run, item: Item, kept: set[tuple[int, int]], decoder: Decoder) -> bool:
-    """Verify, write down, move, look again; files that were not the verified ones go back, all or none of an item.
+    """Verify, write to the journal, move, look again; a file that is not the verified one goes back, with its item.
 
     Returns whether an XMP file was written.
     """
     root, seen = roots[0], _verify_all(roots, item.pairs, roots[0], decoder)
     if any(drop.identity in kept for _, drop in seen):
         raise Refused("the plan keeps this very file under another name")
-    item, told_beside = _with_merge(root, item) if item.merge else (item, b"")
+    item, xmp = _with_merge(root, item) if item.merge else (item, b"")
     run.intend(item)
     try:
-        if told_beside:
-            put_beside(root, run.box, item, told_beside)
+        if xmp:
+            put_beside(root, run.box, item, xmp)
         for pair in item.pairs:
             with root.parent_of(pair.drop.parts) as home:
                 home.rename(pair.drop.parts[-1], run.box, str(pair.sequence))
@@ -222,11 +222,11 @@ def _move(roots: Sequence[Folder], run: Run, item: Item, kept: set[tuple[int, in
         if isinstance(reason, OSError) and reason.errno not in OF_ONE_FILE:
             raise
         _take_back(root, run, item, reason)
-    return bool(told_beside)
+    return bool(xmp)
 
 
 def _joined(root: Folder, item: Item) -> str:
-    """Why an item stays for files that came to belong to it after the plan; asked before any is moved, by names."""
+    """Why an item stays if more files belong to it than when it was planned; checked before any move, by names."""
     from dedup.contents.companions import belongs_anew
 
     try:
@@ -290,13 +290,13 @@ def _destroy(roots: Sequence[Folder], box: Folder, item: Item, left: Sequence[Pa
 
 
 def _with_merge(root: Folder, item: Item) -> tuple[Item, bytes]:
-    """An item with what is put beside its keeper, and that file's content; empty if all is told there already."""
+    """An item with the digest of its keeper's new XMP file, and that file's content; empty if it adds nothing."""
     from dedup.contents.merging import Unmergeable, merged
 
     old, data, name = None, None, item.merge.name
     with root.parent_of(item.keep.parts) as home:
         if home.find(name):
-            old, data = home.snapshot(name), home.read(name)  # `put_beside` notices what changes in between
+            old, data = home.snapshot(name), home.read(name)  # `put_beside` notices a change in between
     try:
         made = merged(data, item.merge.fields)
     except Unmergeable as error:
@@ -320,7 +320,7 @@ def _is_home(root: Folder, pair: Pair) -> bool:
 
 
 def _is_settled(root: Folder, box: Folder, pair: Pair, is_back: bool) -> bool:
-    """Tell whether an undo has nothing to do for a file: it is home, or never left."""
+    """Whether an undo has nothing to do for a file: it is home, or never left."""
     if box.find(str(pair.sequence)):
         return False
     with suppress(OSError), root.parent_of(pair.drop.parts) as home:
@@ -343,7 +343,7 @@ def _as_seen(
     changed = status.st_mtime if os.name == "nt" else status.st_ctime  # which no program can set back
     if snapshot.size != member.bytes or (read_since is not None and changed > read_since):
         raise Refused(f"{'/'.join(parts)} changed since it was read")
-    judged = contents.get(member.path, b"")[:DIGEST].hex()  # what follows is the ending, of formats known by that
+    judged = contents.get(member.path, b"")[:DIGEST].hex()  # after the digest the ending may follow
     if judged and judged != snapshot.blake2b:
         raise Refused(f"{'/'.join(parts)} has changed since it was looked at")
     return replace(file, snapshot=snapshot)
@@ -359,7 +359,7 @@ def _as_found(root: Folder, path: Path, archive: int = 0) -> File:
 
 
 def _unread(root: Folder, parts: Sequence[str], path: Path, known: Callable) -> Snapshot | None:
-    """A file's snapshot if its content is known without reading."""
+    """A file's snapshot if its content is known without reading the file."""
     with suppress(OSError), root.parent_of(parts) as folder:
         status = folder.status(parts[-1])
         if stat.S_ISREG(status.st_mode) and (content := known(path, status)):

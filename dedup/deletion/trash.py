@@ -2,10 +2,10 @@
 
 open_trash   a folder -> its trash, locked against other runs
 new_run      a run's folder with a journal to write to
-histories    what the runs' journals tell
-waiting_runs which of them have files there, as seen now
+histories    the runs' journals, read
+waiting_runs the runs that have files there now
 go_home      one file back to where it was, never over another
-put_beside   an XMP file beside a keeper, what was there into the trash; take_away the way back
+put_beside   an XMP file beside a keeper, the old one into the trash; take_away undoes it
 """
 
 import errno
@@ -26,7 +26,7 @@ from dedup.deletion.outcome import GONE, Refused
 from dedup.deletion.records import TRASH, BadRecord, Item, Merge, Pair, item_record
 
 LOCK = "lock"
-_MADE = ".made"  # what is put beside a keeper
+_MADE = ".made"  # ending of a new XMP file while it lies in the trash
 _ALTERED = "the XMP file beside its keeper was changed meanwhile"
 _STAYS = ", and stays as it is"
 _STAYS_BEFORE = f"{_STAYS}; to get the one before, move it away and undo again"
@@ -44,7 +44,7 @@ class Run:
     descriptor: int
 
     def record(self, **event: object) -> None:
-        """Add a line to the journal and have it reach the disk; any error ends the run, since nothing may follow."""
+        """Add a line to the journal and sync it to the disk; any error ends the run, since nothing may follow."""
         try:
             _write(self.descriptor, encode(event))
         except OSError as error:
@@ -88,7 +88,7 @@ def open_trash(root: Folder, create: bool = False) -> Iterator[Folder]:
 
 @contextmanager
 def new_run(trash: Folder, name: str | None = None) -> Iterator[Run]:
-    """Make a run's folder and its journal; without a `name` it is called by the time."""
+    """Make a run's folder and its journal; without a `name` it is named by the time."""
     now = int(time.time())
     name = _unused_name(trash, now) if name is None else _checked_name(name)
     if trash.find(name):
@@ -136,7 +136,7 @@ def waiting_runs(images_dir: Path) -> list[str]:
 
 
 def go_home(root: Folder, box: Folder, *pairs: Pair) -> None:
-    """Put files of the trash back to where they were, none of them where something else is in the place of one.
+    """Put files of the trash back to where they were; none of them if something else is in the place of one.
 
     Missing folders on the way are made.
 
@@ -147,17 +147,17 @@ def go_home(root: Folder, box: Folder, *pairs: Pair) -> None:
     """
     if len(pairs) > 1 and any(_is_taken(root, box, pair) for pair in pairs):
         raise Refused(_TAKEN)
-    for pair in sorted(pairs, key=lambda pair: box.find(str(pair.sequence)) is None):  # what is gone is told last
+    for pair in sorted(pairs, key=lambda pair: box.find(str(pair.sequence)) is None):  # a missing file is reported last
         _go_home(root, box, pair)
 
 
 def put_beside(root: Folder, box: Folder, item: Item, data: bytes) -> None:
-    """Put an item's XMP file beside its keeper; what is there under its name goes to the trash.
+    """Put an item's XMP file beside its keeper; the one that is there goes to the trash.
 
     Raises
     ------
-    Refused, OSError : it is another file by now than was read, or something appears in its place; `take_away`
-        is to be called
+    Refused, OSError : the one that is there has changed since it was read, or another file appeared in its place; then
+        call `take_away`
     """
     stored, name, old = str(item.before.sequence), item.merge.name, item.merge.old
     with root.parent_of(item.keep.parts) as home:
@@ -181,7 +181,7 @@ def put_beside(root: Folder, box: Folder, item: Item, data: bytes) -> None:
 
 
 def take_away(root: Folder, box: Folder, item: Item) -> None:
-    """Take away what `put_beside` put there, at whatever step that was stopped, and put back what was there before.
+    """Take away what `put_beside` put there, whatever step it was stopped at, and put back what was there before.
 
     Raises
     ------
@@ -200,7 +200,7 @@ def take_away(root: Folder, box: Folder, item: Item) -> None:
 
 def _take(box: Folder, made: str, home: Folder, merge: Merge) -> None:
     there, ours = home.find(merge.name), box.find(made)
-    if there and ours:  # it is ours only where it was being placed
+    if there and ours:  # both names are taken: ours only if `put_beside` was stopped while it placed the file
         if _is_second_name(there, ours) or (box.find(_marker(made)) and _is_placeholder(there, ours)):
             home.unlink(merge.name)
             home.sync()
@@ -282,7 +282,7 @@ def _drop_second_name(box: Folder, stored: str, home: Folder) -> None:
 
 
 def _reserve(box: Folder, stored: str, home: Folder, name: str) -> None:
-    """Take `name` with an empty file (or folder), and leave a note in the trash that it is ours."""
+    """Take `name` with an empty file (or folder), and leave a marker in the trash that it is ours."""
     with suppress(FileExistsError):
         os.close(box.create(_marker(stored)))
     if stat.S_ISDIR(box.status(stored).st_mode):
@@ -306,7 +306,7 @@ def _replace_placeholder(box: Folder, stored: str, home: Folder, name: str) -> N
 
 
 def _is_placeholder(there: os.stat_result, ours: os.stat_result) -> bool:
-    """Tell whether `there` can be what `_reserve` made for `ours`: an empty file, or a folder for a folder."""
+    """Whether `there` can be what `_reserve` made for `ours`: an empty file, or a folder for a folder."""
     if stat.S_ISDIR(ours.st_mode):
         return stat.S_ISDIR(there.st_mode)
     return stat.S_ISREG(there.st_mode) and there.st_size == 0

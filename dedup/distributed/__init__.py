@@ -5,7 +5,7 @@ Out: Embeddings, as extract_embeddings gives them.
 
     embed.py   embed_folder, cluster_bucket: the work, shared out
     bucket.py  a bucket's listing and its files
-    shards.py  embeddings on disk, part by part, so that a stopped run goes on
+    shards.py  embeddings on disk, part by part, so that a stopped run can go on
 """
 
 import lazy_loader

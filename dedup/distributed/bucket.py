@@ -1,6 +1,6 @@
-"""Files in a bucket: a URI such as s3://bucket/photos in, its listing and copies of its files out.
+"""Files in a bucket. Input: a URI such as s3://bucket/photos. Output: its listing, copies of its files.
 
-source  ->  listing (n,): path, bytes, changed;  names (m,)  ->  files on this disk, and the reasons of those not had
+source  ->  listing (n,): path, bytes, changed;  names (m,)  ->  files on this disk, and a reason for each that failed
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ def list_bucket(source: str, extensions: Sequence[str]) -> pa.Table:
 
 
 def fetch_files(source: str, names: Sequence[str], paths: Sequence[Path]) -> dict[int, str]:
-    """Copy files from a bucket; the reasons of those that can't be had, by place."""
+    """Copy files from a bucket; returns by place the reasons of those that can't be fetched."""
     system, root = fs.FileSystem.from_uri(source)
 
     def fetch(name: str, path: Path) -> str:

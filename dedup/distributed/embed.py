@@ -1,9 +1,9 @@
-"""The embedding step on a Ray cluster: files that every machine can read in, Embeddings out.
+"""The embedding step on a Ray cluster. Input: files that every machine can read. Output: Embeddings.
 
 source, a folder or a bucket  ->  listing  ->  Ray Data: actors that hold the encoder, a batch of files each
                               ->  parts, a Parquet file a batch, in a folder here  ->  Embeddings
 
-A machine that dies costs the batches it was at: others do them again. A run that was stopped goes on from its parts.
+If a machine dies, others do its unfinished batches again. A run that was stopped goes on from its parts.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from dedup.output import Phases, progress_bar, write_table
 from dedup.report.messages import shown
 from dedup.store import code_digest, status_now
 
-BATCH = 1024  # files an actor takes at a time; their bytes, where they come from a bucket, lie on its disk meanwhile
+BATCH = 1024  # files an actor takes at a time; files from a bucket lie on its disk meanwhile
 PARTS = "embeddings"  # folder in output_dir
 CORES = 2  # of an actor without GPU: one reads, one encodes
 
@@ -41,7 +41,7 @@ CORES = 2  # of an actor without GPU: one reads, one encodes
 def list_folder(paths: Sequence[Path], folder: Path) -> pa.Table:
     """A listing of files in a folder that every machine sees at the same place.
 
-    A file that can't be looked at, as one that has vanished, has -1 bytes: who comes to read it will say why.
+    A file without a status, such as one that has vanished, has -1 bytes; the reason is found when it is read.
     """
     names = [os.fsencode(path.relative_to(folder)) for path in paths]
     facts = [(status_now(path) or (-1, 0))[:2] for path in paths]
@@ -58,7 +58,7 @@ def embed_on_cluster(
 ) -> Embeddings:
     """Read and embed the files of a listing on a Ray cluster.
 
-    What lies in config.output_dir of the same encoder and the same files is not computed again.
+    Parts in config.output_dir that are of the same encoder and the same files are not computed again.
 
     source : the folder or URI that the listing's paths are relative to
     address : of the cluster, as `ray.init` takes it: auto, ray://host:10001, local
@@ -123,7 +123,7 @@ def _run(blocks: list[pa.Table], address: str, *settings):
     packages = [str(Path(dedup.__file__).parent)]
     try:
         ray.init(address, runtime_env={"py_modules": packages}, ignore_reinit_error=True, log_to_driver=False)
-    except (ConnectionError, ValueError) as error:  # the latter for what is no address
+    except (ConnectionError, ValueError) as error:  # ValueError: not an address
         raise ConfigError(f"no Ray cluster at {address}: {one_line(error)}") from error
     ray.data.DataContext.get_current().enable_progress_bars = False
     cores, gpus, actors = share_out(ray.nodes())
@@ -170,7 +170,7 @@ class _Actor:
 
 
 def _digest(encoder: EncoderCNN, side: int) -> str:
-    """A name for what makes vectors comparable: weights, settings and all the code on the way."""
+    """Digest of everything that decides vectors: weights, settings and code; vectors of one digest are comparable."""
     digest = hashlib.sha256(code_digest("dataset", "encoder", "distributed", given=side))
     for name, numbers in sorted(encoder.state_dict().items()):
         digest.update(name.encode() + numbers.cpu().numpy().tobytes())

@@ -1,7 +1,7 @@
-"""Embeddings on disk: what was seen of a batch of files in, a Parquet file, a part, out; and back, many parts at once.
+"""Embeddings on disk. Input: results for a batch of files. Output: a Parquet file, called a part; and parts read back.
 
 listing : path (relative, its bytes), bytes, changed (ns)   which files there are
-part    : the same, seen (as `Seen` packs it), reason       what was seen of some of them; one of the two is null
+part    : the same, seen (as `Seen` packs it), reason       results for some of them; one of the two is null
 """
 
 from __future__ import annotations
@@ -34,14 +34,17 @@ def missing(listing: pa.Table, parts: Path) -> pa.Table:
 
 
 def make_part(block: pa.Table, found: Gathering, lost: Mapping[int, str]) -> pa.Table:
-    """A part: the block's rows, what was gathered of them, and the reasons of those that were lost on the way."""
+    """A part: the block's rows, their results, and the reasons of files that were lost on the way."""
     rows, reasons = range(len(block)), found.reasons | lost
     seen = pa.array([found.seen[row].pack() if row in found.seen else None for row in rows], pa.binary())
     return block.append_column("seen", seen).append_column("reason", pa.array(map(reasons.get, rows), pa.string()))
 
 
 def read_embeddings(listing: pa.Table, parts: Path, size: int) -> Embeddings:
-    """What the parts hold of a listing, in its order; a file that is in two of them counts once. size : of a vector"""
+    """The embeddings of a listing's files in the parts, in its order; a file in two parts counts once.
+
+    size : of a vector
+    """
     gathering = Gathering([Path(os.fsdecode(name)) for name in listing["path"].to_pylist()], size)
     rows = {key: row for row, key in enumerate(_keys(listing))}
     for path in _files(parts):

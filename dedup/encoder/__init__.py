@@ -8,8 +8,8 @@ Out: Embeddings: vectors (n, d) float32 of unit norm, the files' sizes, and what
     efficientnet.py  a trunk that ImageNet has trained
     checkpoints.py   weight files of this and other projects, read; weights/ holds the default encoder's
     export.py        a trained encoder, written as ONNX
-    inference.py     the encoder at work, by ONNX Runtime or torch; open_encoder
-    embeddings.py    extract_embeddings: files, read in batches, to vectors; what the encoder saw in an earlier run
+    inference.py     encoders run by ONNX Runtime or torch; open_encoder
+    embeddings.py    extract_embeddings: files, read in batches, to vectors; vectors of an earlier run, remembered
 """
 
 import lazy_loader

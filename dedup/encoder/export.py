@@ -1,4 +1,4 @@
-"""A trained encoder in, one file out that ONNX Runtime runs and torch can be filled from.
+"""Export. Input: a trained encoder. Output: one file that ONNX Runtime runs and torch can read.
 
 EncoderCNN, vectors of photos (n, embedding_size)  ->  *.onnx, weights of 8 bits, settings in its metadata
 """
@@ -36,9 +36,9 @@ class _Rows(nn.Module):
 def export_encoder(encoder: EncoderCNN, vectors: np.ndarray, path: Path, metadata: Mapping[str, object]) -> None:
     """Write a trained encoder as ONNX, its final layer turned to the principal directions of `vectors`.
 
-    The turn keeps every cosine, so the leading rows alone are the best shorter embedding. The directions are those of
-    the second moment about zero, not about the mean: cosines are taken from zero. Weights are stored in 8 bits, with a
-    step for each channel that they lead to; they are computed with in float32.
+    The rotation keeps every cosine, and the leading rows are the best shorter embedding. The directions are those of
+    the second moment about zero, not about the mean, since cosines are measured from zero. Weights are stored in 8
+    bits, with a step for each output channel; computing is in float32.
 
     Parameters
     ----------
@@ -115,13 +115,13 @@ def _as_onnx(encoder: EncoderCNN, metadata: Mapping[str, str]) -> bytes:
     for key, value in metadata.items():
         model.metadata_props.add(key=key, value=value)
     onnx.checker.check_model(model)
-    for node in model.graph.node:  # traces of the code, with its paths on this machine
+    for node in model.graph.node:  # removes traces of the code, which hold paths of this machine
         del node.metadata_props[:]
     return model.SerializeToString(deterministic=True)
 
 
 def _store_in_bytes(graph) -> None:
-    """Replace every matrix or kernel of the encoder in an ONNX graph by whole numbers times a step for each row."""
+    """Store every matrix or kernel of the encoder in an ONNX graph as whole numbers times a step for each row."""
     from onnx import TensorProto, helper, numpy_helper
 
     nodes = []

@@ -1,4 +1,4 @@
-"""Encoders at work: square images in, unit vectors out.
+"""Inference. Input: square images. Output: unit vectors.
 
 images (b, S, S, 3) uint8 RGB  ->  vectors (b, embedding_size) float32, unit norm
 
@@ -29,7 +29,7 @@ DEFAULT = "copydet"
 
 
 class EncoderError(ValueError):
-    """An encoder cannot be had as asked, or fails at work; its text is one line with the way out."""
+    """An encoder can't be loaded as asked, or fails at work; the text is one line that says what to do."""
 
 
 class About(NamedTuple):
@@ -61,7 +61,7 @@ class OnnxEncoder:
 
         options = ort.SessionOptions()
         options.intra_op_num_threads = cores()
-        options.log_severity_level = 4  # what fails is raised
+        options.log_severity_level = 4  # errors are raised instead
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # decoders need the cores as well
         with failures_of_file_told(path):
             self._session = ort.InferenceSession(path.read_bytes(), options, providers=["CPUExecutionProvider"])
@@ -80,7 +80,7 @@ class OnnxEncoder:
 
 
 class TorchEncoder:
-    """An EncoderCNN at work on a device of torch's: a copy of it, with its batch norms folded."""
+    """An EncoderCNN on a torch device: a copy of it, with its batch norms folded."""
 
     def __init__(self, encoder: torch.nn.Module, device: torch.device):
         from dedup.encoder.resnet import fold_batch_norms
@@ -105,7 +105,7 @@ Encoder = OnnxEncoder | TorchEncoder
 
 
 def open_encoder(name: str, embedding_size: int | None = None) -> Encoder:
-    """The encoder called `name`, as `load_encoder` takes it, at work on the fastest device. Raises EncoderError."""
+    """The encoder called `name`, as in `load_encoder`, on the fastest device. Raises EncoderError."""
     path = exported_file(name)
     if path and not has_gpu():
         return OnnxEncoder(path, name, embedding_size)
@@ -117,7 +117,7 @@ def open_encoder(name: str, embedding_size: int | None = None) -> Encoder:
 
 
 def at_work(encoder: Encoder | torch.nn.Module, device: torch.device | None = None) -> Encoder:
-    """An encoder that works: an EncoderCNN on a device, None = the fastest; any other is taken as it is."""
+    """An encoder ready to run: an EncoderCNN on a device, None = the fastest; any other is returned as it is."""
     if isinstance(encoder, Encoder):
         return encoder
     from dedup.encoder.model import choose_device
@@ -126,13 +126,13 @@ def at_work(encoder: Encoder | torch.nn.Module, device: torch.device | None = No
 
 
 def exported_file(name: str) -> Path | None:
-    """The file of `export_encoder` that holds an encoder; None where it comes otherwise."""
+    """The file of `export_encoder` that holds an encoder; None if it is stored otherwise."""
     path = WEIGHTS_DIR / f"{DEFAULT}.onnx" if name == DEFAULT else Path(name).expanduser()
     return path if path.suffix == ".onnx" else None
 
 
 def has_gpu() -> bool:
-    """Whether torch is installed beside a driver of NVIDIA's; asked without loading torch, which takes seconds."""
+    """Whether torch and an NVIDIA driver are installed; checked without loading torch, which takes seconds."""
     return bool(find_spec("torch") and shutil.which("nvidia-smi"))
 
 
@@ -142,21 +142,21 @@ def cores() -> int:
 
 
 def encoder_tag(name: str, image_resize: int | None, embedding_size: int | None) -> bytes:
-    """What decides a vector besides the code: the encoder's weights and settings, and the device: a GPU rounds more."""
+    """Digest of what decides a vector besides the code: the encoder's weights, its settings, and whether on a GPU."""
     try:
         with open(exported_file(name) or Path(name).expanduser(), "rb") as file:
             weights = digest_of(file).hex()
-    except OSError:  # a package's or torchvision's, whose weights go by its version
+    except OSError:  # weights of a package or torchvision are identified by its version
         weights = name
     settings = repr((weights, image_resize, embedding_size, "gpu" if has_gpu() else "cpu"))
     return hashlib.blake2b(settings.encode(), digest_size=DIGEST).digest()
 
 
 def half_precision(device: torch.device) -> AbstractContextManager:
-    """float16 in the trunk on a GPU of NVIDIA's; moves cosine distances by 2e-4 on average, 2e-3 at most.
+    """float16 in the trunk on an NVIDIA GPU; moves cosine distances by 2e-4 on average, 2e-3 at most.
 
-    Elsewhere float32: bfloat16, all that some processors have, moves them by six times as much, which puts one or two
-    of two thousand copies into another cluster.
+    float32 elsewhere: bfloat16, the only half precision of some processors, moves them by six times as much, which puts
+    one or two of two thousand copies into another cluster.
     """
     import torch
 
@@ -164,7 +164,7 @@ def half_precision(device: torch.device) -> AbstractContextManager:
 
 
 def _checked(vectors: np.ndarray, device: str = "cpu") -> np.ndarray:
-    if not (abs(np.linalg.norm(vectors, axis=1) - 1) < 0.01).all():  # not a number, or nothing
+    if not (abs(np.linalg.norm(vectors, axis=1) - 1) < 0.01).all():  # also true for nan and zeros
         overflow = ", or too large for float16" if device == "cuda" else ""
         text = "the encoder's vectors are not of unit norm: its weights are broken"
         raise EncoderError(f"{text}{overflow}; fetch them again")
@@ -173,7 +173,7 @@ def _checked(vectors: np.ndarray, device: str = "cpu") -> np.ndarray:
 
 @contextmanager
 def _failures_told(device: object) -> Iterator[None]:
-    """Turn what torch or ONNX Runtime raises at work, mostly for want of memory, into an EncoderError."""
+    """Turn what torch or ONNX Runtime raises at work, mostly for lack of memory, into an EncoderError."""
     try:
         yield
     except Exception as error:
@@ -196,7 +196,7 @@ def failures_of_file_told(path: Path) -> Iterator[None]:
 
 
 def check_size(name: str, embedding_size: int | None, largest: int) -> int | None:
-    """The size that is asked of an encoder, None = its own. Raises EncoderError where it has fewer numbers."""
+    """The wanted embedding size, None = the encoder's own. Raises EncoderError if the encoder gives fewer numbers."""
     if embedding_size is not None and not 1 <= embedding_size <= largest:
         raise EncoderError(f"embedding_size of {name} is 1 to {largest}, got {embedding_size}")
     return embedding_size

@@ -1,4 +1,4 @@
-"""The encoder: images in, unit vectors out.
+"""The encoder. Input: images. Output: unit vectors.
 
 images (batch, 3, S, S) uint8 RGB  ->  vectors (batch, embedding_size) float32, unit norm
 """
@@ -42,7 +42,7 @@ class Branch(nn.Module):
     images (batch, 3, S, S) uint8 RGB -> (batch, channels)
 
     trunk : (batch, 3, S, S) float -> (batch, ..., height, width), or a list of such maps
-    channels : what the trunk gives, of all maps together
+    channels : of all the trunk's maps together
     mean, std : of each channel of the images that the trunk was trained on, as shares of white
     """
 
@@ -65,13 +65,13 @@ class Branch(nn.Module):
 
 
 class LocalCentering(nn.Module):
-    """Takes from a vector what it shares with the photos nearest to it (Hara et al., AAAI 2015), and so tells
-    pictures of one kind apart, of which a folder may hold hundreds.
+    """Subtracts from a vector what it shares with the nearest training photos (Hara et al., AAAI 2015). That separates
+    pictures of one kind, of which a folder may hold hundreds.
 
     (batch, d) unit norm -> (batch, d) unit norm
 
-    photos : (k, d) unit norm, of photos of the training; the nearest count most
-    share : of their weighted mean that is taken away
+    photos : (k, d) unit norm, of training photos; the nearest count most
+    share : of their weighted mean that is subtracted
     temperature : of the weights, a softmax of cosines
     """
 
@@ -90,11 +90,11 @@ class EncoderCNN(nn.Module):
 
     Parameters
     ----------
-    branches : networks that look at the picture side by side
-    embedding_size : what the linear layer gives; a smaller `encoder.embedding_size` keeps that many leading numbers
+    branches : networks side by side, each given the whole picture
+    embedding_size : outputs of the linear layer; a smaller `encoder.embedding_size` keeps that many leading numbers
     image_resize : side S, in pixels, of the square images the encoder is best at
-    epsilon : cosine distance in [0, 2] up to which two images are candidates, unless the user says otherwise
-    strict_epsilon : the same where nothing confirms them afterwards; None = epsilon
+    epsilon : cosine distance in [0, 2] up to which two images are candidates, unless the user sets another one
+    strict_epsilon : the same if candidates are not confirmed afterwards; None = epsilon
     centering : of the unit vectors; None = they stay as they are
     """
 
@@ -150,8 +150,8 @@ def load_encoder(name: str, embedding_size: int | None = None) -> EncoderCNN:
     name : copydet (shipped); imagenet (EfficientNet-Lite0, from a package); resnet18 or resnet50 (ImageNet, downloaded
         by torchvision); or a path to a checkpoint: a torchvision ResNet state dict, SSCD's ResNet-50
         (*.torchvision.pt), or a file of `export_encoder` (*.onnx), whose epsilon alone is calibrated
-    embedding_size : keep that many leading directions; None = all of a trained final layer, else 256.
-        ImageNet's networks have no trained one: a seeded orthogonal projection, the same in every run, stands in.
+    embedding_size : keep that many leading directions; None = all of a trained final layer, else 256. ImageNet's
+        networks have none: they get a seeded orthogonal projection, the same in every run.
 
     Raises
     ------

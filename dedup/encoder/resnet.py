@@ -1,8 +1,9 @@
-"""Residual networks (He et al., CVPR 2016): a name in, a trunk out whose tensors are called as torchvision calls them.
+"""Residual networks (He et al., CVPR 2016). Input: a name. Output: a trunk, its tensors named as in torchvision.
 
 images (batch, 3, S, S) float  ->  features (batch, channels, S / 32, S / 32)
 
-slim14 is written out here: slimmer than torchvision's, whose import takes longer than encoding hundreds of pictures.
+slim14 is built here: it has fewer channels than torchvision's networks, and importing torchvision takes longer than
+encoding hundreds of pictures.
 """
 
 from __future__ import annotations
@@ -57,7 +58,7 @@ def _torchvisions(name: str) -> tuple[nn.Module, int]:
 
 
 def _slim14() -> tuple[nn.Module, int]:
-    """The first convolution takes steps of 4 px, in place of 2 and a pooling: a quarter of its work."""
+    """The first convolution has stride 4, in place of stride 2 and a pooling: a quarter of the work."""
     channels = LAYERS[0][1]
     trunk = OrderedDict(
         conv1=nn.Conv2d(3, channels, 7, 4, 3, bias=False), bn1=nn.BatchNorm2d(channels), relu=nn.ReLU(inplace=True)

@@ -1,4 +1,4 @@
-"""Epsilon for a wanted precision: the user's own pictures in, the epsilon and its curve out.
+"""Epsilon for a wanted precision. Input: the user's own pictures. Output: the epsilon and its curve.
 
 encoder, paths (n,)  ->  Calibration(epsilon, thresholds (k,), precision (k,), recall (k,))
 
@@ -20,8 +20,8 @@ from dedup.output import count_of
 if TYPE_CHECKING:
     from dedup.encoder.inference import Encoder
 
-FEWEST = 30  # different pictures; the distances of fewer say too little
-SAMPLE = 1000  # files looked at, at most; drawn by chance
+FEWEST = 30  # different pictures; with fewer, their distances say too little
+SAMPLE = 1000  # files used, at most; drawn at random
 SEED = 0  # of the sample and of the copies: the same folder gives the same epsilon
 DUPLICATES = 0.1  # share of a folder's files taken to be a copy of another one
 CURVE_POINTS = 400  # of the curve
@@ -34,7 +34,7 @@ class CalibrationError(ValueError):
 
 @dataclass(frozen=True)
 class Calibration:
-    """An epsilon and what it rests on.
+    """An epsilon and the figures it is based on.
 
     epsilon : the largest of `thresholds` at which the wanted precision is expected
     thresholds : (k,) cosine distances, rising from 0
@@ -66,9 +66,9 @@ def calibrate_epsilon(
 ) -> Calibration:
     """Find the epsilon at which a wanted share of the candidate pairs are true copies.
 
-    How many pairs are wrong grows with the square of the folder's size, how many are right only with the folder: so an
-    epsilon holds for a size. The pictures are searched for the duplicates among them first; of those that geometry
-    confirms one stays, so that what is left are different pictures. See `expected_precision` for the model.
+    The number of wrong pairs grows with the square of the folder's size, that of right pairs only with its size: so an
+    epsilon is for a size. First duplicates among the pictures are searched and confirmed by geometry, and only one of
+    each is used, so that different pictures are left. See `expected_precision` for the model.
 
     Parameters
     ----------
@@ -96,7 +96,7 @@ def calibrate_epsilon(
     distances = 1 - np.einsum("md,md->m", vectors, found.vectors[kept])  # (m,)
     thresholds = np.linspace(0, others[-1], CURVE_POINTS)
     recall = np.searchsorted(np.sort(distances), thresholds, side="right") / len(distances)
-    pairs = size * (size - 1) / (len(kept) * (len(kept) - 1))  # of the folder, for each pair that was looked at
+    pairs = size * (size - 1) / (len(kept) * (len(kept) - 1))  # pairs of the folder for each pair that was compared
     expected = expected_precision(recall, thresholds, others, right=DUPLICATES * size, scale=pairs)
     good = expected >= precision
     if not good.any():
@@ -111,7 +111,7 @@ def calibrate_epsilon(
 
 
 def nearest_pairs(vectors: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """The `count` nearest of all pairs: rows i < j and cosine distances, rising; of equal ones the first rows."""
+    """The `count` nearest of all pairs: rows i < j and cosine distances, rising; at equal distance the first rows."""
     i, j = np.triu_indices(len(vectors), 1)
     distances = (1 - vectors @ vectors.T)[i, j].clip(0)
     nearest = np.argsort(distances, kind="stable")[:count]
@@ -119,9 +119,9 @@ def nearest_pairs(vectors: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarr
 
 
 def distinct_pairs(vectors: np.ndarray, confirm: Confirm) -> tuple[np.ndarray, np.ndarray]:
-    """Leave one file of each duplicate; rows (m,) of what is left, and the distances of its m nearest pairs, rising.
+    """Keep one file of each picture; its rows (m,), and the distances of their m nearest pairs, rising.
 
-    confirm : which of some pairs (i, j, distance) are copies. Asked again until there are none among the nearest
+    confirm : which of some pairs (i, j, distance) are copies; called again until the nearest pairs have none
     """
     from scipy.sparse import coo_matrix
     from scipy.sparse.csgraph import connected_components
@@ -139,7 +139,7 @@ def distinct_pairs(vectors: np.ndarray, confirm: Confirm) -> tuple[np.ndarray, n
 
 
 def confirmer(paths: list[Path], num_workers: int, progress: bool) -> Confirm:
-    """Which pairs show one picture, by geometry, be it a part of one of them."""
+    """A function that says which pairs show one picture, or a part of it, by geometry."""
     from dedup.matching.confirmation import Verifier
 
     verifier = Verifier(paths, num_workers, progress)
@@ -159,8 +159,8 @@ def expected_precision(
 
     Found copies are recall x `right`. False matches are the larger of two counts, x `scale`: those seen in `others`,
     and an exponential tail through them (peaks over threshold; Pickands, Annals of Statistics 1975), because the few
-    nearest pairs of a small folder are chance. The tail's steepness is that of the median pair, which some
-    overlooked duplicates do not move.
+    nearest pairs of a small folder are random. The tail's steepness is taken at the median pair, so that a few
+    overlooked duplicates do not change it.
 
     recall, thresholds : (k,)
     others : (l,) distances of the nearest pairs of different pictures, rising; no threshold lies above the last
@@ -199,7 +199,7 @@ def _embed_copies(encoder: Encoder, paths: Sequence[Path], side: int, batch_size
 
 
 def describe(calibration: Calibration, wanted: float) -> Iterator[str]:
-    """The curve as a table, and what the epsilon promises."""
+    """The curve as a table, and what to expect of the epsilon."""
     yield f"{len(calibration.copies):,} copies made of {count_of(calibration.pictures, 'different picture')}"
     yield "epsilon  precision  recall of the made copies"
     columns = calibration.thresholds, calibration.precision, calibration.recall

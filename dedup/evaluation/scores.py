@@ -1,4 +1,4 @@
-"""How good distances are, and what a grouping is worth: vectors or labels, and the truth, in; figures out.
+"""Scores of distances and of groupings. Input: vectors or labels, and the truth. Output: figures.
 
 vectors (n, d), groups (n,)         ->  PairCurve(thresholds (k,), right (k,), wrong (k,))
 labels (n,), stays (n,), Truth      ->  Score: pairs, clusters, removals, recall by edit
@@ -22,7 +22,7 @@ class Truth:
 
     paths : relative to the folder of images, posix
     groups : (n,) int, equal for copies of one picture
-    edits, levels : what was done to each file, and how hard that is to see through; "original" for the original
+    edits, levels : what was done to each file, and how hard the copy is to find; "original" for the original
     """
 
     paths: list[str]
@@ -40,10 +40,10 @@ class Truth:
 
     @classmethod
     def of(cls, paths: Sequence[Path], images_dir: Path) -> Truth:
-        """What truth.csv of a folder says of some of its files, in their order; what it doesn't name is an original."""
+        """Rows of a folder's truth.csv for some of its files, in their order; a file without a row is an original."""
         table = images_dir / "truth.csv"
-        told = cls.read(table) if table.exists() else cls([], np.empty(0, np.int64), [], [])
-        known = dict(zip(told.paths, zip(told.groups, told.edits, told.levels, strict=True), strict=True))
+        truth = cls.read(table) if table.exists() else cls([], np.empty(0, np.int64), [], [])
+        known = dict(zip(truth.paths, zip(truth.groups, truth.edits, truth.levels, strict=True), strict=True))
         names = [path.relative_to(images_dir).as_posix() for path in paths]
         rows = [known.get(name, (len(known) + k, "original", "original")) for k, name in enumerate(names)]
         groups, edits, levels = zip(*rows, strict=True) if rows else ((), (), ())
@@ -57,14 +57,14 @@ class Truth:
 
 @dataclass(frozen=True)
 class Score:
-    """What a grouping is worth; shares in [0, 1].
+    """Scores of a grouping; shares in [0, 1].
 
     precision, recall, f1 : over all pairs of files that were put together
     cluster_precision, cluster_recall, cluster_f1 : B-cubed (Bagga and Baldwin, LREC 1998), which counts every file
         once, so that large clusters do not outweigh small ones as they do in pairs
     removed : files that would go
-    wrong_removals : of these, those whose picture nothing that stays of their cluster shows
-    lost_photos : pictures of which no file would stay anywhere
+    wrong_removals : of these, files whose picture no file that stays in their cluster shows
+    lost_photos : pictures of which no file would stay
     recall_by_level, recall_by_edit : share of such copies that are grouped with their original
     """
 
@@ -202,7 +202,7 @@ def pair_curve(vectors: np.ndarray, groups: np.ndarray) -> PairCurve:
         members = vectors[groups == group]  # (size, ...)
         copies.append(_distances(members, members)[np.triu_indices(len(members), 1)])
     found, counts = np.unique(np.concatenate(copies), return_counts=True)
-    wrong = np.zeros(len(found) + 1, np.int64)  # by the first threshold that reaches the pair; the last: none does
+    wrong = np.zeros(len(found) + 1, np.int64)  # by the first threshold that reaches the pair; last: beyond all
     for top in range(0, len(vectors), ROWS_AT_ONCE):
         rows = slice(top, top + ROWS_AT_ONCE)
         distances = _distances(vectors[rows], vectors[top:])  # (<= ROWS_AT_ONCE, n - top)

@@ -1,7 +1,7 @@
-"""What two pictures are to each other, once one has been laid on the other: Overlay and Frame in, Match out.
+"""The kind of match of two pictures that were laid on each other. Input: Overlay and Frame. Output: Match.
 
-A coarse picture, a thumbnail of a few px, a placeholder, a copy blurred to nothing, has no fine detail to confirm. What
-is left of it, some hundred px, must agree nearly px by px, in brightness and colour, everywhere, and whole on whole.
+A coarse picture (a thumbnail of a few px, a placeholder, a copy blurred to nothing) has no fine detail to confirm. Its
+few hundred px must agree nearly px by px, in brightness and colour, everywhere, with all of the other picture.
 """
 
 from __future__ import annotations
@@ -26,27 +26,27 @@ from dedup.matching.pictures import COARSE, Picture
 from dedup.matching.registration import SIDE, Frame, lay, outline, refine, stretch, whole_transforms
 from dedup.matching.similarity import Overlay, explained_by_motion
 
-LEAST_DETAIL = 0.8  # correlation of fine detail, on the whole or usually, without which nothing is confirmed
-LEAST_BLOCKS = 12  # textured blocks of 225; with fewer a picture is blank to us
-GRAPHIC = 0.3  # share of one grey level from which a picture is a drawing, text or a cut-out, not a photo
-LITTLE_TEXTURE, TURNED_TEXTURE = 0.42, 0.6  # share of textured blocks; of a part that is turned as well
-FEW_COLOURS = 0.95  # share of the commonest grey levels from which it is one as well
-DRAWN = 0.8  # share of the commonest grey levels from which one word or digit may make another picture
-CLOSER = 384  # side of the frame in px in which drawings and pages are told apart
-OTHER_WORDS = 3.0  # how far a place stands out there that shows another word or digit
-TINY = 48  # px, long side below which a picture shows too little to be let off anything
-DIFFERENT, MOVED = 0.95, 0.38  # correlation of fine detail below which motion is looked for; share that it explains
-COVERS = 0.945  # share of a picture with which the other shows all of it, but for an edge cut or a frame added
-SAME_FRAMING = 0.008  # share of a side by which a corner of one may lie beside the other's
-ROUNDED = 1.5  # px that rounding may add to a side of the smaller one or take from it
+LEAST_DETAIL = 0.8  # correlation of fine detail, overall or in the median block; below it nothing is confirmed
+LEAST_BLOCKS = 12  # textured blocks of 225; a picture with fewer counts as blank
+GRAPHIC = 0.3  # `Picture.plain` from which a picture is a drawing, text or a cut-out, not a photo
+LITTLE_TEXTURE, TURNED_TEXTURE = 0.42, 0.6  # share of textured blocks; the same for a part that is also turned
+DRAWING = 0.95  # `Picture.drawn` from which a picture is a drawing, sign or letter
+FEW_TONES = 0.8  # `Picture.drawn` from which one other word or digit makes it another picture
+CLOSER = 384  # px, side of the frame in which drawings and pages are compared
+OTHER_WORDS = 3.0  # how far a place stands out there if it shows another word or digit
+TINY = 48  # px, long side below which no check is skipped: the picture shows too little
+# Correlation of fine detail below which motion is looked for; share of the difference that it explains in two shots.
+DIFFERENT, MOVED = 0.95, 0.38
+COVERS = 0.945  # share of a picture that the other must show to show all of it; the rest is a cut edge or a frame
+SAME_FRAMING = 0.008  # share of a side; how far corners of two pictures with the same framing may lie apart
+ROUNDED = 1.5  # px by which rounding may change a side of the smaller one
 WHOLE_ALIKE = 0.97  # correlation of the squeezed squares of two pictures that may be one saved again
-LEAST_TEXTURE = 0.03  # share of a picture where there is something to be seen
-SHARP_ALIKE, SHARP_SAME_SIZE = 2.4, 1.6  # times the fine detail that another size may make of it; compression alone
-SAME_TONE = 4.2  # grey levels apart, root mean square, of pictures whose every tone is the same
-CHANGED = 1.5  # how far a place stands out that was changed
-DRAWING = 0.95  # share of the commonest grey levels from which a picture is a drawing, sign or letter
-UPRIGHT = 5.0  # degrees by which a drawing may be turned and mean the same
-WHOLE = (1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0)  # the transform of all of a picture to all of its like
+LEAST_TEXTURE = 0.03  # share of a picture that must show something
+SHARP_ALIKE, SHARP_SAME_SIZE = 2.4, 1.6  # ratio of fine detail that another size can explain; that compression can
+SAME_TONE = 4.2  # grey levels, root mean square difference up to which two pictures have the same tones
+CHANGED = 1.5  # how far a place stands out if it was changed
+UPRIGHT = 5.0  # degrees by which a drawing may be turned and still mean the same
+WHOLE = (1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0)  # the transform that lays all of a picture on all of another
 
 
 @dataclass(frozen=True)
@@ -74,7 +74,7 @@ class Match:
     second_chroma: float = 0.0
 
     def pack(self) -> bytes:
-        """As bytes to keep, but for the distance, which is the encoder's."""
+        """As bytes to store, without the distance, which depends on the encoder."""
         kind, _, *rest = astuple(self)
         return json.dumps([kind, *rest], default=float).encode()
 
@@ -94,7 +94,7 @@ def confirmed(overlay: Overlay, graphic: bool, edge: float, breaks: float, turn:
     even = o.agreement >= 0.85 and o.detail_blocks >= 0.97
     if graphic:  # one template with other words or another logo is another picture
         return even and o.detail >= 0.93
-    # One thing before one wall, photographed twice, fits nearly as well as a copy does.
+    # Two photos of one thing before one wall fit nearly as well as a copy does.
     steady = whole_frame or turn < 1
     if o.texture < (LITTLE_TEXTURE if steady else TURNED_TEXTURE):
         least = 0.99 if not whole_frame else 0.98 if turn > 1 else 0.95
@@ -102,19 +102,19 @@ def confirmed(overlay: Overlay, graphic: bool, edge: float, breaks: float, turn:
     # Evenly changed, by blur, compression, tone: all blocks agree to some degree.
     if even and o.detail >= 0.86:
         return True
-    # Crudely changed, to few colours or under a veil of marks, but the whole frame with texture all over it.
+    # Strongly changed, to few colours or under marks all over it, but the whole frame, with texture everywhere.
     if whole_frame and turn < 1 and o.texture >= 0.6:
         veiled = o.agreement >= 0.75 and o.detail_blocks >= 0.85 and o.detail >= 0.85
         if veiled or (o.agreement >= 0.95 and o.detail_blocks >= 0.9 and o.detail >= 0.8):
             return True
-    # Changed in places, by captions, stickers, something laid over: what is untouched agrees in every detail.
+    # Changed in places, by captions or stickers: what is untouched agrees in every detail.
     usual, least = (0.95, 0.6) if whole_frame else (0.975, 0.8)
     return o.detail_usual >= usual and o.agreement >= least and o.detail_blocks >= least
 
 
 def framed(picture: Picture, polygon: np.ndarray) -> tuple[float, float]:
-    """How a polygon's boundary lies in a picture: share on the picture's own edge, share along which the picture breaks
-    off, as around a pasted picture.
+    """Share of a polygon's boundary that lies on the picture's own edge; share along which the picture breaks off, as
+    around a pasted picture.
 
     polygon : (4, 2) in unit coordinates
     """
@@ -153,7 +153,7 @@ def _breaks_off(image: np.ndarray, start: np.ndarray, along: np.ndarray, normal:
 
 
 def resolution_ratios(first: Picture, second: Picture, transform: np.ndarray) -> tuple[float, float]:
-    """px of the first for each px of the second, and the other way round; of the first's two sides the lower ratio."""
+    """px of the first for each px of the second, and the other way round; each the lower of the ratios of both axes."""
     corners = outline(transform) * np.float32([second.width, second.height])
     sides = np.linalg.norm(np.roll(corners, -1, axis=0) - corners, axis=1)
     ratios = np.array([first.width, first.height]) / np.maximum([sides[[0, 2]].mean(), sides[[1, 3]].mean()], 1e-6)
@@ -168,7 +168,7 @@ def is_resaved(first: Picture, second: Picture, transform: np.ndarray) -> bool:
     return is_framed_alike(first, second, transform) and _is_alike_everywhere(first, second)
 
 
-@lru_cache(maxsize=2)  # asked again where they are compared in more ways
+@lru_cache(maxsize=2)  # the same pair is asked for again when it is compared in other ways
 def _is_alike_everywhere(first: Picture, second: Picture) -> bool:
     if has_other_look(first, second):
         return False
@@ -180,7 +180,7 @@ def _is_alike_everywhere(first: Picture, second: Picture) -> bool:
 def match_resaved(first: Picture, second: Picture, distance: float = 0.0) -> Match | None:
     """The match of two pictures that are one, saved again in another format, quality or size; None if they are not.
 
-    No keypoints are found for it, and nothing is said of pictures that show next to nothing.
+    Needs no keypoints. Pictures that show next to nothing are never matched.
     """
     likeness = float(np.dot(first.squares[0].astype(np.float32), second.squares[0].astype(np.float32)))
     if likeness < WHOLE_ALIKE or not is_framed_alike(first, second, np.eye(3)):
@@ -230,8 +230,8 @@ def _turn(base: Picture, other: Picture, transform: np.ndarray) -> float:
 
 
 def _same_words(first: Picture, second: Picture, frame: Frame) -> bool:
-    """Whether drawings or pages agree everywhere when looked at more closely: one word or digit tells them apart."""
-    there = min(max(first.grey.shape), max(second.grey.shape))  # px; more would show nothing more
+    """Whether drawings or pages agree everywhere in a larger frame, down to single words and digits."""
+    there = min(max(first.grey.shape), max(second.grey.shape))  # px; a larger frame would show nothing more
     closer = lay(first, second, frame.first_to_second, min(max(there, SIDE), CLOSER))
     return worst_place(closer) <= OTHER_WORDS or worst_place(refine(closer)) <= OTHER_WORDS
 
@@ -243,21 +243,21 @@ def judge(first: Picture, second: Picture, frame: Frame, overlay: Overlay, dista
     base, other = (first, second) if frame.base_is_first else (second, first)
     edge, breaks = framed(other, outline(frame.transform))
     turn = _turn(base, other, frame.transform)
-    is_drawn = min(first.drawn, second.drawn) >= DRAWN
-    graphic = min(first.plain, second.plain) >= GRAPHIC or min(first.drawn, second.drawn) >= FEW_COLOURS
+    has_few_tones = min(first.drawn, second.drawn) >= FEW_TONES
+    graphic = min(first.plain, second.plain) >= GRAPHIC or is_drawing(first, second)
     graphic |= min(max(first.grey.shape), max(second.grey.shape)) < TINY
     if not confirmed(overlay, graphic, edge, breaks, turn):
         return None
     places = places_of(first, second, frame, overlay.apart)
     shares = overlay.first_share, overlay.second_share
     inner, outer = shares if frame.base_is_first else shares[::-1]
-    # Cut differently from one picture; turned, no two shots of one scene would fit so well.
+    # Two different crops of one picture. If it is turned, less is asked: no two shots of one scene would fit so well.
     one_source = overlay.detail >= 0.98 if turn < 1 else turn > 5 and overlay.detail >= 0.97 <= overlay.detail_usual
     two_crops = min(shares) >= 0.7 and one_source
-    # A blurred or compressed copy lies still; of two shots, each part has moved its own way.
+    # In a blurred or compressed copy nothing moves; in two shots each part moves its own way.
     is_different = max(overlay.detail, overlay.detail_usual) < DIFFERENT
     other_shot = is_different and explained_by_motion(frame) > MOVED
-    other_words = graphic and is_drawn and not _same_words(first, second, frame)
+    other_words = graphic and has_few_tones and not _same_words(first, second, frame)
     means_another = is_drawing(first, second) and not is_upright(frame.transform)
     if other_shot or other_words or means_another or other_colours(places) or not (inner >= 0.9 or two_crops):
         kind = MatchKind.SIMILAR
@@ -283,8 +283,8 @@ def judge(first: Picture, second: Picture, frame: Frame, overlay: Overlay, dista
     )
 
 
-COARSE_PART = 8  # px, side of the parts that must agree each
-BLURS = (0.0, 0.5, 0.8, 1.2, 1.6, 2.2, 3.0)  # px, sigma, to make the sharp one as coarse
+COARSE_PART = 8  # px, side of a part; each part must agree
+BLURS = (0.0, 0.5, 0.8, 1.2, 1.6, 2.2, 3.0)  # px, sigma, tried to make the sharp picture as coarse as the other
 COARSE_TEXTURE = 3.0  # CIELAB L, standard deviation around the mean nearby
 COARSE_AGREES, COLOURS_AGREE = 0.8, 0.85  # correlation of each part, and of all colours
 
@@ -317,7 +317,7 @@ def _laid(picture: Picture, turn: np.ndarray) -> np.ndarray:
 
 
 def _as_seen(picture: Picture) -> Picture:
-    """The picture with no more px than it shows."""
+    """The picture, its width and height reduced to the px that a coarse one really shows."""
     scale = min(1.0, COARSE / max(picture.width, picture.height)) if picture.coarse else 1.0
     return replace(picture, width=picture.width * scale, height=picture.height * scale)
 

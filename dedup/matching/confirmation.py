@@ -1,9 +1,9 @@
-"""Confirmation: pairs that the encoder holds for copies in, those that geometry confirms out.
+"""Confirmation. Input: pairs that the encoder takes for copies. Output: those that geometry confirms.
 
 paths (n,), graph (n, n) CSR of candidates  ->  graph (n, n) CSR of confirmed edges, a Match for each compared pair
 
-A pair is laid on each other by every transform that its squeezed squares or its keypoints suggest; what decides is
-whether the pictures then agree, down to fine detail, over the whole overlap.
+The pictures of a pair are laid on each other by every transform that their squeezed squares or keypoints suggest. The
+pair is confirmed if they then agree, down to fine detail, over the whole overlap.
 """
 
 from __future__ import annotations
@@ -33,31 +33,31 @@ from dedup.output import Phases, progress_bar
 from dedup.store import NOTHING, Store
 from dedup.workers import Losses, Spool, job, run_jobs
 
-KEPT_AT_ONCE = 256  # comparisons
-WORTH_FORKING, FEW_PICTURES = 48, 16  # pairs to compare, and pictures to read, that are worth all processes
+KEPT_AT_ONCE = 256  # comparisons stored together
+WORTH_FORKING, FEW_PICTURES = 48, 16  # pairs to compare, pictures to read, from which all processes pay off
 SETTLED = (MatchKind.RESAVED, MatchKind.EDITED)
-ALL, ENOUGH = 2.0, 1.9  # agreement and correlation of fine detail together; from where nothing better can follow
+ALL, ENOUGH = 2.0, 1.9  # sum of agreement and correlation of fine detail: the most; enough to stop the search
 AGREEING = 0.5  # share of blocks that must agree before a closer look
 
 
 class Verifier:
-    """Compares pairs of files and remembers what came out.
+    """Compares pairs of files and remembers the results.
 
     Parameters
     ----------
     paths : n files
     num_workers : processes that read and compare; 0 = this one
     progress : show bars on stderr, or the run's phases
-    store : remembers how pairs compared in earlier runs
+    store : remembers the results of earlier runs
     contents : (n,) digests of what the files hold, equal for equal files; empty = not known
     folder : for a temporary file, where there are more pictures than go into memory
-    thumbnails : folder where the thumbnail of each file that is read is left by the way; None = nowhere
+    thumbnails : folder in which a thumbnail of each file that is read is also written; None = nowhere
     losses : notes files that could not be read, and pairs that could not be compared
 
     Attributes
     ----------
     compared : pairs (i, j), i < j, so far
-    matches : Match of these pairs; refuted ones are absent
+    matches : Match of these pairs, without those that show different pictures
     """
 
     def __init__(
@@ -104,7 +104,7 @@ class Verifier:
             self._compare(_compare_closely, unsettled, bar, is_last=True)
 
     def _compare(self, compare: Callable, pairs: list[tuple], bar: Any, is_last: bool) -> list[tuple]:
-        """Compare pairs in one way; those that it does not settle, with what it found, unless it is the last."""
+        """Compare pairs in one way; returns those that it does not settle, with its result, unless it is the last."""
         jobs = [(self.paths[i], self.paths[j], *pair) for pair in pairs for i, j in [pair[:2]]]
         found = run_jobs(partial(compare, self._pictures), jobs, self.num_workers, few=WORTH_FORKING, inherits=True)
         unsettled, new = [], []
@@ -134,7 +134,7 @@ class Verifier:
         self._with_keypoints.update(missing)
 
     def _remembered(self, pairs: Sequence[tuple[int, int, float]]) -> dict[tuple[int, int], Match | None]:
-        """How pairs compare, of those of equal contents and of those that were compared in an earlier run."""
+        """Results for pairs of equal contents, and for pairs that were compared in an earlier run."""
         if not self._contents:
             return {}
         distances = {(i, j): distance for i, j, distance in pairs}
@@ -146,7 +146,7 @@ class Verifier:
         return found | {pair: Match.unpack(each, distances[pair]) if each else None for pair, each in known.items()}
 
     def _remember(self, compared: Sequence[tuple[int, int, Match | None]]) -> None:
-        """Keep how pairs compared, of files that still hold what they held."""
+        """Store the results of pairs whose files have not changed."""
         if not self._contents:
             return
         rows = {row for i, j, _ in compared for row in (i, j)}
@@ -164,7 +164,7 @@ class Verifier:
             self.matches[pair] = match
 
     def forget_pictures(self) -> None:
-        """Free the memory that pictures take; matches stay, and what is compared later is read again."""
+        """Free the memory of pictures; matches stay, and pictures that are needed later are read again."""
         self._pictures.clear()
         self._unreadable.clear()
         self._with_keypoints.clear()
@@ -175,13 +175,13 @@ class Verifier:
         Parameters
         ----------
         graph : (n, n) CSR, symmetric, cosine distances
-        vectors : (n, d) float32, unit norm; with them, files left in few are tried with what is near them beyond the
-            graph as well
+        vectors : (n, d) float32, unit norm; with them, files of small groups are also compared with near ones beyond
+            the graph
 
         Returns
         -------
-        (n, n) CSR, symmetric; distances, diagonal and explicit zeros included. A file that is joined by what lies
-        beyond the graph has an edge of the graph's largest distance
+        (n, n) CSR, symmetric; distances, diagonal and explicit zeros included. An edge found beyond the graph has the
+        graph's largest distance
         """
         upper = triu(graph, k=1).tocoo()
         order = np.lexsort((upper.col, upper.row, upper.data))
@@ -208,7 +208,7 @@ class Verifier:
 
 
 def read_picture(path: Path, thumbnails: Path | None = None) -> Picture:
-    """A file's picture as confirmation sees it, its thumbnail left by the way; may raise UnreadableImage."""
+    """A file's picture as confirmation sees it; also writes its thumbnail. May raise UnreadableImage."""
     return picture_of(*read_with_thumbnail(path, thumbnails), rounding_steps(path))
 
 
@@ -242,7 +242,7 @@ class Best(NamedTuple):
 
 @job
 def _compare_whole(pictures: Spool, given: tuple[Path, Path, int, int, float]) -> Best:
-    """What two files are that hold the same, or of which one is all of the other's picture."""
+    """Compare two files by their data, then as whole pictures."""
     *paths, i, j, distance = given
     first, second = pictures.get(i), pictures.get(j)
     same = _same_data(first, second, *paths, distance)
@@ -251,13 +251,13 @@ def _compare_whole(pictures: Spool, given: tuple[Path, Path, int, int, float]) -
 
 @job
 def _compare_closely(pictures: Spool, given: tuple[Path, Path, int, int, float, Best]) -> Best:
-    """What two files are that lie in each other in some other way."""
+    """Compare two files also where one shows a part of the other."""
     *_, i, j, distance, best = given
     return match_closely(pictures.get(i), pictures.get(j), distance, best)
 
 
 def _same_data(first: Picture, second: Picture, path: Path, other: Path, distance: float) -> Match | None:
-    """Whether two files hold the same bytes or, decoded, the same pixels."""
+    """The match of two files with the same bytes or, decoded, the same pixels; None if both differ."""
     if (first.width, first.height) != (second.width, second.height) or not np.array_equal(first.grey, second.grey):
         return None
     try:

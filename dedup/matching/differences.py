@@ -1,12 +1,12 @@
-"""What sets two pictures of one thing apart: changed places, other tones, other colours.
+"""How two pictures of one thing differ: changed places, other tones, other colours.
 
-Frame  ->  how far the worst place stands out; Picture, Picture, Frame  ->  Places  ->  whether colours are others
+Frame  ->  how far the worst place stands out; Picture, Picture, Frame  ->  Places  ->  whether colours differ
 
-Compression, blur, tone and lost resolution change a picture everywhere in proportion to what stands there; what was
-changed by hand, or moved between two frames of a film, differs where it stands and nowhere else. So one picture is
-predicted from the other by one filter and one tone curve for all places, and what is left is held against what is left
-elsewhere. What people do to a photo's colours they do everywhere alike: more or less of them, a cast, none, sepia.
-Where some area has a colour of its own that this does not explain, another thing was photographed or drawn.
+Compression, blur, tone and lost resolution change a picture everywhere, in proportion to what is there. What was
+changed by hand, or moved between two frames of a film, differs at one place and nowhere else. So one picture is
+predicted from the other by one filter and one tone curve for all places, and the error at each place is compared with
+the error elsewhere. Edits of a photo's colours are the same everywhere: stronger, weaker, a cast, none, sepia. If an
+area has a colour that no such edit explains, another thing was photographed or drawn.
 """
 
 from __future__ import annotations
@@ -24,32 +24,33 @@ SOFT = (0.6, 0.8)  # px, sigma, of the blurs that take single px of noise from t
 FILTERS = (0.8, 1.6, 3.2)  # px, sigma, of the blurs that a prediction is summed of
 SAMPLES = 6_000  # px that the prediction is fitted on
 LEAST_GAIN = 0.1  # share of its contrast that the filtered picture must keep
-EVERY = 2  # px from one place to the next that tell what is usual
-STEPS = 3  # of the fit, in which what does not fit loses weight
-STRAIGHT = 2.5  # grey levels apart on the mean, below which the tone curve is left straight
-LEVELS, HELD = 32, 25.0  # of the tone curve, and px that hold each of them straight
-# A place stands out where its mean squared error is more than that of most places and a share of what is to be seen
-# there: squared grey levels, times the error of the 90th of 100 places; share of the variance, and times the share that
-# is lost at the 90th of 100 textured places. Fitted on 204 pairs saved again and 440 changed at one place.
+EVERY = 2  # px between the places by which the usual error is measured
+STEPS = 3  # of the fit; in each, px that do not fit lose weight
+STRAIGHT = 2.5  # grey levels, mean difference below which no tone curve is needed
+LEVELS, HELD = 32, 25.0  # of the tone curve; px of weight that pull each level to the straight line
+# How far a place stands out: error / (NOISE + USUAL * usual error + (LOST + USUALLY_LOST * usual loss) * variance).
+# error: mean squared error in the window, squared grey levels; loss: error / variance of a textured place;
+# usual: 90th percentile of all such places. Fitted on 204 pairs saved again and 440 changed at one place.
 NOISE, USUAL = 7.0, 3.8
 LOST, USUALLY_LOST = 0.024, 0.95
 COLOUR_SIDE = 160  # px of the frame in which colours are compared
-GREY, COLOURED = 3.0, 99.9  # CIELAB units, chroma of nearly all places of a picture without colours
-COLOUR_NOISE, USUAL_COLOUR = 14.0, 3.0  # CIELAB units, and times the difference of the 90th of 100 places
-MOST_USUAL = 14.0  # CIELAB units that compression may add to that one
-BLACK, WHITE = 2, 253  # grey levels from which there is nothing to be seen
-TONE_SIDE, TONE_SOFT = 192, 2.0  # px, side of the squares in which greys are compared, colours in a quarter; sigma
-SAME_LOOK, FEW_PLACES = 3.0, 0.01  # grey levels or CIELAB units that places may lie apart, all but this share of them
-PALER, GREYED = 0.12, 0.5  # share of their strength by which colours may be weaker, or CIELAB units
-SHIFTED = 0.2  # share of the standard deviation nearby by which another size may change a place
-SOFTENED = 192  # times the sigma of the blur that tones are compared under
-TEXTURED = 16.0  # squared grey levels, variance of a place where there is something to be seen
+GREY, COLOURED = 3.0, 99.9  # CIELAB units, chroma; percentile of it that is lower in a grey picture
+# How far a colour stands out: difference / (COLOUR_NOISE + USUAL_COLOUR * usual difference), in CIELAB units.
+COLOUR_NOISE, USUAL_COLOUR = 14.0, 3.0
+MOST_USUAL = 14.0  # CIELAB units, largest usual difference (90th percentile) that compression makes
+BLACK, WHITE = 2, 253  # grey levels, at or beyond which nothing can be seen
+TONE_SIDE, TONE_SOFT = 192, 2.0  # px: side of the squares in which greys are compared (colours: a quarter); blur, sigma
+SAME_LOOK, FEW_PLACES = 3.0, 0.01  # grey levels or CIELAB units that places may differ by; share that may differ more
+PALER, GREYED = 0.12, 0.5  # how much weaker colours may be: share of their strength; CIELAB units
+SHIFTED = 0.2  # share of the standard deviation nearby by which resizing may change a place
+SOFTENED = 192  # side of the frame / sigma of the blur under which tones are compared
+TEXTURED = 16.0  # squared grey levels, variance from which a place shows something
 
 
 def worst_place(frame: Frame) -> float:
-    """How far the place stands out that one picture predicts worst of the other; above 1 it was changed.
+    """How far the place stands out where one picture predicts the other worst; above 1 it was changed.
 
-    Where no place can be looked at, nothing says that none was changed.
+    inf where no place can be compared.
     """
     inside = cv2.erode(frame.mask.astype(np.uint8), _square(WINDOW + 4), borderType=cv2.BORDER_CONSTANT, borderValue=0)
     if not inside.any():
@@ -65,9 +66,9 @@ def worst_place(frame: Frame) -> float:
 
 
 def worst_colour(first: Picture, second: Picture, frame: Frame) -> float:
-    """How far the place stands out whose colour differs most, hue and strength; above 1 it was changed.
+    """How far the place stands out whose colour differs most, in hue and strength; above 1 it was changed.
 
-    Of a picture without colours nothing can be told: it has the other's greys or not.
+    0 if no place can be compared, or one of the pictures is grey.
     """
     base, other = (first, second) if frame.base_is_first else (second, first)
     own = cv2.resize(base.colours, (COLOUR_SIDE, COLOUR_SIDE), interpolation=cv2.INTER_AREA)
@@ -85,9 +86,9 @@ def worst_colour(first: Picture, second: Picture, frame: Frame) -> float:
 
 
 def has_other_look(first: Picture, second: Picture) -> bool:
-    """Whether brightness or colours of two pictures differ that lie on each other as they are.
+    """Whether brightness or colours differ between two pictures with the same framing.
 
-    What a JPEG rounds away is no difference, nor is a share of what changes nearby, which another size may shift.
+    Differences that a JPEG's rounding or resizing explains do not count.
     """
     side = min(*(max(picture.grey.shape) for picture in (first, second)), TONE_SIDE)
     greys = [_squeezed(picture.grey, side)[..., None] for picture in (first, second)]
@@ -105,7 +106,7 @@ def _squeezed(image: np.ndarray, side: int) -> np.ndarray:
 
 
 def _lie_apart(own: np.ndarray, other: np.ndarray, most: float) -> bool:
-    """Whether two images (side, side, channels), once softened, lie apart at one place of a hundred."""
+    """Whether two images (side, side, channels), once blurred, differ by more than `most` at over FEW_PLACES."""
     soft = [cv2.GaussianBlur(image, (0, 0), TONE_SOFT).reshape(image.shape) for image in (own, other)]
     apart = np.sqrt(np.square(soft[0] - soft[1]).sum(axis=-1))
     if (apart > most).mean() <= FEW_PLACES:
@@ -119,9 +120,9 @@ def _lie_apart(own: np.ndarray, other: np.ndarray, most: float) -> bool:
 
 
 def soft_difference(frame: Frame) -> tuple[float, float]:
-    """Grey levels between both pictures once they are softened: root mean square, and at the 90th of 100 places.
+    """Difference of both pictures in grey levels after a blur: root mean square, and 90th percentile of all places.
 
-    Tones, marks and sharpness tell; what was changed at one place tells in the first alone.
+    Other tones, marks and sharpness raise both; a change at one place raises the first only.
     """
     own, other = (image.astype(np.float32) for image in (frame.base, frame.other))
     soft = cv2.GaussianBlur(own - other, (0, 0), max(len(own) / SOFTENED, 2))
@@ -144,7 +145,7 @@ def sharpness_ratio(frame: Frame) -> float:
 
 
 def lost_light(frame: Frame) -> float:
-    """Share of the overlap where one picture is burnt out, or lost in black, and the other shows something."""
+    """Share of the overlap where one picture is burnt out or black, and the other shows something."""
     lost = np.zeros(frame.mask.shape, bool)
     for image, other in ((frame.base, frame.other), (frame.other, frame.base)):
         is_textured = local_variance(other.astype(np.float32)) > TEXTURED
@@ -172,7 +173,7 @@ def _energy(image: np.ndarray, mask: np.ndarray) -> float:
 
 
 def _some(values: np.ndarray, mask: np.ndarray) -> np.ndarray:
-    """(k,) values of the places that tell what is usual: every EVERYth px across and down, where the mask is set."""
+    """(k,) values of every EVERYth px across and down, where the mask is set."""
     return values[::EVERY, ::EVERY][mask[::EVERY, ::EVERY]]
 
 
@@ -207,7 +208,7 @@ def _filtered(sharper: np.ndarray, softer: np.ndarray, mask: np.ndarray) -> np.n
         factors = np.linalg.solve(terms.T @ (terms * weights[:, None]) + held, terms.T @ (weights * wanted))
         left = np.abs(wanted - terms @ factors)
         weights = 1 / (1 + (left / (3 * np.median(left) + 2)) ** 2)
-    if factors[:-1].sum() < LEAST_GAIN:  # of a picture that shows nothing anything would be predicted well
+    if factors[:-1].sum() < LEAST_GAIN:  # else a plain area would be predicted well from anything
         return sharper
     total = np.full(sharper.shape, factors[-1] - middle * factors[:-1].sum(), np.float32)
     for factor, image in zip(factors, blurred, strict=False):
@@ -216,7 +217,7 @@ def _filtered(sharper: np.ndarray, softer: np.ndarray, mask: np.ndarray) -> np.n
 
 
 def _tone_curve(own: np.ndarray, other: np.ndarray) -> np.ndarray | None:
-    """(256,) float32: what each grey level of one becomes in the other, both (k,); None where it stays the same."""
+    """(256,) float32: what each grey level of one becomes in the other, both (k,); None if levels stay as they are."""
     if not len(own) or np.abs(own - other).mean() < STRAIGHT:
         return None
     levels = np.arange(256, dtype=np.float32)
@@ -231,15 +232,15 @@ def _tone_curve(own: np.ndarray, other: np.ndarray) -> np.ndarray | None:
 
 SIDE = 24  # places across and down the frame
 CAST = 12.0  # CIELAB units that may be added to all colours
-STRONGER = 3.0  # times as strong as the other's all colours may be
-UNEXPLAINED = 8.0  # CIELAB units, beyond shares of a colour's strength along and across its hue, that may be left
-ALONG, ACROSS = (0.5, 1.0), (0.25, 0.6)  # the second where one is as bright or dark as can be
-CLIPPED = 8, 240  # levels of a channel beyond which brightness may have turned the hue
-LIT_OTHERWISE = 15.0  # levels of lightness between two pictures of which one is brighter
-AREA = 10  # places side by side that are an area of its own
-ONE_HUE = 0.85  # share of the colours' strength in one direction from which a picture has but one hue
-TONED, COLOURFUL = 0.06, 0.08  # share of the colours that lightness leaves unexplained: of a tone, of a photo
-SEPIA, PALE = (35.0, 100.0), (35.0, 50.0)  # hue in degrees; strength on the mean, and at 95 of 100 places
+STRONGER = 3.0  # times the other's strength that all colours may have
+UNEXPLAINED = 8.0  # CIELAB units that may stay unexplained, beyond ALONG and ACROSS
+ALONG, ACROSS = (0.5, 1.0), (0.25, 0.6)  # shares of a colour's strength, along and across its hue; second if clipped
+CLIPPED = 8, 240  # levels of a channel beyond which brightness may have changed the hue
+LIT_OTHERWISE = 15.0  # levels of lightness from which one picture counts as brighter
+AREA = 10  # connected places that count as an area
+ONE_HUE = 0.85  # share of the colours' strength in one direction, from which a picture has one hue only
+TONED, COLOURFUL = 0.06, 0.08  # share of the colours that lightness does not explain: most if toned, least of a photo
+SEPIA, PALE = (35.0, 100.0), (35.0, 50.0)  # hue in degrees; strength: mean, 95th percentile
 
 
 @dataclass(frozen=True)
@@ -259,7 +260,7 @@ class Places:
 
     @property
     def strengths(self) -> tuple[float, float]:
-        """Mean chroma of either; near 0 is grey."""
+        """Mean chroma of each picture; near 0 is grey."""
         return tuple(float(np.abs(each[self.mask]).mean()) if self.mask.any() else 0.0 for each in self.chromas)
 
 
@@ -274,7 +275,7 @@ def places_of(first: Picture, second: Picture, frame: Frame, apart: np.ndarray) 
     images = [np.float32(each) for each in (own, warp(soft[1], to_pixels(frame.transform, soft[1], SIDE), SIDE))]
     shown = np.linalg.norm(stretch(frame.transform, soft[1]), axis=0).min()  # px of the other across the base
     coarse = SIDE / max(min(shown, *soft[0].shape[:2]), 1)
-    if coarse > 1:  # px larger than a place: neither may be sharper
+    if coarse > 1:  # its px are larger than a place: both are made equally soft
         images = [cv2.GaussianBlur(image, (0, 0), coarse) for image in images]
     near = cv2.dilate(apart.astype(np.uint8), np.ones((3, 3), np.uint8))
     inside, hidden = (
@@ -285,7 +286,7 @@ def places_of(first: Picture, second: Picture, frame: Frame, apart: np.ndarray) 
     chromas = [lab[..., 1] + 1j * lab[..., 2] for lab in labs]
     turned = slice(None, None, 1 if frame.base_is_first else -1)
     clipped = [(image.max(axis=-1) > CLIPPED[1]) | (image.min(axis=-1) < CLIPPED[0]) for image in images]
-    ring = {"borderType": cv2.BORDER_CONSTANT, "borderValue": 0}  # what lies around one may shine into it
+    ring = {"borderType": cv2.BORDER_CONSTANT, "borderValue": 0}  # outside colours may reach the border
     mask = (cv2.erode(inside, np.ones((3, 3), np.uint8), **ring) > 0) & (hidden == 0)
     is_lit_otherwise = np.abs(lumas[0] - lumas[1]) > LIT_OTHERWISE
     may_have_turned = (clipped[0] != clipped[1]) | (clipped[0] & is_lit_otherwise)
@@ -293,7 +294,7 @@ def places_of(first: Picture, second: Picture, frame: Frame, apart: np.ndarray) 
 
 
 def other_colours(places: Places) -> bool:
-    """Whether an area has a colour in one picture that no change of all colours makes of the other's."""
+    """Whether an area's colour in one picture can't come from the other's by a change of all colours."""
     colours = [each[places.mask] for each in places.chromas]
     if max(places.strengths) < GREY or _largest_area(np.abs(colours[0] - colours[1]) > UNEXPLAINED, places) < AREA:
         return False
@@ -328,7 +329,7 @@ def _is_sepia(colours: np.ndarray) -> bool:
 
 
 def _area_unexplained(own: np.ndarray, other: np.ndarray, places: Places) -> int:
-    """Places of the largest area where `other` is no stronger, weaker or cast version of `own`, both (k,) complex."""
+    """Size of the largest area where `other` is not a stronger, weaker or cast version of `own`, both (k,) complex."""
     factor, cast = _fit(own, other)
     expected = factor * own + cast
     strength = np.abs(expected)
@@ -340,7 +341,7 @@ def _area_unexplained(own: np.ndarray, other: np.ndarray, places: Places) -> int
 
 
 def _largest_area(is_other: np.ndarray, places: Places) -> int:
-    """Places that lie side by side, of those of the mask (k,) that are other."""
+    """Places of the largest connected area among those that differ, (k,) bool, one for each place of the mask."""
     flagged = np.zeros(places.mask.shape, np.uint8)
     flagged[places.mask] = is_other
     sizes = cv2.connectedComponentsWithStats(flagged)[2][1:, cv2.CC_STAT_AREA]
@@ -348,12 +349,12 @@ def _largest_area(is_other: np.ndarray, places: Places) -> int:
 
 
 def _fit(own: np.ndarray, other: np.ndarray, steps: int = 8) -> tuple[float, complex]:
-    """The factor and the cast that make most of `other` of `own`; what they don't explain counts little."""
+    """The factor and the cast that best turn `own` into `other`; places that they don't explain count little."""
     weights = np.ones(len(own))
     for _ in range(steps):
         middle, other_middle = (np.average(each, weights=weights) for each in (own, other))
         a, b = own - middle, other - other_middle
-        held = GREY**2 * weights.sum()  # towards 1, where there is little colour to tell
+        held = GREY**2 * weights.sum()  # pulls the factor towards 1 where there is little colour
         factor = ((weights * (a.conj() * b).real).sum() + held) / ((weights * np.abs(a) ** 2).sum() + held)
         factor = float(np.clip(factor, 0, STRONGER))
         cast = other_middle - factor * middle

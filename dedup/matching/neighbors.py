@@ -1,10 +1,10 @@
-"""Neighbour graph: unit vectors in, sparse cosine distances out.
+"""Neighbour graph. Input: unit vectors. Output: sparse cosine distances.
 
 vectors (n, d) float32, unit norm  ->  graph (n, n) CSR float32, distance <= epsilon, diagonal included
 
 All pairs are multiplied, tile by tile, in whole numbers of 8 bits where the processor has instructions for them
-(VNNI, AMX: about nine times the speed of float32), else in float32. That product is a sieve: what it lets through is
-decided by the float32 vectors, and its margin is wide enough to hold no edge back. So the graph is exact either way.
+(VNNI, AMX: about nine times the speed of float32), else in float32. That product only selects pairs, with a margin wide
+enough to lose no edge; the float32 vectors decide which of them are edges. So the graph is exact either way.
 """
 
 from __future__ import annotations
@@ -30,8 +30,8 @@ ROUNDING = 1e-6  # of a float32 cosine distance of unit vectors
 UNIT_NORM = 1e-3  # how far from 1 a norm may be
 LEVELS = 127  # of an 8-bit number, on either side of 0
 MANY = 20_000  # vectors from which to load torch pays, where it is installed; others are multiplied by NumPy
-PANEL_SHARE = 2 / 3  # of epsilon: a panel cut out is all of a picture, or none of it
-CHUNK = 16_384  # rows or pairs at a time where every one takes d numbers
+PANEL_SHARE = 2 / 3  # of epsilon: a panel is a whole picture, so it must be nearer
+CHUNK = 16_384  # rows or pairs at a time, where each takes d numbers
 
 
 def radius_neighbors_graph(
@@ -90,12 +90,12 @@ def _nearest(edges: Sequence[Edges], most: int) -> Edges:
 
 
 def merge_rows(graph: csr_matrix, owners: np.ndarray, n: int) -> csr_matrix:
-    """Let several rows stand for one: an edge between two of their rows joins the owners, at the least distance.
+    """Merge rows of one owner: an edge between rows of two owners joins the owners, at the least distance.
 
     Parameters
     ----------
     graph : (m, m) CSR of distances
-    owners : (m,) int in [0, n), whom a row stands for
+    owners : (m,) int in [0, n), the owner of each row
 
     Returns
     -------
@@ -180,7 +180,7 @@ def _near_pairs(
 
 
 def _few_pairs(coarse: _Coarse, epsilon: float, block: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """The same of vectors that are as they were."""
+    """The same as `_near_pairs`, by NumPy, for vectors that are float32."""
     error = float(coarse.errors.max(initial=0))
     least = np.float32(1 - epsilon - 2 * ROUNDING - error * (2 + error))
     starts = range(0, len(coarse.rows), block)
@@ -217,7 +217,7 @@ def _sieve(
 
 
 def _decided(vectors: np.ndarray, norms: np.ndarray, rows: np.ndarray, columns: np.ndarray, epsilon: float) -> Edges:
-    """Those pairs that are edges, with their cosine distances: half the squared distance of unit vectors u, v.
+    """The pairs that are edges, with their cosine distances: half the squared distance of unit vectors u, v.
 
     Equal to 1 - u.v, but exact for near vectors, and 0 for equal ones.
     """
@@ -240,9 +240,9 @@ def _largest_float32(limit: float) -> np.float32:
 def candidate_graph(
     embeddings: Embeddings, epsilon: float, progress: bool | Phases = False, most: int | None = None
 ) -> csr_matrix:
-    """(n, n) CSR: which files lie within epsilon as a whole, or closer than that by a panel that one of them shows.
+    """(n, n) CSR: files whose whole pictures lie within epsilon, or within PANEL_SHARE of it by a panel of one of them.
 
-    most : neighbours of each picture and panel that come with it; None = all
+    most : neighbours of each picture and panel that are kept; None = all
     """
     n, panels = len(embeddings.vectors), embeddings.panels
     if not len(panels):

@@ -1,4 +1,4 @@
-"""What confirmation needs to know of one picture: a small copy, its content box, its keypoints.
+"""What confirmation needs of one picture: a small copy, its content box, its keypoints.
 
 file  ->  Picture(grey, colours, box), small; its squares and keypoints are found when first asked for
 """
@@ -17,11 +17,11 @@ from dedup.dataset.decoding import broken_tells_nothing, open_header, shrink
 from dedup.dataset.panels import panels
 
 COLOURS = 96  # long side of the small colour copy in px
-COARSE, LOST = 24, 0.075  # long side in px that shows all of a coarse picture, but for this share of its contrast
+COARSE, LOST = 24, 0.075  # px, long side that shows all of a coarse picture; share of contrast that it may lose
 KEYPOINTS, KEYPOINT_SIDE = 400, 192  # how many, and the long side in px of the copy that they are found on
-STRIPED = 24  # grey levels, range along a line, up to which it is of one level
+STRIPED = 24  # grey levels, range along a line up to which it counts as one level
 BLOCK = 8  # px, side of a JPEG's blocks, by which its tables are scaled
-PLAIN_LINE, FEW_LINES = 0.98, 8  # share of a line that has the margin's colour; lines that most pictures have not
+PLAIN_LINE, FEW_LINES = 0.98, 8  # share of a margin's line in the margin's colour; more lines than most margins have
 GRID = 32  # side of the squeezed squares that are compared first
 
 Box = tuple[float, float, float, float]
@@ -60,8 +60,8 @@ class Picture:
     grey : (h, w) uint8, long side THUMBNAIL px or less
     colours : (h, w, 3) uint8 RGB, long side COLOURS px or less
     box : (left, top, right, bottom) in unit coordinates: the picture without its plain margins
-    panels : such boxes of pictures that it shows, as a screenshot or collage does
-    steps : in which a JPEG's blocks of one brightness, and of one colour, are rounded, in levels; 0 where unknown
+    panels : boxes of pictures that it shows, as a screenshot or collage does
+    steps : levels to which a JPEG rounds the mean brightness and the mean colour of a block; 0 where unknown
     """
 
     width: int
@@ -74,7 +74,7 @@ class Picture:
 
     @property
     def views(self) -> tuple[Box, ...]:
-        """What may be another picture as a whole: all of it, its content, its panels."""
+        """Boxes that may be another picture: all of it, its content, its panels."""
         return (0.0, 0.0, 1.0, 1.0), self.box, *self.panels
 
     @cached_property
@@ -95,19 +95,19 @@ class Picture:
 
     @cached_property
     def striped(self) -> bool:
-        """Whether it changes along one of its sides alone, as stripes and gradients do: another one may look alike."""
+        """Whether it changes along one axis only, as stripes and gradients do: then another picture may look alike."""
         return min(int(np.ptp(self.grey, axis=axis).max()) for axis in (0, 1)) <= STRIPED
 
     @cached_property
     def coarse(self) -> bool:
-        """Whether there is no more to see in it than COARSE px show: it is tiny, or blurred to nothing."""
+        """Whether COARSE px show all that can be seen in it: it is tiny, or blurred to nothing."""
         small = shrink(cv2.cvtColor(self.colours, cv2.COLOR_RGB2GRAY), 2 * COARSE).astype(np.float32)
         again = cv2.resize(shrink(small, COARSE), small.shape[::-1], interpolation=cv2.INTER_CUBIC)
         return bool((small - again).std() <= LOST * (small.std() + 1))
 
     @cached_property
     def squares(self) -> np.ndarray:
-        """(k, GRID * GRID) float16, zero mean and unit norm: the picture cut to each of its views, squeezed."""
+        """(k, GRID * GRID) float16, zero mean and unit norm: each of its views, squeezed to a square."""
         h, w = self.grey.shape
         boxes = np.round(np.multiply(self.views, (w, h, w, h))).astype(int)  # (k, 4)
         parts = [self.grey[y0 : max(y1, y0 + 1), x0 : max(x1, x0 + 1)] for x0, y0, x1, y1 in boxes]
@@ -130,7 +130,7 @@ class Picture:
 
 
 def rounding_steps(path: Path) -> tuple[float, float]:
-    """In which a JPEG's blocks of one brightness, and of one colour, are rounded, in levels; 0 of other files."""
+    """Levels to which a JPEG rounds the mean brightness and the mean colour of a block; 0 for other files."""
     with broken_tells_nothing(), open_header(path) as image:
         tables = [image.quantization[key] for key in sorted(image.quantization)]
         return tables[0][0] / BLOCK, tables[-1][0] / BLOCK
@@ -138,7 +138,7 @@ def rounding_steps(path: Path) -> tuple[float, float]:
 
 
 def picture_of(small: np.ndarray, size: tuple[int, int], steps: tuple[float, float] = (0.0, 0.0)) -> Picture:
-    """What confirmation needs to know of what `read_small` gave."""
+    """The Picture of what `read_small` returned."""
     width, height = size
     grey = cv2.cvtColor(small, cv2.COLOR_RGB2GRAY)
     unit = np.array(grey.shape * 2)[[1, 0, 1, 0]]
@@ -166,9 +166,9 @@ def content_box(image: np.ndarray, tolerance: int = 14) -> tuple[float, float, f
     left, right = _margins(image[top : height - bottom].transpose(1, 0, 2), tolerance)
     if left + right >= width:
         return whole
-    if left + right:  # side bars can hide plain lines above and below
+    if left + right:  # bars at the sides can hide plain lines above and below
         top, bottom = _margins(image[:, left : width - right], tolerance)
-        if top + bottom >= height:  # nothing but bars and a plain middle
+        if top + bottom >= height:  # only bars and a plain middle
             return whole
     return left / width, top / height, 1 - right / width, 1 - bottom / height
 

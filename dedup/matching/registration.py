@@ -1,4 +1,4 @@
-"""Where one picture lies in another, and both laid on each other there.
+"""Registration: where one picture lies in another, and both laid on each other there.
 
 Picture, Picture  ->  (3, 3) homographies, unit coordinates of the first -> those of the second, most likely first
 Picture, Picture, homography  ->  Frame
@@ -43,9 +43,9 @@ def _box_transform(box: tuple[float, float, float, float]) -> np.ndarray:
 
 
 def whole_transforms(first: Picture, second: Picture, least: float = 0.5, most: int = 2) -> list[np.ndarray]:
-    """Transforms that lay all of one picture, its content or a panel on those of the other, turned and mirrored.
+    """Transforms that lay the whole, the content or a panel of one picture on that of the other, turned and mirrored.
 
-    Only those whose squeezed squares correlate by `least` or more, the best `most`.
+    Only the best `most` whose squeezed squares correlate by `least` or more.
     """
     views = first.squares.astype(np.float32)[:, _ORDERS]  # (k, 8, GRID * GRID)
     scores = views @ second.squares.astype(np.float32).T  # (k, 8, l)
@@ -129,7 +129,7 @@ def keypoint_transforms(first: Picture, second: Picture, least: int = 7) -> Iter
 
 
 SIDE = 128  # of the common frame in px
-ROUGHLY, FINELY = (12, 1e-3), (10, 3e-4)  # steps of the search for the best fit, and the gain of one that ends it
+ROUGHLY, FINELY = (12, 1e-3), (10, 3e-4)  # most steps of the search for the best fit; a smaller gain of a step ends it
 FARTHEST = 0.04  # how far that may move a corner, as a share of the side
 HOPELESS = 0.55  # correlation of fine detail after a rough fit below which there is no better one
 
@@ -139,7 +139,7 @@ class Frame:
     """Both pictures where they overlap, in the squeezed frame of the one that lies in the other.
 
     base, other : (side, side) uint8 grey, equally sharp
-    mask : (side, side) bool, where there is something of both
+    mask : (side, side) bool, where they overlap
     base_is_first : which of the two gives the frame
     transform : unit coordinates of the base -> unit coordinates of the other
     """
@@ -161,7 +161,7 @@ def outline(transform: np.ndarray) -> np.ndarray:
 
 
 def shares(picture: Picture, polygon: np.ndarray) -> tuple[float, float]:
-    """Share of a picture inside a convex polygon in unit coordinates: of its area, and with plain margins as inside."""
+    """Share of a picture's area inside a convex polygon in unit coordinates; that share if margins count as inside."""
     share, (left, top, right, bottom) = _area_inside(polygon, 0, 0, 1, 1), picture.box
     if picture.box == (0, 0, 1, 1):
         return share, share
@@ -195,7 +195,7 @@ def lay(first: Picture, second: Picture, transform: np.ndarray, side: int = SIDE
     base_is_first = sum(shares(first, outline(inverse))) >= sum(shares(second, outline(transform)))
     base, other = (first, second) if base_is_first else (second, first)
     transform = transform if base_is_first else inverse
-    # Both are shrunk to the fewer px that either has along each side, so that neither is sharper.
+    # Both are shrunk along each side to the px of the one that has fewer, so that neither is sharper.
     fine = np.minimum(side, base.grey.shape[::-1])  # (2,) px of the base that the frame can show, across and down
     reach = stretch(transform, other.grey) / fine  # (2, 2) px of `other`, (across, down) for a px of the base
     height, width = other.grey.shape
@@ -226,8 +226,8 @@ def _shrunk(picture: Picture, width: int, height: int) -> np.ndarray:
 def refine(frame: Frame) -> Frame:
     """Move the other picture by fractions of a pixel to where it fits best (ECC; Evangelidis, TPAMI 2008).
 
-    A frame of half the side is tried first. Where little fine detail agrees after that, as of two pictures that share a
-    sky and a ground, the frame is returned as it is.
+    A frame of half the side is tried first. If little fine detail agrees then, as in two pictures that share only sky
+    and ground, the frame is returned as it is.
     """
     side = len(frame.base) // 2
     small = (cv2.resize(plane, (side, side), interpolation=cv2.INTER_AREA) for plane in _planes(frame))
@@ -247,7 +247,7 @@ def _planes(frame: Frame) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 def _best_move(
     base: np.ndarray, other: np.ndarray, mask: np.ndarray, start: np.ndarray, steps: int, least_gain: float
 ) -> np.ndarray | None:
-    """(3, 3) homography in unit coordinates, base -> other, close to `start`; None without texture to go by."""
+    """(3, 3) homography in unit coordinates, base -> other, close to `start`; None if there is too little texture."""
     unit = _to_unit(len(base))
     move = (np.linalg.inv(unit) @ start @ unit).astype(np.float32)
     criteria = (cv2.TERM_CRITERIA_COUNT | cv2.TERM_CRITERIA_EPS, steps, least_gain)

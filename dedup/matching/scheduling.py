@@ -1,10 +1,10 @@
-"""Which pairs are worth comparing: candidates in, the edges that join files showing one picture out.
+"""Which pairs are worth comparing. Input: candidates. Output: the edges that join files showing one picture.
 
 candidates [(i, j, distance)], nearest first  ->  edges [(i, j, distance)] that were confirmed
 
-A pair whose files are joined already through others is not compared, nor one between two groups of files of which TRIES
-pairs did not join them, nor one between two groups that were both compared with OTHERS nearer ones: the groups come
-out the same, with far fewer pairs, and with n files their number grows as n does.
+A pair is not compared if its files are joined already through others; if TRIES pairs between its two groups of files
+did not join them; or if both groups were compared with OTHERS nearer ones. The groups come out the same, with far fewer
+pairs: their number grows as n, the number of files.
 """
 
 from __future__ import annotations
@@ -26,20 +26,20 @@ if TYPE_CHECKING:
     from dedup.matching.classification import Match
     from dedup.matching.confirmation import Verifier
 
-TRIES = 20  # pairs compared between two groups, none of which joined them, after which the rest is left
-FEW = 8  # files of a group that may have lost its way to a larger one
-# What a failed pair counts between two groups of more than FEW, which had many ways to find each other.
-FAILED_LARGE = 4
-OTHERS = 8  # groups that a group is compared with, the nearest; beyond these only if the other one has had fewer
-AT_ONCE = 4  # pairs of two groups that are compared in one round, after two rounds of one
-CROWD = 3  # files of a group that is found from beyond the graph: of many copies one is far from the others sooner
-HUBS, BEYOND = 2, 1.6  # nearest groups tried at the end, and how far beyond the farthest candidate they may lie
+TRIES = 20  # pairs compared between two groups; if none of them joined the groups, the others are skipped
+FEW = 8  # files; a group with no more than these gets more tries against a larger one
+FAILED_LARGE = 4  # tries that a failed pair counts as, between two groups of more than FEW files
+OTHERS = 8  # nearest groups that a group is compared with; a further group only if that one was compared with fewer
+AT_ONCE = 4  # pairs of two groups that are compared in one round; in each of the first two rounds it is one
+# Least files of a group that is searched for beyond the graph. In a group of many copies some are far from the others.
+CROWD = 3
+HUBS, BEYOND = 2, 1.6  # nearest groups tried at the end; how far they may lie, times the farthest candidate's distance
 
 Edge = tuple[int, int, float]  # rows i < j, cosine distance
 
 
 def join(verifier: Verifier, candidates: Sequence[Edge], vectors: np.ndarray | None) -> list[Edge]:
-    """Compare candidates, nearest first, in rounds, as far as that can change the groups.
+    """Compare candidates, nearest first, in rounds, as long as that can change the groups.
 
     vectors : (n, d) float32, unit norm; None = compare candidates alone
     """
@@ -69,18 +69,19 @@ def _confirmed(verifier: Verifier, pairs: list[Edge]) -> list[Edge]:
 
 
 def without_bridges(edges: list[Edge], verifier: Verifier) -> list[Edge]:
-    """Have no file that contains others join two of them, as a collage would that shows a crop of each.
+    """Drop edges by which a collage would join two of its parts: it shows a crop of each.
 
-    A part of it counts where the largest of what it contains lies; elsewhere only if it is joined with nothing else.
-    If a container has no copies of its own, and all its parts are joined with that largest one already, none counts:
-    it comes with them as what contains them. An edge whose match can't be laid out is dropped, and noted as lost.
+    The edge to a part is kept if the part lies where the largest picture in the collage lies; elsewhere only if the
+    part is joined with nothing else. If the collage has no copies of its own and all its parts are joined with that
+    largest one already, no edge is kept: the collage comes into their cluster as what contains them. An edge whose
+    match can't be laid out is dropped, and noted as lost.
     """
     matches = verifier.matches
 
     def place_of(pair: tuple[int, int]) -> tuple[int, int, np.ndarray] | None:
         return verifier.losses.note(attempt(_placed, pair, matches[pair]), *(verifier.paths[row] for row in pair))
 
-    largest: dict[int, tuple[float, int, np.ndarray]] = {}  # what a file contains: its share, row and place
+    largest: dict[int, tuple[float, int, np.ndarray]] = {}  # the largest picture in a file: its share, row and place
     for pair, match in sorted(matches.items(), key=lambda found: (found[1].distance, found[0])):
         if match.kind == MatchKind.CONTAINS and (found := place_of(pair)):
             outer, inner, place = found
@@ -111,7 +112,7 @@ def without_bridges(edges: list[Edge], verifier: Verifier) -> list[Edge]:
 
 @step
 def _placed(pair: tuple[int, int], match: Match) -> tuple[int, int, np.ndarray]:
-    """Of two files the one that shows the other, that other, and where it lies in the first: (4, 2) corners."""
+    """Of two files: the one that shows the other, the other, and where that lies in the first, (4, 2) corners."""
     to_second = np.reshape(match.transform, (3, 3))
     if match.first_coverage < match.second_coverage:
         return *pair, outline(np.linalg.inv(to_second))
@@ -128,10 +129,10 @@ def _ordered(a: int, b: int) -> tuple[int, int]:
 
 
 def _choose(verifier: Verifier, waiting: list[Edge], groups: np.ndarray, at_once: int) -> tuple[list, list]:
-    """The pairs to compare next, and those to look at again afterwards.
+    """The pairs to compare next, and those to consider again afterwards.
 
-    Pairs are chosen as if each would join its groups, so that n files of one picture cost little more than n pairs;
-    of two groups that did not join at first, `at_once` pairs, so that there are few rounds.
+    Pairs are chosen as if each would join its groups, so that n files of one picture cost little more than n pairs.
+    Between two groups that did not join at first, `at_once` pairs are chosen, so that there are few rounds.
     """
     from scipy.cluster.hierarchy import DisjointSet  # here, as it takes long to import
 
@@ -141,7 +142,7 @@ def _choose(verifier: Verifier, waiting: list[Edge], groups: np.ndarray, at_once
     for i, j in verifier.compared:
         both, fewer = _ordered(groups[i], groups[j]), min(sizes[groups[i]], sizes[groups[j]])
         contained = (match := verifier.matches.get((i, j))) is not None and match.kind == MatchKind.CONTAINS
-        settled = contained and fewer == 1  # it comes with the other's cluster
+        settled = contained and fewer == 1  # it comes into the other's cluster
         tries[both] += TRIES if settled else FAILED_LARGE if fewer > FEW else 1
         if both[0] != both[1]:
             others[both[0]].add(both[1])
@@ -163,9 +164,9 @@ def _choose(verifier: Verifier, waiting: list[Edge], groups: np.ndarray, at_once
 def _through_hubs(
     verifier: Verifier, edges: Sequence[Edge], candidates: Sequence[Edge], vectors: np.ndarray | None
 ) -> list[Edge]:
-    """Pairs of best connected files, the hubs: of two groups, and of a group and a file that was left in few.
+    """Pairs with the best connected file of a group, its hub: of two hubs, and of a hub and a file of a small group.
 
-    A hard copy may be near only to other hard copies of a picture, and show its original all the same.
+    A strongly edited copy may be near only to other such copies of a picture, and still show its original.
     """
     groups, degrees = _groups(edges, len(verifier.paths)), Counter(k for edge in edges for k in edge[:2])
     sizes, groups = np.bincount(groups).tolist(), groups.tolist()
@@ -193,7 +194,7 @@ def _through_hubs(
 
 
 def _nearest(vectors: np.ndarray, rows: np.ndarray, hubs: np.ndarray, limit: float) -> Iterator[Edge]:
-    """The HUBS hubs nearest to each of some rows, those within a cosine distance."""
+    """The HUBS nearest hubs of each row, as far as they lie within a cosine distance."""
     targets = vectors[hubs]
     for start in range(0, len(rows), 1024):
         block = rows[start : start + 1024]

@@ -1,9 +1,9 @@
-"""How much of two pictures agrees where they overlap, what either hides of the other, and what moved between them.
+"""How far two pictures agree where they overlap, what each shows over the other, and what moved between them.
 
 Picture, Picture, Frame  ->  Overlay; Frame  ->  share of the difference that motion explains
 
-A copy that is blurred, compressed or retoned fits where it lies; what a shot shows fits better elsewhere, here further
-left, there further down.
+In a copy that was blurred, compressed or retoned, every place fits unmoved. In two shots of one thing, each place must
+move on its own to fit, one to the left, another down.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ class Overlay:
 
 
 def _means(image: np.ndarray) -> np.ndarray:
-    """Means over blocks of twice STRIDE, every STRIDE px: of two by two cells each."""
+    """Means over blocks of twice STRIDE, one block every STRIDE px: a block is two by two cells."""
     rows, columns = (side // STRIDE for side in image.shape)
     whole = image[: rows * STRIDE, : columns * STRIDE]
     cells = cv2.resize(whole, (columns, rows), interpolation=cv2.INTER_AREA)
@@ -93,7 +93,7 @@ def _even_details(frame: Frame, agreeing: np.ndarray) -> list[np.ndarray]:
     if levels[sharper] < 1.3 * levels[1 - sharper]:
         return details
     nearest = np.inf
-    for sigma in SOFTER:  # the wider, the less sharp: once it is too soft, it stays so
+    for sigma in SOFTER:  # a wider blur is softer: after the first that is too soft, all are
         softer = fine(cv2.GaussianBlur(images[sharper], (0, 0), sigma))
         gap = abs(sharpness(softer, spreads[sharper]) - levels[1 - sharper])
         if gap >= nearest:
@@ -165,14 +165,14 @@ def compare(first: Picture, second: Picture, frame: Frame, least: float = 0.0) -
 
 NEAR = 12.0  # px of the frame, sigma of the window in which everything moves alike
 STEPS, MOTION_REACH = 8, 4.0  # of the search, and how far it may go in px of the frame
-STIFF = 0.02  # share of the usual gradient energy that holds places still which have little texture
+STIFF = 0.02  # share of the usual gradient energy; it keeps places with little texture from moving
 
 
 def explained_by_motion(frame: Frame) -> float:
     """Share of the difference in fine detail that goes away when every place may move a little on its own, up to 1.
 
-    The motion is found as by Lucas and Kanade (IJCAI 1981), in Gaussian windows. What of it turns, stretches or bends
-    the picture as one, as when it was laid a little beside where it belongs, explains nothing.
+    The motion is found as by Lucas and Kanade (IJCAI 1981), in Gaussian windows. The part of it that turns, stretches
+    or bends the whole picture is not counted: it only corrects how the picture was laid.
     """
     details = [fine(image.astype(np.float32)) for image in (frame.base, frame.other)]
     base, other = (each / max(float(each[frame.mask].std()), 0.1) for each in details)
@@ -182,7 +182,7 @@ def explained_by_motion(frame: Frame) -> float:
     for _ in range(STEPS):
         motion = np.clip(motion + _step(base, moved, weight), -MOTION_REACH, MOTION_REACH)
         moved = _looked_up(other, still + motion)
-    textured = frame.mask & (np.abs(base) > 1)  # where a motion can be told
+    textured = frame.mask & (np.abs(base) > 1)  # where a motion can be measured
     as_one = detail(frame, [base, _looked_up(other, still + _as_one(still, motion, textured))])
     return (detail(frame, [base, moved]) - as_one) / max(1 - as_one, 1e-6)
 
@@ -192,7 +192,7 @@ def _looked_up(image: np.ndarray, places: np.ndarray) -> np.ndarray:
 
 
 def _as_one(still: np.ndarray, motion: np.ndarray, where: np.ndarray) -> np.ndarray:
-    """(side, side, 2) the quadratic polynomial of the place that is nearest to a motion where it can be told."""
+    """(side, side, 2) the polynomial of degree 2 in x and y that fits a motion best where that can be measured."""
     x, y = np.moveaxis(still, -1, 0) / len(still) - 0.5
     terms = np.stack([np.ones_like(x), x, y, x * y, x * x, y * y], axis=-1)  # (side, side, 6)
     known, wanted = terms[where].astype(float), motion[where].astype(float)

@@ -3,7 +3,7 @@
 In:  a Result.
 Out: pages of pictures (PNG), clusters.csv, similar.csv, report.html (from templates/), curves, the words of main.py.
 
-    page.py           report.html, the page to look at clusters and decide
+    page.py           report.html, the page on which a user looks at clusters and decides
     tables.py         clusters.csv, similar.csv and the pages of pictures on disk; keeper_table: why a file stays
     grid.py           plot_cluster_grid: a row of pictures a cluster; plot_pictures: pictures side by side
     plots.py          curves and histograms; DrawnFigure: a figure that is the same byte for byte each time

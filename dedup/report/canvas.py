@@ -1,6 +1,6 @@
-"""Pages of pictures and words: sizes, colours, texts in, one picture out that is the same byte for byte each time.
+"""Pages of pictures and words. Input: sizes, colours, texts. Output: one picture, the same byte for byte each time.
 
-They are drawn with Pillow, in a fifth of the time that figures take; those are for axes and curves.
+They are drawn with Pillow, in a fifth of the time of matplotlib's figures, which are used for axes and curves.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ BLUE, SKY, VERMILION = "#0068A8", "#7FB8DC", "#B94A00"
 INK, GREY, LIGHT, PAGE, CELL = "#1F2933", "#5B6673", "#D3D8DE", "#F4F5F7", "#E6E9ED"
 MARK = "Shows"  # keyword of the PNG's text
 EFFORT = 3  # of zlib; more takes twice the time for a twentieth of the bytes
-FINE = 4  # times larger than on the page, shapes are drawn and then reduced, which smooths their edges
+FINE = 4  # times; shapes are drawn larger and then reduced, which smooths their edges
 
 
 class Canvas:
-    """A page that is drawn on, and that a notebook shows by itself.
+    """A page to draw on, which a notebook shows by itself.
 
     image : what is drawn so far
     words : what is written on it, text by text
@@ -78,7 +78,7 @@ class Canvas:
 
 
 def as_png(image: Image.Image, mark: str = "") -> bytes:
-    """A picture as PNG, free of dates and of the names of programs; `read_mark` gives the mark back."""
+    """A picture as PNG, without dates and names of programs; `read_mark` reads the mark."""
     buffer, notes = io.BytesIO(), PngInfo()
     if mark:
         notes.add_text(MARK, mark)

@@ -1,4 +1,4 @@
-"""Pictures to look at: clusters in, a page with a row for each out; or any pictures, as notebooks show them."""
+"""Pages of pictures. Input: clusters. Output: a page with a row for each; or any pictures, as notebooks show them."""
 
 from __future__ import annotations
 
@@ -48,15 +48,17 @@ def plot_cluster_grid(
 
     The keeper comes first, in a blue frame; the best file of every other version is in a light blue one, and what would
     go for it follows it. A thin red frame on the keeper shows what a crop shows of it, and one on a picture that
-    contains the keeper where that is. Under a picture stand its name and folder, its size in pixels and bytes, what
-    becomes of it, the kind of its match with the file that it would go for, or what was done to that, the cosine
-    distance to it, the share of the picture that this shows where that is not all, and why it stays.
+    contains the keeper where that is. Under a picture stand:
+    - its name and folder, its size in pixels and bytes;
+    - what becomes of it, and why it stays;
+    - the kind of its match with the file that it would go for, or what was done to that file;
+    - the cosine distance to that file, and the share of the picture that it shows, unless it shows all.
 
     Parameters
     ----------
     max_members : pictures drawn of one cluster, at least 1; its heading says how many more there are
     note : a line at the foot
-    thumbnails : smaller copies, by path, of files that need not be read for that
+    thumbnails : smaller copies, by path, which are drawn in place of the files
 
     Returns
     -------
@@ -174,7 +176,7 @@ def _draw_frames(page: Canvas, cluster: Cluster, member: Member, box: tuple[int,
 
 
 def _draw_picture(page: Canvas, member: Member, left: int, top: int, thumbnail: Path | None) -> tuple[int, ...] | None:
-    """Put the picture into the middle of its square of the page, or a placeholder; where it is, if there is one."""
+    """Draw the picture, or a placeholder, in the middle of its square; returns the picture's place, or None."""
     picture = _fitted(member, thumbnail)
     box = _put(page, picture, left, top, SIDE)
     if picture is None:
@@ -184,7 +186,7 @@ def _draw_picture(page: Canvas, member: Member, left: int, top: int, thumbnail: 
 
 
 def _put(page: Canvas, picture: Image.Image | None, left: int, top: int, side: int) -> tuple[int, ...] | None:
-    """A square with a picture in its middle; where that is: left, top, width and height."""
+    """Draw a square with a picture in its middle; returns the picture's left, top, width and height."""
     page.fill(left, top, side, side, CELL)
     if picture is None:
         return None
@@ -210,7 +212,7 @@ def _scaled(picture: Image.Image, side: int, *options: object, **named: object) 
 
 
 def insets(cluster: Cluster, member: Member) -> list[np.ndarray]:
-    """What is to be framed on a picture: on the keeper each crop of it, on what contains the keeper the keeper.
+    """The frames to draw on a picture: on the keeper one for each crop, on a picture that contains the keeper one.
 
     Returns list of (4, 2) float, corners in unit coordinates of the picture; what lies outside it is cut off
     """
@@ -223,7 +225,7 @@ def insets(cluster: Cluster, member: Member) -> list[np.ndarray]:
 
 
 def outline(transform: np.ndarray) -> np.ndarray:
-    """Where a homography (3, 3) brings the corners of the unit square, (4, 2), cut off at its edges."""
+    """The corners of the unit square, moved by a homography (3, 3) and cut off at the square's edges, (4, 2)."""
     corners = np.array([[0, 0, 1], [1, 0, 1], [1, 1, 1], [0, 1, 1]]) @ transform.T  # (4, 3)
     return np.clip(corners[:, :2] / corners[:, 2:], 0, 1)
 
@@ -283,7 +285,7 @@ def _squared(picture: Path | Image.Image | np.ndarray, side: int) -> Image.Image
         picture = load_image(picture)
     elif isinstance(picture, np.ndarray):
         picture = _coloured(picture)
-    is_map = side > 4 * max(picture.size)  # whose cells stay cells
+    is_map = side > 4 * max(picture.size)  # its cells stay sharp
     return _scaled(picture.convert("RGB"), side, Image.Resampling.NEAREST if is_map else Image.Resampling.LANCZOS)
 
 

@@ -1,7 +1,7 @@
-"""File names as they can be drawn: any text in, text that has a glyph for each character out, its width, its lines.
+"""File names as they can be drawn. Input: any text. Output: text with a glyph for each character, its width, its lines.
 
-A character is drawn in DejaVu Sans, which comes with matplotlib; one that this lacks as the glyph that comes with
-OpenCV (Chinese, Japanese and Korean among them), or else as its code.
+A character is drawn in DejaVu Sans, which comes with matplotlib; if that lacks it, in OpenCV's font, which has Chinese,
+Japanese and Korean; else as its code.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ import numpy as np
 from PIL import ImageFont
 
 BLANK = "\u115f\u1160\u2800\u3000\u3164\uffa0" + "".join(map(chr, range(0xFE00, 0xFE10)))  # drawn as nothing
-NO_GLYPH = ("Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp")  # Unicode's categories of what no glyph stands for
-OPENCV_SCALE = 0.95  # of OpenCV's sizes to Pillow's
+NO_GLYPH = ("Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp")  # Unicode's categories of characters without a glyph
+OPENCV_SCALE = 0.95  # OpenCV's font size / Pillow's
 MEASURED_AT = 1000  # px, at which widths are measured
 
 
@@ -76,7 +76,7 @@ def _code(char: str) -> str:
 
 @cache
 def font(size: float, bold: bool = False) -> ImageFont.FreeTypeFont:
-    """DejaVu Sans; read whole, since a forked process would share the place in an open file."""
+    """DejaVu Sans; read into memory, since a forked process would share the position in an open file."""
     return ImageFont.truetype(io.BytesIO(_font_file(bold)), size, layout_engine=ImageFont.Layout.BASIC)
 
 
@@ -114,10 +114,10 @@ def _in_font(char: str) -> bool:
 
 @cache
 def _in_opencv(char: str) -> bool:
-    """Whether OpenCV has a glyph of its own for a character, not the one that stands for all others."""
+    """Whether OpenCV has a glyph for a character, other than the one for unknown characters."""
     try:
         return _is_seen(char) and not np.array_equal(glyphs(char, 100), glyphs("\uffff", 100))
-    except cv2.error:  # it may have been built without them
+    except cv2.error:  # it may be built without fonts
         return False
 
 

@@ -1,4 +1,4 @@
-"""What the command line says: results in, lines out that are safe on a terminal, and commands that can be pasted.
+"""What the command line says. Input: results. Output: lines that are safe on a terminal, commands that can be pasted.
 
 Result, Outcome  ->  list of lines; failures  ->  unreadable.csv
 """
@@ -27,12 +27,12 @@ if TYPE_CHECKING:
     from dedup.workers import Losses
 
 SHOWN = 10  # unreadable files that the terminal names
-MENTIONED = 3  # of folders of other programs, and of files that are gone from the trash, that it names
-ENDINGS = 8  # of files that were passed over, that it names
+MENTIONED = 3  # folders of other programs, and files that are gone from the trash, that it names
+ENDINGS = 8  # endings of files that were passed over, that it names
 
 
 def shown(text: object) -> str:
-    r"""`text` on one line, without what a terminal would obey or hide: control, format and broken characters as \x.."""
+    r"""`text` on one line; control, format and broken characters, which a terminal obeys or hides, as \x.."""
     return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in str(text))
 
 
@@ -76,7 +76,7 @@ def write_unreadable(failures: dict[Path, str], images_dir: Path, path: Path) ->
 def reading(
     read: int, failures: dict[Path, str], images_dir: Path, table: Path, archived: int | None = None
 ) -> Iterator[str]:
-    """How many files were read, and which were not; `table` has those that are too many to name.
+    """How many files were read, and which were not; `table` lists them if they are too many to name.
 
     archived : how many of the files lie in archives; None = there are none
     """
@@ -137,9 +137,9 @@ def undrawn(losses: Losses) -> Iterator[str]:
 
 
 def summary(clusters: Sequence[Cluster], planned: Outcome, images_dir: Path) -> dict:
-    """What `--json` tells of a search: counts by kind of match and by level of `remove`, and what the plan has.
+    """What `--json` shows of a search: counts by kind of match and by level of `remove`, and the plan's items.
 
-    What a level beyond this run's lets go is a bound from above: those files were not compared at full resolution.
+    For a level beyond this run's, the count is an upper bound: those files were not compared at full resolution.
     """
     from dedup.clustering.members import LEVELS, Why
 
@@ -160,7 +160,7 @@ def summary(clusters: Sequence[Cluster], planned: Outcome, images_dir: Path) -> 
 
 
 def removing(outcome: Outcome) -> dict:
-    """What `--json` tells of a removal, an undo or a purge."""
+    """What `--json` shows of a removal, an undo or a purge."""
     return {"run": outcome.run, "done": list(map(str, outcome.done)), "refused": refused(outcome)}
 
 
@@ -201,7 +201,7 @@ def finding(
 
 
 def leaving(similar: Sequence[tuple], table: Path) -> Iterator[str]:
-    """How many pairs are alike and no copies, and where they are listed."""
+    """How many pairs are similar but not copies, and where they are listed."""
     if similar:
         yield f"{count_of(len(similar), 'pair')} alike but not confirmed, listed in {shown(near(table))}"
 
@@ -237,7 +237,7 @@ def drops(clusters: Sequence[Cluster]) -> Iterator[Member]:
 
 
 def pronoun(files: Sequence) -> str:
-    """How a sentence speaks of files that it has counted."""
+    """Pronoun, it or them, for files that a sentence has counted."""
     return "it" if len(files) == 1 else "them"
 
 
@@ -251,7 +251,7 @@ def refusals(outcome: Outcome) -> Iterator[str]:
 
 
 def against(archives: Sequence[str | Path]) -> list[str | Path]:
-    """The words of a command that name archives."""
+    """The arguments of a command that name archives."""
     return [word for archive in archives for word in ("--against", Path(archive))]
 
 

@@ -1,8 +1,8 @@
-"""The review page: what a run found in, one HTML file to look at it and to decide out.
+"""The review page. Input: what a run found. Output: one HTML file in which a user looks at it and decides.
 
 Result  ->  output_dir/report.html, output_dir/thumbnails/
 
-The page holds its data, style and program, and shows files from this disk alone.
+The page holds its data, style and program, and shows only files from this disk.
 """
 
 from __future__ import annotations
@@ -73,7 +73,7 @@ def write_small(
 
 
 def small_files(config: Config, digests: Mapping[Path, str]) -> dict[Path, Path]:
-    """By path, where the thumbnails lie that `write_small` has written."""
+    """By path, the thumbnails that `write_small` has written."""
     return {path: thumbnail_path(config.output_dir / THUMBNAILS, digest) for path, digest in digests.items()}
 
 
@@ -95,16 +95,16 @@ def page_data(
 
     Parameters
     ----------
-    digests : what `write_small` returned: blake2b of the files' contents, by path; files without one can be looked at,
-        not decided upon
-    command : what applies the saved decisions, as it is to be typed
+    digests : what `write_small` returned: blake2b of the files' contents, by path; files without one are shown, but
+        can't be decided on
+    command : the command that applies the saved decisions, as the user types it
     facts : what is remembered of the files' contents
     series : what `find_series` returned
     """
     shown, failures = result.clusters[:MOST_CLUSTERS], result.embeddings.failures
     files = [member.path for cluster in shown for member in (cluster.keeper, *cluster.members)]
-    told = read_all_contents(files, config.num_workers, facts)
-    pairs = _pairs(shown, result, config, facts, told)
+    contents = read_all_contents(files, config.num_workers, facts)
+    pairs = _pairs(shown, result, config, facts, contents)
     settings = {name: _plain(value) for name, value in asdict(config).items()} | {"epsilon": round(result.epsilon, 6)}
     data = {
         "read": len(result.embeddings.paths),
@@ -123,7 +123,7 @@ def page_data(
         "images": _url(_way(config.images_dir, config.output_dir)) + "/",
         "thumbnails": THUMBNAILS + "/",
         "clusters": [
-            {"files": _files(cluster, config, result.places, digests, told), "pairs": known, "why": cluster.why}
+            {"files": _files(cluster, config, result.places, digests, contents), "pairs": known, "why": cluster.why}
             for cluster, known in zip(shown, pairs, strict=True)
         ],
     }
@@ -133,7 +133,7 @@ def page_data(
 
 
 def render(data: dict) -> str:
-    """The page as HTML: nothing in it runs or loads but its own style and program, known by their digests."""
+    """The page as HTML: only its own style and program run in it, allowed by their digests."""
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
     environment = Environment(
@@ -152,15 +152,15 @@ def _csp_digest(text: str) -> str:
 
 
 def _files(
-    cluster: Cluster, config: Config, places: Places, digests: Mapping[Path, str], told: Mapping[Path, Contents]
+    cluster: Cluster, config: Config, places: Places, digests: Mapping[Path, str], contents: Mapping[Path, Contents]
 ) -> list[dict]:
-    """The files of a cluster; `keepers` are those that a file would go for at each level, unless all are the first."""
+    """The files of a cluster; `keepers`: which file each would go for at each level, left out if always the first."""
     files = (cluster.keeper, *cluster.members)
     place_of = {member.path: place for place, member in enumerate(files)}
     return [
         _file(member, config, places, digests.get(member.path))
         | {"version": member.version}
-        | ({} if (time := capture_time(told[member.path])) is None else {"date": f"taken {_time(time)}"})
+        | ({} if (time := capture_time(contents[member.path])) is None else {"date": f"taken {_time(time)}"})
         | ({"changes": member.changes} if member.changes else {})
         | ({"keepers": keepers} if any(keepers := [place_of.get(keeper, 0) for keeper, _ in _choices(member)]) else {})
         for member in files
@@ -222,19 +222,19 @@ def _date(path: Path) -> str:
 
 
 def _pairs(
-    clusters: Sequence[Cluster], result: Result, config: Config, facts: Store, told: Mapping[Path, Contents]
+    clusters: Sequence[Cluster], result: Result, config: Config, facts: Store, contents: Mapping[Path, Contents]
 ) -> list[list[list]]:
     """For each cluster what is known of its pairs: those of its keeper first, then all others that were matched.
 
     A pair is [i, j, kind, distance, share of i that j shows, share of j that i shows, why i can't go for j, why j can't
-    go for i, transform from i to j]: places in the cluster, the keeper's is 0; what isn't known is None, "" means it
-    may go, at the level that its kind belongs to. Which of a copy or a part is known only for a file and its keeper at
-    the run's own level: no other was looked at closely.
+    go for i, transform from i to j]. i and j are places in the cluster, the keeper's is 0. None is not known; "" means
+    that it may go, at the level of its kind. For an edit or a part this is known only for a file and its keeper at the
+    run's own level: no other pair was compared at full resolution.
     """
     paths = result.embeddings.paths
     rows = {path: row for row, path in enumerate(paths)}
     found: list[dict[tuple[int, int], list]] = [{} for _ in clusters]
-    places, reasons = {}, {}  # of each file (cluster, place), of each file and its keeper why it can't go
+    places, reasons = {}, {}  # (cluster, place) of each file; why each file can't go for its keeper
     for number, cluster in enumerate(clusters):
         files = (cluster.keeper, *cluster.members)
         places |= {rows[file.path]: (number, place) for place, file in enumerate(files)}
@@ -244,7 +244,7 @@ def _pairs(
     def why(own: Path, kept: Path, view: View) -> str:
         reason = result.places.protects(own, kept) or what_is_missing(view)
         where = config.images_dir, result.places.root_of(kept)
-        return str(reason or why_it_stays(own, kept, *where, facts, told, result.places.merges_beside(kept)))
+        return str(reason or why_it_stays(own, kept, *where, facts, contents, result.places.merges_beside(kept)))
 
     for pair, match in result.matches.items():
         if places.keys() >= set(pair) and places[pair[0]][0] == places[pair[1]][0]:
@@ -265,7 +265,7 @@ def _pairs(
 
 
 def _whys(member: Member) -> dict[Path, str | None]:
-    """Why a file can't go for each of its keepers, from the first level that tells; None where only a check does."""
+    """Why a file can't go for each of its keepers, from the first level that says it; None if it needs a check."""
     found: dict[Path, str | None] = {}
     for keeper, reason in _choices(member):
         is_open = reason is not None and reason.code in (Why.LEVEL, Why.UNSEEN)
@@ -276,10 +276,10 @@ def _whys(member: Member) -> dict[Path, str | None]:
 
 @step
 def _known(match: Match, first: Path, second: Path, is_turned: bool, why: Callable[[Path, Path, View], str]) -> list:
-    """What `_pairs` tells of two files behind their places. is_turned : as the second file sees it"""
+    """What `_pairs` shows of two files, after their places. is_turned : as the second file sees it"""
     views = seen_by(match, is_first=True), seen_by(match, is_first=False)
     reasons = why(first, second, views[0]), why(second, first, views[1])
-    if is_looked_at(match):  # that was left for the members of a keeper
+    if is_looked_at(match):  # only members are compared at full resolution with their keeper
         reasons = tuple(reason or None for reason in reasons)
     transform = match.transform and [_round(value) for value in match.transform]
     if is_turned:
@@ -293,14 +293,14 @@ def _round(value: float) -> float:
 
 
 def _plain(value: object) -> object:
-    """A setting as JSON can hold it."""
+    """A setting as a JSON value."""
     if isinstance(value, tuple | list):
         return ", ".join(map(str, value))
     return value if value is None or isinstance(value, bool | int | float) else str(value)
 
 
 def _way(folder: Path, start: Path) -> str:
-    """The way from one folder to another; on Windows from disk to disk the whole path."""
+    """The relative path from one folder to another; the whole path if they lie on two disks of Windows."""
     try:
         return Path(os.path.relpath(folder, start)).as_posix()
     except ValueError:
@@ -308,5 +308,5 @@ def _way(folder: Path, start: Path) -> str:
 
 
 def _url(path: str) -> str:
-    """A path as it stands in an address; bytes that are no UTF-8 as they are."""
+    """A path as part of a URL; bytes that are not UTF-8 as they are."""
     return quote(os.fsencode(path), safe="/:" if path.startswith("file:///") else "/")

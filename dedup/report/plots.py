@@ -28,7 +28,7 @@ ABOVE = {"frameon": False, "labelcolor": INK, "loc": "lower center", "bbox_to_an
 
 
 class DrawnFigure(Figure):
-    """A Figure of quiet axes that a notebook shows by itself, and whose PNG is the same byte for byte each time."""
+    """A Figure with plain axes, which a notebook shows by itself; its PNG is the same byte for byte each time."""
 
     def __init__(self, width: float, height: float, facecolor: str = "white", layout: str = "constrained"):
         super().__init__(figsize=(width / DPI, height / DPI), dpi=DPI, facecolor=facecolor, layout=layout)
@@ -47,7 +47,7 @@ class DrawnFigure(Figure):
         return axes
 
     def png(self, mark: str = "") -> bytes:
-        """The figure as PNG, free of dates and of the names of programs; `mark` is a text that is kept in the file."""
+        """The figure as PNG, without dates and names of programs; `mark` is a text that is stored in the file."""
         self.canvas.draw()
         return as_png(Image.fromarray(np.asarray(self.canvas.buffer_rgba())[..., :3]), mark)
 
@@ -58,7 +58,7 @@ class DrawnFigure(Figure):
 def plot_k_distances(vectors: np.ndarray, epsilon: float) -> Figure:
     """Draw the sorted distances to the nearest neighbour, and epsilon as a line (Ester et al., 1996, section 4.2).
 
-    What lies under the line gets into a cluster; epsilon is well placed on a steep part, where few distances are.
+    Files under the line get into a cluster; a good epsilon lies on a steep part, where few distances are.
     vectors : (n, d) float32, unit norm
     """
     from sklearn.neighbors import NearestNeighbors
@@ -80,12 +80,12 @@ def plot_k_distances(vectors: np.ndarray, epsilon: float) -> Figure:
 
 
 def plot_distance_histogram(copies: np.ndarray, others: np.ndarray, epsilon: float | None = None) -> Figure:
-    """Draw how far copies are apart, and how far different pictures are, each as a share of its pairs.
+    """Draw histograms of the distances of copies and of different pictures, each as shares of its pairs.
 
     Parameters
     ----------
     copies, others : cosine distances of pairs of copies, and of pairs of different pictures; any length
-    epsilon : drawn as a line, with the share of both that lies within
+    epsilon : drawn as a line, with the share of each that lies within it
 
     Raises
     ------
@@ -118,9 +118,9 @@ def plot_distance_histogram(copies: np.ndarray, others: np.ndarray, epsilon: flo
 def plot_comparison(comparison: Comparison) -> Figure:
     """Draw how two pictures were compared: keypoints, both in one frame, where they agree, and the verdict.
 
-    Lines join keypoints that look alike: blue where one transform fits them. Below: one picture, the other laid on it,
-    both as red and cyan, which make grey where they are equal, and where fine detail agrees: blue; red where it does
-    not, grey where there is none.
+    Lines join keypoints that look alike: blue where one transform fits them. Below: one picture; the other laid on it;
+    both as red and cyan, grey where they are equal; and fine detail: blue where it agrees, red where it does not, grey
+    where there is none.
     """
     frame, overlay, match = comparison.frame, comparison.overlay, comparison.match
     figure = DrawnFigure(800, 640)
@@ -210,7 +210,7 @@ def plot_recall_by_edit(recalls: Mapping[str, Mapping[str, float]]) -> Figure:
 
 
 def _axes(x_label: str, y_label: str, width: int = 800):
-    """A figure with one quiet pair of axes."""
+    """A figure with one plain pair of axes."""
     figure = DrawnFigure(width, 400)
     return figure, figure.add_subplot(xlabel=x_label, ylabel=y_label)
 

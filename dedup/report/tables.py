@@ -1,6 +1,6 @@
-"""Report: clusters in, pages of pictures and a table out.
+"""Report. Input: clusters. Output: pages of pictures and tables.
 
-clusters  ->  output_dir/clusters_001.png, ..., output_dir/clusters.csv; pairs that are no copies  ->  similar.csv
+clusters  ->  output_dir/clusters_001.png, ..., output_dir/clusters.csv; pairs that are not copies  ->  similar.csv
 """
 
 from __future__ import annotations
@@ -45,13 +45,13 @@ def write_report(
 ) -> list[Path]:
     """Write the clusters as pages of pictures and as a table; the same clusters give the same bytes.
 
-    Pages of an earlier run are removed, other files stay. Files are replaced whole: none is left half written.
+    Pages of an earlier run are removed, other files stay. Files are replaced whole, never half written.
 
-    contents : digests of files; a page that shows what it showed in an earlier run is left as it is
+    contents : digests of files; a page that shows the same as in an earlier run is left as it is
     num_workers : processes that draw; 0 = this one
-    thumbnails : smaller copies, by path, of files that need not be read to be drawn
+    thumbnails : smaller copies, by path, which are drawn in place of the files
     losses : notes pages that could not be drawn, which are left out
-    Returns the pages in order, then clusters.csv. `describe_report` puts it into words
+    Returns the pages in order, then clusters.csv; `describe_report` describes them
     Raises OSError : output_dir can't be written
     """
     output_dir.mkdir(parents=True, exist_ok=True)
@@ -97,7 +97,7 @@ def _what_is_shown(
 
 
 def write_similar(pairs: Iterable[tuple[Path, Path, float]], images_dir: Path, path: Path) -> None:
-    """Write pairs of like pictures that are no copies as CSV: both paths, and their cosine distance."""
+    """Write pairs of similar pictures that are not copies as CSV: both paths, and their cosine distance."""
     rows = ((*(name_in(each, images_dir) for each in pair), f"{distance:.4f}") for *pair, distance in pairs)
     write_table(path, ("path", "other", "distance"), rows)
 
@@ -124,7 +124,7 @@ def write_leaks(leaks: Iterable[Leak], images_dir: Path, path: Path) -> None:
 
 
 def describe_report(clusters: Sequence[Cluster], images_dir: Path, written: Sequence[Path]) -> Iterator[str]:
-    """One or two lines for people on what `write_report` wrote."""
+    """One or two lines for the user on what `write_report` wrote."""
     yield f"{count_of(len(written) - 1, 'page')} of pictures and clusters.csv in {written[-1].parent}"
     pages = list(paginate(clusters, images_dir))
     if len(pages) > MAX_PAGES:
@@ -148,9 +148,9 @@ def paginate(clusters: Sequence[Cluster], images_dir: Path) -> Iterator[list[Clu
 
 
 def clusters_table(clusters: Sequence[Cluster], images_dir: Path) -> str:
-    """All clusters as CSV: a row a file, the keeper first in its cluster; `keep` is 1 for what stays, 0 for what goes.
+    """All clusters as CSV: a row a file, the keeper first in its cluster; `keep` is 1 if it stays, 0 if it goes.
 
-    `version` numbers the versions of a cluster, `keeper` is the file that one goes for, or would go for.
+    `version` numbers the versions of a cluster; `keeper` is the file that this one goes for, or would go for.
     `escape` says how odd names are written.
     """
     members = ((cluster, member) for cluster in clusters for member in (cluster.keeper, *cluster.members))

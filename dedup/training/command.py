@@ -57,7 +57,7 @@ def train(
     ----------
     photos : n x (height, width, 3) uint8 RGB, short side around 224 px
     output : a folder, made where it is missing
-    start : checkpoint of an earlier round, whose weights this one begins with; None = weights of chance
+    start : checkpoint of an earlier round, whose weights this one begins with; None = random weights
     num_workers : processes that make copies; the weights do not depend on it
     save_every, log_every : steps between two checkpoints and between two lines of the log
 
@@ -82,11 +82,11 @@ def train(
             bar.update()
             last = trainer.step == len(batches)
             if last or trainer.step % log_every == 0:
-                told = {"loss": round(loss.item(), 4), "size": images.shape[-1]}
+                shown = {"loss": round(loss.item(), 4), "size": images.shape[-1]}
                 seconds = round(time.monotonic() - began, 1)
-                trainer.log.append({"step": trainer.step, "of": len(batches), **told, "seconds": seconds})
+                trainer.log.append({"step": trainer.step, "of": len(batches), **shown, "seconds": seconds})
                 write_log(output / "log.jsonl", trainer.log)
-                bar.set_postfix(told)
+                bar.set_postfix(shown)
             if last or trainer.step % save_every == 0:
                 trainer.save(checkpoint)
     return trainer.finish()
@@ -103,9 +103,9 @@ def _start_worker(number: int) -> None:
 
 
 def read_photos(paths: Sequence[Path], progress: bool = True) -> list[np.ndarray]:
-    """Decode photos once for all: n x (height, width, 3) uint8 RGB, short side 224 px or less, as the file has it.
+    """Decode photos once: n x (height, width, 3) uint8 RGB, short side 224 px; smaller photos keep their size.
 
-    What can't be read is left out, and named on stderr.
+    Files that can't be read are left out, and named on stderr.
     """
     photos = []
     for path in tqdm(paths, desc="Reading", unit=" photos", disable=not progress):
@@ -143,9 +143,9 @@ def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--epochs", type=int, nargs="+", default=epochs, help=f"of the rounds, 1 or 2 ({epochs})")
     parser.add_argument("--batch-size", type=int, help="photos, of all rounds (each round's own)")
     parser.add_argument("--workers", type=int, default=2, help="processes that make copies (2)")
-    told = parser.add_mutually_exclusive_group()
-    told.add_argument("--epsilon", type=float, default=EPSILON, help=f"to store with the weights ({EPSILON}, a guess)")
-    told.add_argument("--calibrate", type=Path, metavar="OTHERS", help="measure epsilon on photos not trained on")
+    one = parser.add_mutually_exclusive_group()
+    one.add_argument("--epsilon", type=float, default=EPSILON, help=f"to store with the weights ({EPSILON}, a guess)")
+    one.add_argument("--calibrate", type=Path, metavar="OTHERS", help="measure epsilon on photos not trained on")
     given = parser.parse_args(arguments)
     for folder in (given.photos, given.calibrate):
         if folder and not folder.is_dir():
@@ -168,7 +168,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             start = folder / "checkpoint.pt"
         encoder = add_pretrained(encoder, photos, given.output / "head.jsonl")
         export(encoder, paths, given.calibrate, given.epsilon, weights)
-    except ValueError as error:  # each with one line that says the way out
+    except ValueError as error:  # its text is one line that says what to do
         sys.exit(f"{given.photos}: {error}")
     except KeyboardInterrupt:
         sys.exit("stopped; the same command goes on from the last checkpoint")

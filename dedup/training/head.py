@@ -2,8 +2,8 @@
 
 photos n x (height, width, 3) uint8  ->  features of their copies  ->  linear layer  ->  EncoderCNN of two branches
 
-What a network learnt from a million labelled photos, and what ours learnt from copies, are different things: side by
-side they tell copies from others better than either. The pre-trained network stays as it is.
+One network learnt from a million labelled photos, ours from copies: side by side they separate copies from other
+pictures better than either alone. The pre-trained network stays as it is.
 """
 
 from __future__ import annotations
@@ -25,13 +25,13 @@ from dedup.training.loss import contrastive_loss, schedule_batches
 from dedup.training.trainer import Recipe, write_log
 
 NETWORK = f"slim14+{LITE0}"
-NEARNESS = 0.85  # a constant beside both halves' numbers, whose median length is 1: short vectors stay short
+NEARNESS = 0.85  # a constant number beside both halves, whose median length is 1: it keeps short vectors near it
 SHARE, TEMPERATURE = 0.5, 0.04  # of the centering
-TABLE = 1000  # photos that it knows
-COPIES = 5  # of each photo, beside itself
+TABLE = 1000  # photos of the centering
+COPIES = 5  # of each photo, besides itself
 
 
-# What decides the linear layer, with the photos and their copies.
+# Settings that, with the photos and their copies, decide the linear layer.
 HEAD_RECIPE = Recipe(sizes=((0.0, 160),), epochs=24, batch_size=512, learning_rate=1e-3, weight_decay=0.01, seed=1)
 
 
@@ -56,7 +56,7 @@ def pretrained_branch() -> Branch:
 def features_of_copies(
     branch: nn.Module, photos: Sequence[np.ndarray], copies: int, device: torch.device, progress: bool
 ) -> torch.Tensor:
-    """(copies + 1, n, channels) float16: what a branch gives for each photo, then for edited copies of it."""
+    """(copies + 1, n, channels) float16: a branch's features of each photo, then of edited copies of it."""
     branch, views, ((_, side),) = branch.to(device), [], HEAD_RECIPE.sizes
     for number in range(copies + 1):
         rows, batch = [], []
@@ -85,7 +85,7 @@ def discriminant_directions(views: torch.Tensor, size: int) -> torch.Tensor:
 
 
 def train_head(views: torch.Tensor, recipe: Recipe, log: Path, progress: bool) -> nn.Linear:
-    """Learn a linear layer (channels -> embedding_size) from features (copies + 1, n, channels), on the processor."""
+    """Train a linear layer (channels -> embedding_size) on features (copies + 1, n, channels), on the CPU."""
     mean, std = views[1:].float().mean(dim=(0, 1)), views[1:].float().std(dim=(0, 1)) + 1e-6
     views = ((views.float() - mean) / std).half()
     count, n, channels = views.shape
@@ -126,9 +126,9 @@ def train_head(views: torch.Tensor, recipe: Recipe, log: Path, progress: bool) -
 def side_by_side(
     encoder: EncoderCNN, branch: Branch, head: nn.Linear, seen: tuple[torch.Tensor, torch.Tensor]
 ) -> EncoderCNN:
-    """One encoder of a trained one and a branch with its head, whose cosines are the mean of both.
+    """One encoder made of a trained encoder and a branch with its head; its cosines are the mean of both.
 
-    seen : (n, channels) of both: what the encoder's branch and the other gave for photos
+    seen : (n, channels) of both: features of photos by the encoder's branch and by the other one
     """
     halves = [(encoder.embedding, seen[0].float()), (head, seen[1].float())]
     weights, biases = [], []

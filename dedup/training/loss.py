@@ -1,8 +1,8 @@
-"""What the encoder is trained to do: pairs of copies and the loss that judges their vectors.
+"""The training's task: pairs of copies, and the loss of their vectors.
 
 photos n x (height, width, 3) uint8  ->  images (2 batch, 3, size, size) uint8  ->  vectors (2 batch, d)  ->  loss ()
 
-After SSCD (Pizzi et al., CVPR 2022, section 4): copies of one photo are drawn near, all others pushed away.
+After SSCD (Pizzi et al., CVPR 2022, section 4): copies of one photo are pulled together, all others pushed away.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ class Batch(NamedTuple):
 def schedule_batches(
     photos: int, batch_size: int, epochs: int, sizes: Sequence[tuple[float, int]], seed: int
 ) -> list[Batch]:
-    """Every photo once an epoch, in an order of chance; what fills no batch waits for another epoch.
+    """Every photo once an epoch, in random order; photos left over for less than a batch wait for another epoch.
 
     Parameters
     ----------
@@ -38,7 +38,7 @@ def schedule_batches(
 
     Raises
     ------
-    ValueError : a batch of one photo, which has nothing to differ from, or fewer photos than a batch
+    ValueError : batches of one photo, which have no other photos to compare with, or fewer photos than a batch
     """
     if not 2 <= batch_size <= photos:
         raise ValueError(f"batch_size is 2 to the number of photos, {photos}, got {batch_size}")
@@ -86,14 +86,14 @@ def contrastive_loss(
 ) -> torch.Tensor:
     """InfoNCE over copies, and the KoLeo term that spreads the rest (SSCD, equations 1 to 3).
 
-    InfoNCE asks each vector to find its copy among all vectors of other photos: the cross entropy of that choice, with
-    cosines / temperature as logits. The second term is the mean log distance to the nearest vector of another photo.
+    InfoNCE: each vector must find its copy among all vectors of other photos. It is the cross entropy of that choice,
+    with cosines / temperature as logits. KoLeo: the mean log distance to the nearest vector of another photo.
 
     Parameters
     ----------
     vectors : (2 batch, d) unit norm; row i and row i + batch are copies of one photo
     photos : (2 batch,) which photo a row shows
-    queue, queue_photos : (m, d) and (m,), from past batches and without gradient: further photos to differ from
+    queue, queue_photos : (m, d) and (m,), from past batches and without gradient: more photos as negatives
     temperature : above 0; the lower, the more the nearest others count
     entropy : weight of the second term, 0 or more
 

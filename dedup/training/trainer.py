@@ -1,4 +1,4 @@
-"""The state of a training: batches of copies in, a better encoder after each, a checkpoint of all that changes.
+"""The state of a training. Input: batches of copies. Output: a better encoder after each, checkpoints.
 
 images (2 batch, 3, size, size) uint8, photos (batch,)  ->  loss (), and at the end an EncoderCNN
 """
@@ -21,12 +21,12 @@ STATE_DICTS, PLAIN_VALUES = ("encoder", "optimizer", "scheduler"), ("step", "log
 
 
 class TrainingError(ValueError):
-    """Training can't start; the text is one line with the way out."""
+    """Training can't start; the text is one line that says what to do."""
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """What decides the weights, with the photos."""
+    """A training's settings: with the photos, they decide the weights."""
 
     embedding_size: int = 256
     sizes: tuple[tuple[float, int], ...] = ((0.0, 96), (0.4, 128), (0.85, 144))  # side in px from that share of steps
@@ -50,7 +50,7 @@ class Trainer:
     encoder : with a batch norm behind its embedding, until `finish` folds that in
     step : steps done
     queue, queue_photos : (m, d) and (m,), newest first
-    log : what was told of some steps, as `write_log` takes it
+    log : figures of some steps, as `write_log` takes them
     """
 
     def __init__(self, recipe: Recipe, steps: int, device: torch.device):
@@ -140,5 +140,5 @@ def fold_batch_norm(encoder: EncoderCNN) -> None:
 
 
 def write_log(path: Path, rows: Sequence[Mapping[str, float]]) -> None:
-    """Write what was told of some steps, a line of JSON each."""
+    """Write the figures of some steps, a line of JSON each."""
     path.write_text("".join(json.dumps(row) + "\n" for row in rows), "utf-8")
