@@ -3,9 +3,9 @@
 values by name of both files  ->  what to merge: {"keywords": {"sea"}, "rating": {"5"}}
 bytes of an XMP file, or none; what to merge  ->  bytes of one that holds all of it, read again and compared
 
-The highest rating is written, and all keywords, the keeper's own too: many programs read an XMP file in place of what
-is in the picture. Of the others, such as place and capture time, one value is written if the keeper has none; if two
-files have different ones, the file that would go stays.
+The highest rating is written if it is above 0, and all keywords, the keeper's own too: many programs read an XMP file
+in place of what is in the picture. Of the others, such as place and capture time, one value is written if the keeper
+has none; if two files have different ones, the file that would go stays.
 """
 
 from __future__ import annotations
@@ -49,11 +49,14 @@ class Unmergeable(ValueError):
 
 
 def lacking(own: Values, kept: Values) -> dict[str, set[str]]:
-    """What a keeper lacks of what is merged: a higher rating; of others, the values that it does not have."""
+    """What a keeper lacks of what is merged: a higher rating, of others the values that it does not have.
+
+    No rating counts as 0, so that none is written that is lower, such as -1, "rejected".
+    """
     found = {name: set(own[name]) - set(kept.get(name, ())) for name in (RATING, KEYWORDS, *SINGLE) if name in own}
     if ratings := found.get(RATING):
         best = max(ratings, key=_stars)
-        found[RATING] = {best} if _stars(best) > max(map(_stars, kept.get(RATING, ())), default=-math.inf) else set()
+        found[RATING] = {best} if _stars(best) > max((0, *map(_stars, kept.get(RATING, ())))) else set()
     return {name: values for name, values in found.items() if values}
 
 
@@ -96,8 +99,8 @@ def _read(path: Path) -> tuple[Told, dict[str, str]]:
         return read_metadata(image, path.read_bytes(), written), written
 
 
-def merged(data: bytes | None, fields: Values) -> bytes:
-    """The given XMP file with the fields added; unchanged if it holds them already.
+def merged(data: bytes | None, fields: Values) -> bytes | None:
+    """The given XMP file with the fields added; unchanged if it lacks none of them.
 
     Raises
     ------
@@ -110,7 +113,7 @@ def merged(data: bytes | None, fields: Values) -> bytes:
     new = lacking(wanted, before)
     if other := [name for name in SINGLE if name in before and wanted.get(name, before[name]) != before[name]]:
         raise Unmergeable(f"the XMP file beside its keeper has another {other[0]}")
-    if data is not None and not new:
+    if not new:
         return data
     try:
         made = _written(data, {name: [value for value in fields[name] if as_told(value) in new[name]] for name in new})

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from dedup.contents.companions import xmp_beside
-from dedup.contents.merging import Unmergeable, can_be_merged, fields_of, merged
+from dedup.contents.merging import Unmergeable, can_be_merged, fields_of, lacking, merged
 from dedup.contents.metadata import read_xmp
 from dedup.deletion import removal
 from dedup.deletion.journal import read_plan
@@ -97,6 +97,16 @@ def test_only_what_the_keeper_lacks_is_to_be_told(tmp_path):
         tmp_path, {"k.jpg": jpeg(1, 95, kept), "d.jpg": jpeg(1, 85, {**kept, "keywords": ["a", "b", "007"]} | HERE)}
     )
     assert fields_of(folder / "d.jpg", folder / "k.jpg") == {"keywords": ["007", "a", "b"], **HERE}
+
+
+@pytest.mark.parametrize(
+    ("own", "kept", "told"),
+    [("-1", {}, {}), ("-1", {"0"}, {}), ("0", {"-1"}, {}), ("1", {"-1"}, {"1"}), ("1", {}, {"1"}), ("4", {"5"}, {})],
+)
+def test_no_rating_counts_as_0_and_only_a_higher_one_is_told(own, kept, told):
+    """-1 is "rejected": a picture is not rejected because its copy was."""
+    found = lacking({"rating": {own}}, {"rating": kept} if kept else {})
+    assert found == ({"rating": told} if told else {}) and merged(None, {"rating": ["-1"]}) is None
 
 
 @pytest.mark.parametrize(
