@@ -175,15 +175,30 @@ def test_leaks_between_data_sets_as_a_process(tmp_path, option):
     assert not (tmp_path / "out/leaks.csv").exists()
 
 
-def test_the_twin_of_a_leak_is_its_surest_match(folder):
+KINDS = {(0, 2): "crop", (0, 3): "resaved", (1, 3): "similar", (0, 1): "identical"}
+CHAIN = {(0, 1): "identical", (0, 2): "resaved", (1, 2): "resaved", (1, 3): "resaved"}
+
+
+@pytest.mark.parametrize(
+    ("kinds", "below", "twin", "kind", "differ"),
+    [
+        *((KINDS, below, 3, "resaved", differ) for below, differ in (("", 0), ("2019/", 0), ("1999/", 1))),
+        *((kinds, "2018/", 2, kinds[0, 2], 1) for kinds in (KINDS, CHAIN)),
+        (CHAIN, "2019/", 3, "indirect", 1),
+    ],
+)
+def test_the_twin_of_a_leak_is_its_surest_match_of_those_with_another_label(folder, kinds, below, twin, kind, differ):
+    """A file whose twin was found through another incoming one, too, leaks it."""
     config = Config.load(configs, images_dir=folder / "incoming", output_dir=folder / "out")
-    names = ("incoming/exact.png", "incoming/rocket.png", "archive/2019/cat.png", "archive/cat again.png")
+    again = "2018/" if kinds is CHAIN or below in ("1999/", "2018/") else below
+    names = (f"incoming/{below}exact.png", "incoming/rocket.png", "archive/2019/cat.png", f"archive/{again}again.png")
     embeddings = Embeddings([folder / name for name in names], np.eye(4, dtype=np.float32), np.ones((4, 2)), {})
-    kinds = {(0, 2): "crop", (0, 3): "resaved", (1, 3): "similar", (0, 1): "identical", (2, 3): "identical"}
     matches = {pair: Match(MatchKind(kind), 0.1) for pair, kind in kinds.items()}
     places = Places.find(config.images_dir, against=[folder / "archive"])
     result = Result(config, embeddings, csr_matrix((4, 4)), np.full(4, -1), matches, [], 0.5, "cpu", places)
-    assert result.leaks == [(embeddings.paths[0], "resaved", embeddings.paths[3], "", "")]
+    leak = result.leaks[0]
+    assert leak[:3] == (embeddings.paths[0], kind, embeddings.paths[twin])
+    assert leak.has_other_label == differ
 
 
 def test_the_page_shows_archive_files_and_its_decisions_are_applied(folder, visit, capsys):

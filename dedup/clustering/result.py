@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -13,7 +13,7 @@ import numpy as np
 from scipy.sparse import coo_matrix, csr_matrix
 from scipy.sparse.csgraph import connected_components
 
-from dedup.clustering.members import LEVELS, NEAR
+from dedup.clustering.members import EXACT, INDIRECT, LEVELS, NEAR
 from dedup.clustering.quality import shot_quality
 from dedup.config import Config
 from dedup.contents.inventory import Contents, capture_time, read_all_contents
@@ -34,7 +34,7 @@ NEXT_SHOT = 60.0  # seconds from one shot of a series to the next, at most
 class Leak(NamedTuple):
     """A file that shows what the archive has: for example a training picture that is also in the test set.
 
-    twin : the file of the archive that it matches most surely
+    twin : of the archive's files that it matches one with another label, if there is any; of these the surest match
     label, twin_label : their folders, directly below images_dir and the archive, as data sets name classes; empty if
         they lie in none
     """
@@ -116,23 +116,34 @@ class Result:
     @property
     def leaks(self) -> list[Leak]:
         """The incoming files that show what an archive has, or a part of it, by path."""
-        paths, kinds = self.embeddings.paths, [*MatchKind, NEAR]
+        paths, kinds = self.embeddings.paths, [*MatchKind, NEAR, INDIRECT]
         roots = [self.places.root_of(path) for path in paths]
         pairs = [(i, j, match.kind, match.distance) for (i, j), match in self.matches.items()]
         if not self.config.verify:
             edges = self.graph.tocoo()
             pairs = [(i, j, NEAR, distance) for i, j, distance in zip(edges.row, edges.col, edges.data, strict=True)]
-        twins = defaultdict(list)
+        labels = [_label(path, root or self.config.images_dir) for path, root in zip(paths, roots, strict=True)]
+        same = [pair[:2] for pair in pairs if pair[2] in (*EXACT, MatchKind.RESAVED)]
+        versions, archived = _components(same, len(paths)), defaultdict(dict)
+        for row, root in enumerate(roots):
+            archived[versions[row] if root else None].setdefault(labels[row], row)
+        # Of files that show one picture, not each was compared with each.
+        pairs += [(own, twin, INDIRECT, 0.0) for own, root in enumerate(roots) if not root
+                  for twin in archived[versions[own]].values()]  # fmt: skip
+        leaks = defaultdict(list)
         for i, j, kind, distance in pairs:
             if kind != MatchKind.SIMILAR and bool(roots[i]) != bool(roots[j]):
                 own, twin = (j, i) if roots[i] else (i, j)
-                twins[own].append((kinds.index(kind), distance, twin))
-        surest = {own: min(found) for own, found in twins.items()}
-        return [
-            Leak(paths[own], kinds[kind], paths[twin], _label(paths[own], self.config.images_dir),
-                 _label(paths[twin], roots[twin]))
-            for own, (kind, _, twin) in sorted(surest.items())
-        ]  # fmt: skip
+                leak = Leak(paths[own], kind, paths[twin], labels[own], labels[twin])
+                leaks[own].append((not leak.has_other_label, kinds.index(kind), distance, twin, leak))
+        return [min(found)[-1] for _, found in sorted(leaks.items())]
+
+
+def _components(pairs: Sequence[tuple[int, int]], n: int) -> list[int]:
+    """Number of the group that each of n rows is in, as pairs join them."""
+    first, second = np.array(pairs, int).reshape(-1, 2).T
+    graph = coo_matrix((np.ones(len(pairs)), (first, second)), shape=(n, n))
+    return connected_components(graph, directed=False)[1].tolist()
 
 
 def _label(path: Path, folder: Path) -> str:
@@ -182,10 +193,8 @@ def in_series(pairs: Iterable[tuple[Path, Path]], shots: Mapping[Path, Shot]) ->
     """Join pairs of shots that were taken shortly after each other; a shot in no pair is in no series."""
     rows = {path: row for row, path in enumerate(sorted(shots))}
     near = [[rows[path] for path in pair] for pair in pairs if _are_near(*(shots[path].captured for path in pair))]
-    first, second = np.array(near, int).reshape(-1, 2).T
-    graph = coo_matrix((np.ones(len(near)), (first, second)), shape=(len(rows), len(rows)))
     groups = defaultdict(list)
-    for path, label in zip(rows, connected_components(graph, directed=False)[1].tolist(), strict=True):
+    for path, label in zip(rows, _components(near, len(rows)), strict=True):
         groups[label].append(shots[path])
     ordered = [tuple(sorted(group, key=lambda shot: (shot.captured, shot.path))) for group in groups.values()]
     found = [Series(group, max(group, key=lambda shot: shot.quality).path) for group in ordered if len(group) > 1]

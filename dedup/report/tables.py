@@ -114,7 +114,7 @@ def write_series(series: Sequence[Series], images_dir: Path, path: Path) -> None
 
 
 def write_leaks(leaks: Iterable[Leak], images_dir: Path, path: Path) -> None:
-    """Write the files that show what the archive has as CSV; `differ` is 1 if the two labels do."""
+    """Write the files that show what the archive has as CSV; `differ` is 1 if a twin has another label."""
     rows = (
         (name_in(leak.path, images_dir), leak.kind, name_in(leak.twin, images_dir), escape(leak.label),
          escape(leak.twin_label), int(leak.has_other_label))
