@@ -373,7 +373,8 @@ def search_in(config: Config, options: argparse.Namespace, phase: Phases) -> int
     files = [reviewed, *written, similar, shots, unreadable, *([leaked] if options.against else [])]
     files += [] if planned.message else [plan]
     options.facts |= {"read": len(paths), "unreadable": len(failures), "not_looked_at": len(lost)}
-    options.facts |= {"not_read": dict(result.others), "epsilon": result.epsilon, "similar": len(result.similar)}
+    options.facts |= {"epsilon": result.epsilon} if paths else {}
+    options.facts |= {"not_read": dict(result.others), "similar": len(result.similar)}
     options.facts["series"] = {"series": len(series), "shots": sum(len(each.shots) for each in series)}
     options.facts |= messages.summary(found, planned, folder) | {"written": list(map(str, files))}
     if planned.message:  # the plan that lies there, if any, is another run's
@@ -388,11 +389,12 @@ def search_in(config: Config, options: argparse.Namespace, phase: Phases) -> int
         say(map(messages.shown, tables.describe_report(found, folder, written)))
     if found or series:
         say([f"to look at them and decide, open {messages.shown(messages.near(reviewed))}"])
-    if options.dry_run and planned.done:
-        say(["would go, nothing was moved:", *messages.planning(found, planned, folder)])
+    is_moving = config.delete_files and not options.dry_run
+    options.facts |= {"command": "delete", "done": []} if is_moving else {}
+    if options.dry_run:
+        say(["would go, nothing was moved:", *messages.planning(found, planned, folder)] if planned.done else ())
         options.facts["would_go"] = list(map(str, planned.done))
-    elif config.delete_files and planned.done:
-        options.facts["command"] = "delete"
+    elif is_moving and planned.done:
         applied = removal.apply_plan(plan, folder, places=places)
         return max(planned.exit_code, conclude(applied, "moved to the trash", config, options))
     if planned.done:
@@ -494,7 +496,8 @@ def conclude(outcome, done: str, config: Config, options: argparse.Namespace) ->
     if done == "put back" and outcome.run and outcome == Outcome(run=outcome.run):  # undo has looked for each file
         counted = f"nothing to put back: every file is in its place already{run_name}"
     if done == "destroyed" and not outcome.message and not (outcome.done or outcome.refused):
-        counted = f"nothing to destroy: no file in the trash is so old, or of this run{run_name}"
+        asked = ["of this run"] * bool(options.run) + ["so old"] * (options.older_than is not None)
+        counted = f"nothing to destroy: no file in the trash is {' and '.join(asked)}{run_name}"
     beside = [f"{count_of(len(outcome.beside), 'XMP file')} written beside kept pictures"] if outcome.beside else []
     say([*messages.refusals(outcome), *([counted] if outcome.exit_code != BAD_USAGE else []), *beside])
     planned = options.facts.get("refused", [])  # what a search before it has refused

@@ -20,6 +20,7 @@ from dedup.config import SETTINGS
 from dedup.deletion.folders import Folder
 from dedup.deletion.outcome import GONE, Outcome
 from dedup.deletion.trash import waiting_runs
+from dedup.output import format_bytes
 from dedup.report import messages
 from dedup.workers import Losses
 from tests.confirmation_pictures import photo as sample_photo
@@ -345,6 +346,28 @@ def test_json_tells_of_each_command(find, pictures, tmp_path, capsys):
     assert [facts[name] for name in ("command", "done", "exit_code")] == ["purge", ["b.png"], 0]
 
 
+def test_the_bytes_of_what_could_go_are_those_of_all_files(find, pictures, tmp_path, capsys):
+    find()
+    for name in ("a.xmp", "b.xmp"):
+        (pictures / name).write_bytes(b"x" * 5000)
+    assert call(pictures, "--output", tmp_path / "out", "--json", "--dry-run") == 0
+    said = capsys.readouterr()
+    freed = sum((pictures / name).stat().st_size for name in ("b.png", "b.xmp"))
+    assert json.loads(said.out)["planned"] == {"files": 2, "pictures": 1, "bytes": freed}
+    assert f"1 file could go, with 1 file beside: {format_bytes(freed)}\n" in said.err
+
+
+def test_json_of_a_run_with_nothing_to_remove(find, pictures, tmp_path, capsys):
+    find(clusters=())
+    out = (pictures, "--output", tmp_path / "out", "--json")
+    assert call(*out, "--delete") == 0
+    facts = told(capsys)
+    assert facts["command"] == "delete" and facts["done"] == [] and facts["epsilon"] == 0.05
+    assert call(*out, "--dry-run") == 0 and told(capsys)["would_go"] == []
+    find(paths=(), clusters=(), failures={pictures / "broken.jpg": "broken"})
+    assert call(*out) == 2 and "epsilon" not in told(capsys)
+
+
 @pytest.mark.parametrize(
     ("arguments", "code", "says"),
     [
@@ -405,9 +428,14 @@ def test_purge_destroys_what_is_old_enough(find, pictures, tmp_path, capsys):
     find()
     assert call(pictures, "--output", tmp_path / "out", "--quiet", "--delete") == 0
     assert call(pictures, "--purge", "--older-than", "1d") == 0
-    assert "nothing to destroy: no file in the trash is so old" in capsys.readouterr().out
+    assert "nothing to destroy: no file in the trash is so old\n" in capsys.readouterr().out
+    name = next((pictures / ".dedup-trash").glob("*/journal.jsonl")).parent.name
+    assert call(pictures, "--purge", "--run", name, "--older-than", "1d") == 0
+    assert f"no file in the trash is of this run and so old (run {name})\n" in capsys.readouterr().out
     assert call(pictures, "--purge", "--older-than", "0d") == 0
     assert "1 file destroyed" in capsys.readouterr().out
+    assert call(pictures, "--purge", "--run", name) == 0
+    assert f"no file in the trash is of this run (run {name})\n" in capsys.readouterr().out
     assert call(pictures, "--undo") == 1
     gone = "1 file can't come back, purged before or taken out of the trash: b.png\n0 files put back"
     assert capsys.readouterr().out.startswith(gone)

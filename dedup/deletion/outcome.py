@@ -27,6 +27,7 @@ class Outcome:
     """What a call did: the files done, those refused and why (paths relative to the images' folder).
 
     beside: the XMP files that were written beside keepers, or that a plan would write.
+    bytes: of all files that a plan would move.
     exit_code: 0 done; 1 done, some refused; 2 bad plan or journal, nothing touched; 3 another run holds the lock;
     4 an I/O error stopped it, undo is valid. `message` explains codes 2 to 4.
     """
@@ -37,6 +38,7 @@ class Outcome:
     run: str | None = None
     message: str = ""
     beside: frozenset[Path] = frozenset()
+    bytes: int = 0
 
     @property
     def lacks_archive(self) -> bool:
@@ -49,7 +51,7 @@ class Tally:
 
     def __init__(self):
         self.done, self.refused, self.exit_code, self.run, self.message = [], [], DONE, None, ""
-        self._place, self.beside = "", set()
+        self._place, self.beside, self.bytes = "", set(), 0
 
     @contextmanager
     def ending(self) -> Iterator[None]:
@@ -84,7 +86,8 @@ class Tally:
 
     def outcome(self) -> Outcome:
         exit_code = self.exit_code or (SOME_REFUSED if self.refused else DONE)
-        return Outcome(tuple(self.done), tuple(self.refused), exit_code, self.run, self.message, frozenset(self.beside))
+        lists = tuple(self.done), tuple(self.refused)
+        return Outcome(*lists, exit_code, self.run, self.message, frozenset(self.beside), self.bytes)
 
 
 def told(error: OSError) -> str:

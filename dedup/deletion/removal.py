@@ -85,6 +85,7 @@ def make_plan(
                             item = replace(item, merge=Merge(xmp_beside(keeper.path), member.merge))
                             tally.beside |= {item.before.drop.path} if _with_merge(roots[0], item)[1] else set()
                         lines.append(encode(item_record(item)))
+                        tally.bytes += sum(pair.drop.snapshot.size for pair in item.pairs)
                         done += [path.relative_to(images_dir) for _, path in together]
                         planned |= dropping
                         kept |= keeping

@@ -147,13 +147,13 @@ def summary(clusters: Sequence[Cluster], planned: Outcome, images_dir: Path) -> 
     able = [member for member in members if member.removable or (member.reason and member.reason.code == Why.LEVEL)]
     levels = {level: [member.bytes for member in able if member.kind in LEVELS[level]] for level in REMOVE}
     going = set(planned.done)
-    sizes = [member.bytes for member in drops(clusters) if relative_path(member.path, images_dir) in going]
+    pictures = sum(relative_path(member.path, images_dir) in going for member in drops(clusters))
     return {
         "clusters": len(clusters),
         "files_in_clusters": len(clusters) + len(members),
         "kinds": dict(Counter(str(member.kind) for member in members)),
         "levels": {level: {"files": len(found), "bytes": sum(found)} for level, found in levels.items()},
-        "planned": {"files": len(going), "pictures": len(sizes), "bytes": sum(sizes)},
+        "planned": {"files": len(going), "pictures": pictures, "bytes": planned.bytes},
         "xmp_files": len(planned.beside),
         "refused": refused(planned),
     }
