@@ -66,7 +66,7 @@ def test_only_the_same_raw_file_goes(tmp_path, remove):
     assert going == {"b.dng"}
     assert {row["path"] for row in rows} == {"a.dng", "b.dng", "other shot.dng", "small.nef"}  # no RAW with a picture
     assert {row["reason"] for row in rows if row["path"] == "other shot.dng"} & {
-        "has another sensor data than its keeper",
+        "differs from its keeper in sensor data",
         "similar, not confirmed",
     }
     assert "7 images read, 0 unreadable" in said
@@ -131,7 +131,7 @@ def test_what_only_its_own_program_reads_stays_for_any_other_file(tmp_path):
     assert "sensor data" in what_it_lacks(told["d.tif"], told["c.jpg"])
     assert what_it_lacks(told["e.jxl"], told["c.jpg"]) == ("JPEG XL data",)
     assert "sensor data" in what_it_lacks(told["a.dng"], told["c.jpg"])
-    assert why_it_stays(folder / "a.dng", folder / "b.dng", folder) == "has another sensor data than its keeper"
+    assert why_it_stays(folder / "a.dng", folder / "b.dng", folder) == "differs from its keeper in sensor data"
 
 
 @pytest.mark.parametrize("workers", ["0", "2"])

@@ -122,7 +122,7 @@ def why_it_stays(
     facts : what is remembered of their contents; names, links and companions are always read again
     told : their contents, where these were read already
     merge : whether what the keeper lacks will be written into an XMP file beside it, as far as `merging` can; not if
-        both have the same XMP file
+        companions go with the duplicate
     """
     if any(_TRASHES.fullmatch(part) for part in member_path.relative_to(images_dir).parts[:-1]):
         return "lies in a trash folder"
@@ -135,7 +135,7 @@ def why_it_stays(
         return (
             _of_one_file(member_path, keeper_path)
             or together.reason
-            or _more_inside(member_path, keeper_path, facts, told, merge and not together.pairs)
+            or _more_inside(member_path, keeper_path, facts, told, merge, bool(together.pairs))
         )
     except Exception as error:
         return f"can't be compared with its keeper in full: {one_line(error)}"
@@ -153,7 +153,7 @@ def why_it_lacks(own: Contents, kept: Contents, merge: bool = False) -> str:
     if BITS in lacking and BITS in kept.held:
         only.append(_in_words(BITS, own))
     reasons = [f"has the {_listed(only)} that its keeper lacks"] if only else []
-    reasons += [f"has another {_listed(other)} than its keeper"] if other else []
+    reasons += [f"differs from its keeper in {_listed(other)}"] if other else []
     return " and ".join(reasons)
 
 
@@ -162,8 +162,9 @@ def _in_words(name: str, contents: Contents) -> str:
 
 
 def _listed(names: Sequence[str]) -> str:
-    more = [f"{len(names) - _MOST_TOLD} more"] if len(names) > _MOST_TOLD + 1 else []
-    return " and ".join([*names[: _MOST_TOLD if more else _MOST_TOLD + 1], *more])
+    if len(names) > _MOST_TOLD + 1:
+        names = [*names[:_MOST_TOLD], f"{len(names) - _MOST_TOLD} more"]
+    return f"{', '.join(names[:-1])}{' and ' if names[1:] else ''}{names[-1]}"
 
 
 def _of_one_file(member_path: Path, keeper_path: Path) -> str:
@@ -177,7 +178,7 @@ def _of_one_file(member_path: Path, keeper_path: Path) -> str:
 
 
 def _more_inside(
-    member_path: Path, keeper_path: Path, facts: Store, told: Mapping[Path, Contents] | None, merge: bool
+    member_path: Path, keeper_path: Path, facts: Store, told: Mapping[Path, Contents] | None, merge: bool, paired: bool
 ) -> str:
     member, keeper = (os.stat(path) for path in (member_path, keeper_path))
     if member.st_size == keeper.st_size:
@@ -188,7 +189,10 @@ def _more_inside(
         if len(digests) == 1:
             return ""
     told = told or read_all_contents([member_path, keeper_path], 2, facts)
-    return why_it_lacks(told[member_path], told[keeper_path], merge)
+    contents = told[member_path], told[keeper_path]
+    reason = why_it_lacks(*contents, merge and not paired)
+    is_for_pair = merge and reason and not why_it_lacks(*contents, merge)
+    return f"{reason}, which is not merged where a companion goes with it" if is_for_pair else reason
 
 
 @job

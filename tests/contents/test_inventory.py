@@ -233,7 +233,7 @@ def test_other_values_on_both_sides_keep_both(tmp_path):
         saved(tmp_path / f"{year}.jpg", exif=exif(detail={0x9003: f"{year}:06:01 10:00:00"})) for year in (2012, 2019)
     )
     for one, other in ((early, late), (late, early)):
-        assert why_it_stays(one, other, tmp_path) == "has another capture time than its keeper"
+        assert why_it_stays(one, other, tmp_path) == "differs from its keeper in capture time"
 
 
 def test_a_time_told_less_finely_is_held_by_a_finer_one(tmp_path):
@@ -253,7 +253,7 @@ def test_more_keywords_hold_fewer(tmp_path):
 def test_many_names_are_counted(tmp_path):
     options = xmp('xmp:Label="a" xmp:Rating="1" photoshop:City="b" photoshop:State="c" photoshop:Country="d"')
     path = saved(tmp_path / "a.jpg", xmp=options)
-    said = "has the city and country and label and 2 more that its keeper lacks"
+    said = "has the city, country, label and 2 more that its keeper lacks"
     assert why_it_stays(path, saved(tmp_path / "b.jpg"), tmp_path) == said
 
 
@@ -468,7 +468,7 @@ def test_frame_times_and_frames_of_an_animation(tmp_path):
     same.write_bytes(same.read_bytes()[:-1] + b"!\xfe\x04abcd\0;")
     assert why_it_stays(whole, saved(tmp_path / "e.gif"), tmp_path).startswith("has the frame times and other frames")
     assert why_it_stays(whole, same, tmp_path) == ""
-    assert why_it_stays(whole, slow, tmp_path) == "has another frame times than its keeper"
+    assert why_it_stays(whole, slow, tmp_path) == "differs from its keeper in frame times"
     assert "other frames or pages" in why_it_stays(whole, cut, tmp_path)
 
 
