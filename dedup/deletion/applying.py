@@ -24,7 +24,7 @@ from dedup.deletion.decisions import Content, Named, Pair, Removal, read_decisio
 from dedup.deletion.folders import Snapshot
 from dedup.deletion.not_duplicates import read_not_duplicates, remember
 from dedup.deletion.outcome import SOME_REFUSED, Outcome, Refused, Tally
-from dedup.deletion.records import File
+from dedup.deletion.records import MERGE, File
 from dedup.workers import Lost, attempt
 
 if TYPE_CHECKING:
@@ -119,6 +119,7 @@ def _clusters(
     """The removals that a new match allows, by keeper; the others are refused, as in a run that finds duplicates."""
     from dedup.clustering.clusters import Cluster, examine, member_of
     from dedup.clustering.evidence import NO_MATCH, NOT_LOOKED_AT, Evidence
+    from dedup.clustering.members import Why
     from dedup.clustering.versions import decide_for
     from dedup.matching.confirmation import Verifier
     from dedup.store import Store
@@ -142,6 +143,10 @@ def _clusters(
         evidence.match(pairs)
         verifier.forget_pictures()
         decided = examine(evidence, decide)
+        stay = {pair: found[pair[0]].reason for pair, found in zip(pairs, decided, strict=True)}
+        lack = [pair for pair, reason in stay.items() if reason and reason.code == Why.CONTENTS and not places.merges]
+        evidence.places, evidence.contents = replace(places, merges=True), {}
+        evidence.compare_contents(lack)
     members = defaultdict(list)
     for each, (row, keeper), found in zip(removals, pairs, decided, strict=True):
         reason = found[row].reason
@@ -149,6 +154,8 @@ def _clusters(
             reason = f"{NOT_LOOKED_AT}: {lost}"
         elif reason == NO_MATCH:
             reason = "not confirmed to show the same picture as the kept file"
+        elif (row, keeper) in lack and not evidence.contents[row, keeper]:
+            reason = f"{reason}, and could go with {MERGE}"
         if reason:
             tally.refused.append((Path(*each.drop.parts), str(reason)))
         else:

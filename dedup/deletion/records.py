@@ -15,7 +15,7 @@ from typing import NamedTuple
 from dedup.dataset.folder_rules import TRASH
 from dedup.deletion.folders import Snapshot
 
-AGAINST = "--against DIR"  # what a user has to add
+AGAINST, MERGE = "--against DIR", "--merge-metadata"  # what a user has to add
 NO_ARCHIVE = f"its keeper lies in an archive: say which with {AGAINST}"
 # Of a match that allows a removal; `copy`, in plans and journals of older versions, was resaved or edited.
 KINDS = ("identical", "same_pixels", "resaved", "edited", "crop", "near", "copy")

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 from dedup.config import REMOVE
 from dedup.deletion.outcome import BAD_PLAN, DONE, GONE, LOCKED, SOME_REFUSED, STOPPED
-from dedup.deletion.records import AGAINST
+from dedup.deletion.records import AGAINST, MERGE
 from dedup.output import count_of, escape, format_bytes, name_in, relative_path, write_table
 
 if TYPE_CHECKING:
@@ -264,6 +264,8 @@ def advice(
     archives : that were compared with
     """
     compared = against(archives)
+    if any(MERGE in reason for _, reason in outcome.refused):
+        yield f"to write what keepers lack into XMP files beside them, run the same command again with {MERGE}"
     if outcome.lacks_archive:
         yield f"run the same command again, with {AGAINST} for each archive that was compared with"
     elif outcome.exit_code == LOCKED:
