@@ -244,7 +244,7 @@ def test_an_xmp_file_that_was_edited_stays_while_all_else_comes_back(tmp_path):
     for name in ("a.jpg.xmp", "e.xmp"):
         (folder / name).write_bytes(b"mine")
     undone = run(folder, "--undo")
-    changed = "the XMP file beside its keeper was changed meanwhile, and stays as it is"
+    changed = "the XMP file was changed since it was written, and stays as it is"
     assert undone.stdout.startswith(
         f"  refused: e.xmp: {changed}; to get the one before, move it away and undo again\n"
         f"  refused: a.jpg.xmp: {changed}\n2 files put back"

@@ -78,7 +78,7 @@ def verify(root: Folder, keep: File, place: Folder, drop: File, decoder: Decoder
     if decoder:
         decoder.check(root.path / keep.path, kept.blake2b)
     elif kept.blake2b != dropped.blake2b:
-        raise Refused("its companion is not the keeper's")
+        raise Refused("it is not the keeper's")
     return kept, dropped
 
 

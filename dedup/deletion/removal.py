@@ -10,8 +10,8 @@ import hashlib
 import os
 import stat
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
@@ -249,13 +249,26 @@ def _verify_all(
         if pair.keep.archive >= len(roots):
             raise Refused(NO_ARCHIVE)
         drop = pair.drop if place is roots[0] else _stored(pair)
-        found.append(verify(roots[pair.keep.archive], pair.keep, place, drop, None if pair.is_companion else decoder))
+        with _naming(pair):
+            found.append(
+                verify(roots[pair.keep.archive], pair.keep, place, drop, None if pair.is_companion else decoder)
+            )
     return found
 
 
 def _look_again_at_all(roots: Sequence[Folder], pairs: Sequence[Pair], box: Folder, seen: Sequence) -> None:
     for pair, (keep, drop) in zip(pairs, seen, strict=True):
-        look_again(roots[pair.keep.archive], pair.keep, keep, box, _stored(pair), drop)
+        with _naming(pair):
+            look_again(roots[pair.keep.archive], pair.keep, keep, box, _stored(pair), drop)
+
+
+@contextmanager
+def _naming(pair: Pair) -> Iterator[None]:
+    """Name the companion that something is refused for: the picture's name is told with the reason."""
+    try:
+        yield
+    except Refused as error:
+        raise Refused(f"its companion {ascii(pair.drop.parts[-1])}: {error}" if pair.is_companion else error) from None
 
 
 def _take_back(root: Folder, run: Run, item: Item, reason: Refused | OSError) -> None:

@@ -28,7 +28,7 @@ from dedup.deletion.records import TRASH, BadRecord, Item, Merge, Pair, item_rec
 LOCK = "lock"
 _MADE = ".made"  # ending of a new XMP file while it lies in the trash
 _ALTERED = "the XMP file beside its keeper was changed meanwhile"
-_STAYS = ", and stays as it is"
+_STAYS = "the XMP file was changed since it was written, and stays as it is"
 _STAYS_BEFORE = f"{_STAYS}; to get the one before, move it away and undo again"
 _TAKEN = "something else is there now; move it away and undo again"
 _RUN_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
@@ -156,11 +156,13 @@ def put_beside(root: Folder, box: Folder, item: Item, data: bytes) -> None:
 
     Raises
     ------
-    Refused, OSError : the one that is there has changed since it was read, or another file appeared in its place; then
-        call `take_away`
+    Refused, OSError : the one that is there has changed since it was read, another file appeared in its place, or the
+        folder can't be written to; then call `take_away`
     """
     stored, name, old = str(item.before.sequence), item.merge.name, item.merge.old
     with root.parent_of(item.keep.parts) as home:
+        if not os.access(home.path, os.W_OK | os.X_OK):
+            raise Refused("its keeper's folder can't be written to")
         descriptor = box.create(stored + _MADE)
         try:
             if hasattr(os, "fchmod"):
@@ -206,13 +208,13 @@ def _take(box: Folder, made: str, home: Folder, merge: Merge) -> None:
             home.sync()
     elif there:
         if not _holds(home, merge.name, merge.new):
-            raise Refused(_ALTERED + (_STAYS_BEFORE if merge.old else _STAYS))
+            raise Refused(_STAYS_BEFORE if merge.old else _STAYS)
         home.rename(merge.name, box, made)
         home.sync()
         box.sync()
         if not _holds(box, made, merge.new):
             _place(box, made, home, merge.name)
-            raise Refused(_ALTERED + _STAYS)
+            raise Refused(_STAYS)
 
 
 def _holds(folder: Folder, name: str, digest: str) -> bool:

@@ -175,6 +175,14 @@ def test_a_file_that_appears_when_one_is_put_there_is_not_replaced(world, monkey
     assert all((world.root / name).exists() for name in world.dropped)
 
 
+def test_a_keepers_folder_that_can_not_be_written_to_is_the_reason(world, monkeypatch):
+    monkeypatch.setattr(os, "access", lambda path, mode, **more: Path(path) != world.root)
+    applied = world.apply()
+    assert {reason for _, reason in applied.refused} == {"its keeper's folder can't be written to"}
+    assert applied.done == () and world.files() == world.before
+    assert removal.undo(world.root).exit_code == 0 and world.files() == world.before
+
+
 def test_a_change_between_reading_and_moving_is_seen(world, monkeypatch):
     from dedup.deletion.trash import Run
 
