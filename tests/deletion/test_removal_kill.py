@@ -10,12 +10,13 @@ import subprocess
 import sys
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
 
 from dedup.deletion import removal
-from tests.removal_world import World
+from tests.removal_world import World, decodes
 
 DRIVER = Path(__file__).parent.with_name("removal_driver.py")
 CHANGING = set(  # all that Linux has
@@ -100,11 +101,15 @@ def assert_nothing_lost(world: World, scenario: str) -> None:
         assert {path: files[path] for path in some & files.keys()} == {
             path: facts for path, facts in world.before.items() if path in some and path not in purged
         }
-        assert world.trashed() == 0
+        # An XMP file that holds what a destroyed file held is not taken back: what it was stays until the next purge.
+        assert world.trashed() <= (len(world.beside) if purged else 0)
     if not event:
         assert len(world.apply().done) == len(world.dropped) - sum(map(len, units))
         for name in world.beside and world.dropped:
             assert not name.endswith(".jpg") or name in world.told(world.keeper_of(name))
+    if purged:
+        removal.purge(world.root, older_than=timedelta(0), decodes=decodes)
+        assert world.trashed() == 0
 
 
 def scenarios(merges: bool = False, **_: bool) -> list[str]:
