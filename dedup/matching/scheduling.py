@@ -130,8 +130,8 @@ def _ordered(a: int, b: int) -> tuple[int, int]:
 def _choose(verifier: Verifier, waiting: list[Edge], groups: np.ndarray, at_once: int) -> tuple[list, list]:
     """The pairs to compare next, and those to consider again afterwards.
 
-    Pairs are chosen as if each would join its groups, so that n files of one picture cost little more than n pairs.
-    Between two groups that did not join at first, `at_once` pairs are chosen, so that there are few rounds.
+    Each chosen pair is expected to join its groups, so that n files of one picture cost little more than n pairs.
+    Between two groups, up to `at_once` pairs are chosen, so that there are few rounds.
     """
     from scipy.cluster.hierarchy import DisjointSet  # here, as it takes long to import
 
