@@ -11,7 +11,7 @@ help: ## list what can be done
 # A stamp file says what is installed, so that the installation runs again only when its list changes.
 $(VENV)/.installed-run: requirements-run.txt pyproject.toml
 	@$(BIN)/python -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv $(VENV)
-	@echo "installing what a run needs into $(VENV): some 700 MB"
+	@echo "installing what a run needs into $(VENV): some 800 MB"
 	$(BIN)/python -m pip install --quiet -r requirements-run.txt
 	$(BIN)/python -m pip install --quiet --no-deps --editable .
 	touch $@

@@ -206,9 +206,8 @@ def shows_another_on_black(member: Path, keeper: Path, transform: np.ndarray) ->
 def is_sharper(member: Path, keeper: Path, transform: np.ndarray) -> bool:
     """Whether the keeper was blurred, or made small and large again, and has lost detail that the member shows.
 
-    If the keeper was blurred, its fine detail is weak compared with its coarse detail, and the member's fine detail is
-    a multiple of it. That is also so if the member was sharpened, but then the keeper has all of its finest detail.
-    Noise is not a multiple of anything.
+    If the keeper was blurred, its fine detail is weak beside its coarse detail, and the member's is a multiple of it.
+    A sharpened member is so too, but then the keeper has all of its finest detail. Noise is not a multiple of anything.
 
     Parameters and errors as of `shows_another`.
     """

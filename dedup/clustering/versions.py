@@ -263,7 +263,7 @@ def _preference(file: FileRecord, age: float, places: Places) -> tuple[float, ..
 
 
 def _steps(files: dict[int, FileRecord], full: Sequence[int], sources: dict[int, set[int]]) -> dict[int, float]:
-    """Quantisation steps in grey levels, of a file or of what it was made from.
+    """Quantisation step of each file in grey levels, or that of the file it was made from, if that is coarser.
 
     A JPEG with finer steps that needs far fewer bits than a coarser one is smoother, and counts as coarser than that.
     Lossy files without a table count as a JPEG of as many bits.
@@ -326,7 +326,7 @@ def _why(best: KeeperKey, others: Sequence[KeeperKey], evidence: Evidence) -> st
 
 
 def _duration(seconds: int) -> str:
-    """In the largest unit that it is at least one of."""
+    """A duration in the largest unit of which it is at least one."""
     for unit, length in (("day", 86_400), ("hour", 3600), ("minute", 60), ("second", 1)):
         if seconds >= length:
             return count_of(seconds // length, unit)

@@ -64,7 +64,7 @@ def matched_companions(member: Path, keeper: Path) -> Companions:
 
 
 def belongs_anew(member: Path, known: Container[Path]) -> bool:
-    """Whether files belong to a duplicate that are not known, or one of its files belongs to another picture too."""
+    """Whether a duplicate has a companion that is not known, or one that also belongs to another picture."""
     own = companions_of(member)
     return any(path not in known or not _owners(path, member.parent) <= {member, *own} for path in own)
 
@@ -75,7 +75,7 @@ def companions_of(picture: Path) -> list[Path]:
 
 
 def picture_beside(raw: Path, root: Path) -> Path | None:
-    """The picture that a RAW file belongs to and only goes with; beside it, or in a folder above it, below `root`."""
+    """The picture beside a RAW file, or in a folder above it within `root`, without which the RAW file never goes."""
     folders = [folder for folder in raw.parents if folder == root or root in folder.parents]
     for folder in folders[: 1 + LEVELS_BELOW] if raw.suffix.lower() in RAW else ():
         with suppress(OSError):  # it is gone

@@ -50,7 +50,7 @@ _MOST_FRAMES = 1000  # of an animation that is compared frame by frame
 _MEMORY = 4 * MAX_BYTES  # bytes, of the process that reads a file
 _BITS_PER_SAMPLE, _SUBFILE, _REDUCED = 258, 254, 1  # TIFF 6.0
 _OF_RAW = {0x014A, 0xC612}  # tags of a TIFF that hold pictures in it (SubIFDs), or make it a DNG
-_MOST_TOLD = 3  # of what a keeper lacks, in a reason
+_MOST_NAMED = 3  # things that a keeper lacks, in a reason
 _VALUES = (0, 64, 128, 192, 255)  # of each channel, by which a colour profile is compared with sRGB
 _AS_SRGB = 3  # levels of 255 that a profile may differ from sRGB and still count as it
 
@@ -82,7 +82,7 @@ def capture_time(contents: Contents) -> float | None:
     times = [text for text in held if " " in text and sum(other.startswith(text) for other in held) == 1]
     try:
         return min(datetime.strptime(f"{text}:00"[:19] + "+0000", "%Y:%m:%d %H:%M:%S%z").timestamp() for text in times)
-    except ValueError:  # no time, or none that a calendar has
+    except ValueError:  # missing, or not a valid date
         return None
 
 
@@ -162,8 +162,8 @@ def _in_words(name: str, contents: Contents) -> str:
 
 
 def _listed(names: Sequence[str]) -> str:
-    if len(names) > _MOST_TOLD + 1:
-        names = [*names[:_MOST_TOLD], f"{len(names) - _MOST_TOLD} more"]
+    if len(names) > _MOST_NAMED + 1:
+        names = [*names[:_MOST_NAMED], f"{len(names) - _MOST_NAMED} more"]
     return f"{', '.join(names[:-1])}{' and ' if names[1:] else ''}{names[-1]}"
 
 

@@ -63,7 +63,7 @@ TRANSPOSED = {
 
 
 class UnreadableImage(ValueError):
-    """A file that holds no picture we can or want to read; `str(error)` is the reason, one line."""
+    """A file without a picture that can or may be read; `str(error)` is the reason, one line."""
 
 
 def load_image(path: Path, short_side: int | None = None) -> Image.Image:
@@ -79,7 +79,7 @@ def load_image(path: Path, short_side: int | None = None) -> Image.Image:
 
     Raises
     ------
-    UnreadableImage : no regular file, no known format, damaged, cut short, or more than MAX_BYTES once decoded
+    UnreadableImage : not a regular file, an unknown format, damaged, cut short, or more than MAX_BYTES once decoded
     """
     return load_with_size(path, short_side)[0]
 
@@ -324,7 +324,7 @@ def _check_size(image: Image.Image, size: tuple[int, int]) -> None:
 
 
 def orientation_of(image: Image.Image) -> int:
-    """By EXIF, 1 to 8; what is broken is upright."""
+    """EXIF's orientation, 1 to 8; a broken one counts as upright."""
     with broken_tells_nothing():
         if isinstance(found := image.getexif().get(ORIENTATION), int):
             return int(found)

@@ -52,11 +52,11 @@ class Places:
     ) -> Places:
         """Look the folders up.
 
-        Raises ConfigError : one of them does not exist, is no folder or is images_dir itself; one of protect lies
+        Raises ConfigError : one of them does not exist, is not a folder or is images_dir itself; one of protect lies
             outside it; an archive can't be read, lies in a trash folder or in another archive, or holds output_dir
         """
         for option, given in (("--protect", protect), ("--against", against)):
-            if "" in map(os.fspath, given):  # as from a shell variable that is not set; Path("") is where we are
+            if "" in map(os.fspath, given):  # such as an unset shell variable; Path("") is the current folder
                 raise ConfigError(f"{option} is empty; give a folder")
         protected = frozenset(_inside(images_dir, Path(path), "--protect") for path in protect)
         archives = tuple(_archive(images_dir, Path(path)) for path in against)
@@ -111,7 +111,7 @@ class Places:
     def preferring(self, images_dir: Path, words: Sequence[str]) -> Places:
         """The same places with the words of the `prefer` setting.
 
-        Raises ConfigError : a folder that one names is none, or lies outside images_dir
+        Raises ConfigError : a folder in `words` does not exist, or lies outside images_dir
         """
         prefer = tuple((word, _named(images_dir, word)) for word in words)
         return replace(self, images_dir=Path(images_dir), prefer=prefer) if words else self

@@ -52,7 +52,7 @@ def list_images(
     Parameters
     ----------
     extensions : with their dot, compared in any case
-    exclude : fnmatch patterns of paths relative to images_dir, `/` between names; what is below such a folder goes too
+    exclude : fnmatch patterns of paths relative to images_dir, `/` between names; a folder's contents are left out too
     others, passed_over : are filled with the regular files of other extensions, and the folders of other programs
 
     Returns

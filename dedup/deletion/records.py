@@ -17,7 +17,7 @@ from dedup.deletion.folders import Snapshot
 
 AGAINST, MERGE = "--against DIR", "--merge-metadata"  # what a user has to add
 NO_ARCHIVE = f"its keeper lies in an archive: say which with {AGAINST}"
-# Of a match that allows a removal; `copy`, in plans and journals of older versions, was resaved or edited.
+# Kinds of matches that allow a removal; `copy`, in plans and journals of older versions, was resaved or edited.
 KINDS = ("identical", "same_pixels", "resaved", "edited", "crop", "near", "copy")
 _FIELDS = {"path": str, "device": int, "inode": int, "size": int, "mtime_ns": int, "blake2b": str}
 _WINDOWS_PART = re.compile(r'[\\:*?"<>|]|[ .]$|^\.?dedup-~\d', re.IGNORECASE)
@@ -85,7 +85,7 @@ class Item:
 
     @property
     def last(self) -> int:
-        """The last of its numbers."""
+        """The last number that it takes."""
         return self.sequence + len(self.companions) + (self.merge is not None)
 
     @property
@@ -205,11 +205,11 @@ def _read_pair(record: dict, archives: int | None) -> tuple[File, File]:
 
 
 def split_archive(record: object, archives: int | None = None) -> tuple[object, int]:
-    """A keeper's record without its archive, and the number of that, 0 if it has none.
+    """A keeper's record without its archive, and the archive's number, 0 if it has none.
 
     Raises
     ------
-    BadRecord : it is no number of an archive, from 1, at most `archives` unless that is None; it is 0 though there are
+    BadRecord : the number is not from 1 to `archives` (None: to any), or it is missing though there are archives
     """
     if not isinstance(record, dict) or "archive" not in record:
         number = 0

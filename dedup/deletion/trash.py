@@ -60,7 +60,7 @@ def open_trash(root: Folder, create: bool = False) -> Iterator[Folder]:
 
     Raises
     ------
-    BadRecord : there is no trash, or what is there is none
+    BadRecord : there is no trash, or something else has its name
     filelock.Timeout : another run holds the lock
     """
     if create and root.find(TRASH) is None:
@@ -143,7 +143,7 @@ def go_home(root: Folder, box: Folder, *pairs: Pair) -> None:
     Raises
     ------
     Refused : something else is there, or one of them is not in the trash
-    OSError : the system does not let it; the file is still in the trash
+    OSError : the system refuses it; the file is still in the trash
     """
     if len(pairs) > 1 and any(_is_taken(root, box, pair) for pair in pairs):
         raise Refused(_TAKEN)

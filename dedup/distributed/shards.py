@@ -1,7 +1,7 @@
 """Embeddings on disk. Input: results for a batch of files. Output: a Parquet file, called a part; and parts read back.
 
 listing : path (relative, its bytes), bytes, changed (ns)   which files there are
-part    : the same, seen (as `Seen` packs it), reason       results for some of them; one of the two is null
+part    : the same, seen (as `Seen` packs it), reason       results for some of them; either seen or reason is null
 """
 
 from __future__ import annotations
@@ -41,10 +41,7 @@ def make_part(block: pa.Table, found: Gathering, lost: Mapping[int, str]) -> pa.
 
 
 def read_embeddings(listing: pa.Table, parts: Path, size: int) -> Embeddings:
-    """The embeddings of a listing's files in the parts, in its order; a file in two parts counts once.
-
-    size : of a vector
-    """
+    """Embeddings of a listing's files, in its order; a file in two parts counts once. size : of a vector"""
     gathering = Gathering([Path(os.fsdecode(name)) for name in listing["path"].to_pylist()], size)
     rows = {key: row for row, key in enumerate(_keys(listing))}
     for path in _files(parts):

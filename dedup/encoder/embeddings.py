@@ -197,8 +197,7 @@ class Gathering:
 def find_twins(gathering: Gathering, rows: Sequence[int], num_workers: int) -> dict[int, tuple[int, Stamp]]:
     """Rows of files that hold the same as an earlier one, with that one's row and their stamps.
 
-    Only files of equal size are read, and not decoded. Files that can't be read are left out; if reading one crashes or
-    hangs, it fails.
+    Only files of equal size are read, and not decoded. Unreadable files are left out; one that crashes or hangs fails.
     """
     by_size: defaultdict[int, list[int]] = defaultdict(list)
     for row in rows:

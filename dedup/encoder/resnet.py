@@ -2,8 +2,7 @@
 
 images (batch, 3, S, S) float  ->  features (batch, channels, S / 32, S / 32)
 
-slim14 is built here: it has fewer channels than torchvision's networks, and importing torchvision takes longer than
-encoding hundreds of pictures.
+slim14 is built here, smaller than torchvision's, whose import takes longer than encoding hundreds of pictures.
 """
 
 from __future__ import annotations

@@ -31,8 +31,7 @@ FEW = 8  # files; a group with no more than these gets more tries against a larg
 FAILED_LARGE = 4  # tries that a failed pair counts as, between two groups of more than FEW files
 OTHERS = 8  # nearest groups that a group is compared with; a further group only if that one was compared with fewer
 AT_ONCE = 4  # pairs of two groups that are compared in one round; in each of the first two rounds it is one
-# Least files of a group that is searched for beyond the graph. In a group of many copies some are far from the others.
-CROWD = 3
+CROWD = 3  # least files of a group that is searched for beyond the graph: of many copies some lie far from the others
 HUBS, BEYOND = 2, 1.6  # nearest groups tried at the end; how far they may lie, times the farthest candidate's distance
 
 Edge = tuple[int, int, float]  # rows i < j, cosine distance
@@ -131,8 +130,8 @@ def _ordered(a: int, b: int) -> tuple[int, int]:
 def _choose(verifier: Verifier, waiting: list[Edge], groups: np.ndarray, at_once: int) -> tuple[list, list]:
     """The pairs to compare next, and those to consider again afterwards.
 
-    Pairs are chosen as if each would join its groups, so that n files of one picture cost little more than n pairs.
-    Between two groups that did not join at first, `at_once` pairs are chosen, so that there are few rounds.
+    Each chosen pair is expected to join its groups, so that n files of one picture cost little more than n pairs.
+    Between two groups, up to `at_once` pairs are chosen, so that there are few rounds.
     """
     from scipy.cluster.hierarchy import DisjointSet  # here, as it takes long to import
 
