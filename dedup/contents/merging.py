@@ -49,10 +49,7 @@ class Unmergeable(ValueError):
 
 
 def lacking(own: Values, kept: Values) -> dict[str, set[str]]:
-    """What a keeper lacks of what is merged: a higher rating, of others the values that it does not have.
-
-    No rating counts as 0, so that none is written that is lower, such as -1, "rejected".
-    """
+    """What a keeper lacks of what is merged: a higher rating, none counting as 0; of others, values that it has not."""
     found = {name: set(own[name]) - set(kept.get(name, ())) for name in (RATING, KEYWORDS, *SINGLE) if name in own}
     if ratings := found.get(RATING):
         best = max(ratings, key=_stars)

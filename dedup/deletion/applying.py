@@ -119,7 +119,6 @@ def _clusters(
     """The removals that a new match allows, by keeper; the others are refused, as in a run that finds duplicates."""
     from dedup.clustering.clusters import Cluster, examine, member_of
     from dedup.clustering.evidence import NO_MATCH, NOT_LOOKED_AT, Evidence
-    from dedup.clustering.members import Why
     from dedup.clustering.versions import decide_for
     from dedup.matching.confirmation import Verifier
     from dedup.store import Store
@@ -143,18 +142,17 @@ def _clusters(
         evidence.match(pairs)
         verifier.forget_pictures()
         decided = examine(evidence, decide)
-        stay = {pair: found[pair[0]].reason for pair, found in zip(pairs, decided, strict=True)}
-        lack = [pair for pair, reason in stay.items() if reason and reason.code == Why.CONTENTS and not places.merges]
         evidence.places, evidence.contents = replace(places, merges=True), {}
-        evidence.compare_contents(lack)
+        evidence.compare_contents(pair for pair, found in zip(pairs, decided, strict=True) if found[pair[0]].reason)
+        merging = decide()
     members = defaultdict(list)
-    for each, (row, keeper), found in zip(removals, pairs, decided, strict=True):
+    for each, (row, keeper), found, could in zip(removals, pairs, decided, merging, strict=True):
         reason = found[row].reason
         if lost := verifier.losses.about(seen.paths[row], seen.paths[keeper]):
             reason = f"{NOT_LOOKED_AT}: {lost}"
         elif reason == NO_MATCH:
             reason = "not confirmed to show the same picture as the kept file"
-        elif (row, keeper) in lack and not evidence.contents[row, keeper]:
+        elif reason and not (places.merges or could[row].reason):
             reason = f"{reason}, and could go with {MERGE}"
         if reason:
             tally.refused.append((Path(*each.drop.parts), str(reason)))

@@ -250,9 +250,8 @@ def _verify_all(
             raise Refused(NO_ARCHIVE)
         drop = pair.drop if place is roots[0] else _stored(pair)
         with _naming(pair):
-            found.append(
-                verify(roots[pair.keep.archive], pair.keep, place, drop, None if pair.is_companion else decoder)
-            )
+            decodes = None if pair.is_companion else decoder
+            found.append(verify(roots[pair.keep.archive], pair.keep, place, drop, decodes))
     return found
 
 
