@@ -142,8 +142,9 @@ def _clusters(
         evidence.match(pairs)
         verifier.forget_pictures()
         decided = examine(evidence, decide)
+        lack = [pair for pair, why in evidence.contents.items() if why]
         evidence.places, evidence.contents = replace(places, merges=True), {}
-        evidence.compare_contents(pair for pair, found in zip(pairs, decided, strict=True) if found[pair[0]].reason)
+        evidence.compare_contents(lack)
         merging = decide()
     members = defaultdict(list)
     for each, (row, keeper), found, could in zip(removals, pairs, decided, merging, strict=True):
