@@ -12,7 +12,7 @@ extensions = [".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".png", ".apng", ".webp"
 batch_size = 32  # images encoded at a time, 1 or more; fewer need less memory, more are faster on a GPU
 embedding_size = None  # numbers in an image's vector, 1 or more; None = the encoder's own
 image_resize = None  # side of the encoder's square input, 32 to 1024 px; None = what the encoder is best at
-epsilon = None  # largest cosine distance between duplicates, 0 (same vector) to 2; None = the encoder's own, calibrated
+epsilon = None  # largest cosine distance between candidates, 0 (same vector) to 2; None = the encoder's own, calibrated
 delete_files = False  # True moves removable duplicates to a trash folder inside images_dir; `--undo` brings them back
 
 encoder = "copydet"  # copydet (comes along), imagenet, resnet18, resnet50 (to be fetched), or a checkpoint's path
