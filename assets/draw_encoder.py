@@ -66,7 +66,7 @@ def draw_encoder() -> DrawnFigure:
     label(axes, 1484, MIDDLE + 156, "L2 norm", "256, length 1")
     arrow(axes, (1570, MIDDLE), (1612, MIDDLE))
     sphere(axes, 1698, MIDDLE, 78, (38, 56, 165))
-    label(axes, 1698, MIDDLE + 156, "local centering", "less half of what", "1,000 photos share")
+    label(axes, 1698, MIDDLE + 156, "local centering", "less half of what the", "nearest photos share")
     write(axes, 1698, MIDDLE - 150, "copies near,", 22, BLUE)
     write(axes, 1698, MIDDLE - 120, "others far", 22, VERMILION)
     return figure
