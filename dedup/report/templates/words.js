@@ -21,7 +21,7 @@ const count = (number, noun) => `${number.toLocaleString("en")} ${noun}${number 
 // What would go, in words.
 function freed({files, bytes: size, checks}, isLong = true) {
   if (!files) return isLong ? "all stay" : "none goes";
-  if (!isLong) return `${files.toLocaleString("en")} go${files === 1 ? "es" : ""}, ${bytes(size)}`;
+  if (!isLong) return `${checks ? "up to " : ""}${files.toLocaleString("en")} go${files === 1 ? "es" : ""}, ${bytes(size)}`;
   const checked = checks ? `, ${checks === files ? "" : `${checks.toLocaleString("en")} of them `}if a check allows it` : "";
   return `${count(files, "file")} can go, ${bytes(size)}${checked}`;
 }
