@@ -118,9 +118,9 @@ def plot_distance_histogram(copies: np.ndarray, others: np.ndarray, epsilon: flo
 def plot_comparison(comparison: Comparison) -> Figure:
     """Draw how two pictures were compared: keypoints, both in one frame, where they agree, and the verdict.
 
-    Lines join keypoints that look alike: blue where one transform fits them. Below: one picture; the other laid on it;
-    both as red and cyan, grey where they are equal; and fine detail: blue where it agrees, red where it does not, grey
-    where there is none.
+    Lines join keypoints that look alike: blue where one transform fits them. Below: the picture that gives the frame,
+    the other laid on it, both as red and cyan, grey where they are equal, and fine detail: blue where it agrees, red
+    where it does not, grey where there is none.
     """
     frame, overlay, match = comparison.frame, comparison.overlay, comparison.match
     figure = DrawnFigure(800, 640)
@@ -132,7 +132,9 @@ def plot_comparison(comparison: Comparison) -> Figure:
     axes["other"].imshow(frame.other, cmap="gray", vmin=0, vmax=255)
     axes["both"].imshow(np.dstack([frame.base, frame.other, frame.other]))
     axes["agreement"].imshow(comparison.likeness, cmap=colormaps["RdBu"].with_extremes(bad=LIGHT), vmin=0, vmax=1)
-    for name, title in (("base", "one"), ("other", "the other"), ("both", "both"), ("agreement", "agreement")):
+    base, other = ("left", "right") if frame.base_is_first else ("right", "left")
+    titles = {"base": f"the {base} one", "other": f"the {other} one on it", "both": "both", "agreement": "agreement"}
+    for name, title in titles.items():
         axes[name].set_title(title, fontsize=10, color=INK)
     numbers = f"{overlay.agreement:.0%} of the blocks agree, fine detail correlates to {overlay.detail:.2f}"
     figure.suptitle(f"{match.kind if match else 'refused'}: {numbers}", fontsize=11, color=INK)
