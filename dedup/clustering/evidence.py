@@ -33,7 +33,7 @@ from dedup.clustering.members import (
     what_is_missing,
 )
 from dedup.clustering.quality import Details, lost_in_compression, lost_in_toning, read_details
-from dedup.contents.companions import matched_companions, picture_beside, xmp_beside
+from dedup.contents.companions import goes_with, matched_companions, xmp_beside
 from dedup.contents.inventory import Contents, read_all_contents, why_it_stays
 from dedup.contents.merging import fields_of, lacking
 from dedup.dataset.folder_rules import NOWHERE, Places
@@ -133,8 +133,7 @@ class Evidence:
                 size, modified = 0, 0
             found = self._facts.of("details", partial(read_details, path), path)
             details = Details() if isinstance(found, Lost) else Details(*found)
-            beside = picture_beside(path, self.places.root_of(path) or self.images_dir)
-            preferred = self.places.protects(path) or (f"goes or stays with {beside.name}" if beside else "")
+            preferred = self.places.protects(path) or goes_with(path, self.places.root_of(path) or self.images_dir)
             place = preferred, self.places.archive_of(path) > 0
             self.files[row] = FileRecord(path, width, height, size, modified, details, contents[path], *place)
 
@@ -159,7 +158,7 @@ class Evidence:
         jobs = {}
         for row, source in new:
             view, match = self.view(row, source), self._match(row, source)
-            if view is None or match is None or not self.is_one_version(row, source):
+            if match is None or not self.is_one_version(row, source):
                 continue
             if self.files[row].pixels > self.files[source].pixels:
                 jobs[row, source] = self.paths[row], self.paths[source], view.resolution, match.transform

@@ -84,6 +84,12 @@ def picture_beside(raw: Path, root: Path) -> Path | None:
     return None
 
 
+def goes_with(raw: Path, root: Path) -> str:
+    """Why a RAW file never goes by itself, in words; empty for a file that may."""
+    picture = picture_beside(raw, root)
+    return f"goes or stays with {picture.name}" if picture else ""
+
+
 def xmp_beside(picture: Path) -> str:
     """Name of the XMP file of a picture: one that belongs to it alone, or its name and .xmp."""
     whole, owned = f"{picture.name}.xmp", _in_folder(picture.parent)

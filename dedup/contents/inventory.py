@@ -22,7 +22,7 @@ from pathlib import Path
 
 from PIL import Image, ImageChops, ImageCms
 
-from dedup.contents.companions import digest_when, matched_companions, picture_beside
+from dedup.contents.companions import digest_when, goes_with, matched_companions
 from dedup.contents.merging import can_be_merged
 from dedup.contents.metadata import CAPTURED, Told, digest, read_metadata
 from dedup.contents.parts import bits_in_boxes, read_parts
@@ -129,8 +129,8 @@ def why_it_stays(
     if any(_TRASHES.fullmatch(part) for part in keeper_path.relative_to(keeper_dir or images_dir).parts[:-1]):
         return "its keeper lies in a trash folder"
     try:
-        if picture := picture_beside(member_path, images_dir):
-            return f"goes or stays with {picture.name}"
+        if reason := goes_with(member_path, images_dir):
+            return reason
         together = matched_companions(member_path, keeper_path)
         return (
             _of_one_file(member_path, keeper_path)
