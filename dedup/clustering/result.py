@@ -124,12 +124,12 @@ class Result:
             pairs = [(i, j, NEAR, distance) for i, j, distance in zip(edges.row, edges.col, edges.data, strict=True)]
         labels = [_label(path, root or self.config.images_dir) for path, root in zip(paths, roots, strict=True)]
         same = [pair[:2] for pair in pairs if pair[2] in (*EXACT, MatchKind.RESAVED)]
-        versions, archived = _components(same, len(paths)), defaultdict(dict)
-        for row, root in enumerate(roots):
-            archived[versions[row] if root else None].setdefault(labels[row], row)
-        # Of files that show one picture, not each was compared with each.
-        pairs += [(own, twin, INDIRECT, 0.0) for own, root in enumerate(roots) if not root
-                  for twin in archived[versions[own]].values()]  # fmt: skip
+        versions = _components(same, len(paths))
+        archived = defaultdict(dict)  # by version: one archive file of each label
+        for row in (row for row, root in enumerate(roots) if root):
+            archived[versions[row]].setdefault(labels[row], row)
+        for own in (row for row, root in enumerate(roots) if not root):  # not each was compared with each
+            pairs += [(own, twin, INDIRECT, 0.0) for twin in archived[versions[own]].values()]
         leaks = defaultdict(list)
         for i, j, kind, distance in pairs:
             if kind != MatchKind.SIMILAR and bool(roots[i]) != bool(roots[j]):

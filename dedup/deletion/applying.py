@@ -142,10 +142,12 @@ def _clusters(
         evidence.match(pairs)
         verifier.forget_pictures()
         decided = examine(evidence, decide)
-        lack = [pair for pair, why in evidence.contents.items() if why]
-        evidence.places, evidence.contents = replace(places, merges=True), {}
-        evidence.compare_contents(lack)
-        merging = decide()
+        merging = decided
+        if not places.merges:  # would merging have helped?
+            lacking = [pair for pair, why in evidence.contents.items() if why]
+            evidence.places, evidence.contents = replace(places, merges=True), {}
+            evidence.compare_contents(lacking)
+            merging = decide()
     members = defaultdict(list)
     for each, (row, keeper), found, could in zip(removals, pairs, decided, merging, strict=True):
         reason = found[row].reason
@@ -153,7 +155,7 @@ def _clusters(
             reason = f"{NOT_LOOKED_AT}: {lost}"
         elif reason == NO_MATCH:
             reason = "not confirmed to show the same picture as the kept file"
-        elif reason and not (places.merges or could[row].reason):
+        elif reason and not could[row].reason:
             reason = f"{reason}, and could go with {MERGE}"
         if reason:
             tally.refused.append((Path(*each.drop.parts), str(reason)))
