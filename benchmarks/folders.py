@@ -5,6 +5,7 @@ More files than there are photos come from crops: another piece of a photo every
 
 from __future__ import annotations
 
+import argparse
 import random
 import shutil
 from collections.abc import Sequence
@@ -14,6 +15,13 @@ from PIL import Image
 
 CAMERA_PIXELS = 8_000_000
 LEAST = 0.94  # side of a crop, as a share of the photo's
+
+
+def folder_given(description: str, arguments: Sequence[str] | None = None) -> Path:
+    """The folder that a benchmark is called with. description : for --help"""
+    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("folder", type=Path)
+    return parser.parse_args(arguments).folder
 
 
 def web_folder(data: Path, build: Path, count: int) -> Path:

@@ -8,13 +8,13 @@ original or its exact copy is in it; it is right if one of them is its best file
 
 from __future__ import annotations
 
-import argparse
 import sys
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from benchmarks.finding import settings
+from benchmarks.folders import folder_given
 from dedup.evaluation.scores import Truth
 from dedup.pipeline import find_duplicates
 
@@ -41,9 +41,7 @@ def keepers(clusters: Iterable, images_dir: Path, levels: Mapping[str, str]) -> 
 
 
 def main(arguments: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("folder", type=Path)
-    folder = parser.parse_args(arguments).folder
+    folder = folder_given(__doc__, arguments)
     truth = Truth.read(folder / "truth.csv")
     result = find_duplicates(settings(folder / "images", folder / "output"))
     levels = dict(zip(truth.paths, truth.levels, strict=True))

@@ -5,21 +5,20 @@ A folder of pictures  ->  what `main.py --timing` tells of it, and what confirma
 
 from __future__ import annotations
 
-import argparse
 import re
 import subprocess
 import sys
 import tempfile
 from pathlib import Path
 
+from benchmarks.folders import folder_given
+
 PROJECT = Path(__file__).parent.parent
 ROW = re.compile(r"^\| (.+?) \| ([\d.]+) s \|", re.MULTILINE)
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("folder", type=Path)
-    folder = parser.parse_args().folder
+    folder = folder_given(__doc__)
     with tempfile.TemporaryDirectory() as output:
         command = [sys.executable, PROJECT / "main.py", folder, "--output", output, "--quiet", "--timing"]
         done = subprocess.run(command, capture_output=True, text=True)

@@ -7,7 +7,6 @@ Plain is torch's. The exit code is 1 where what a run takes here, ONNX Runtime o
 
 from __future__ import annotations
 
-import argparse
 import sys
 import tempfile
 from collections.abc import Callable
@@ -18,6 +17,7 @@ import numpy as np
 import torch
 
 from benchmarks.finding import settings
+from benchmarks.folders import folder_given
 from dedup import pipeline
 from dedup.clustering.result import Result
 from dedup.encoder import inference
@@ -59,9 +59,7 @@ def moved(clusters: list[frozenset[Path]], plain: list[frozenset[Path]]) -> int:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("folder", type=Path)
-    folder = parser.parse_args().folder
+    folder = folder_given(__doc__)
     results = {name: find(folder, name) for name in ARITHMETIC}
     plain, count = results[PLAIN], {}
     print("| arithmetic | clusters | files | candidates | files elsewhere | largest change of a vector |")

@@ -5,7 +5,6 @@ A folder of pictures  ->  a line of JSON: images, squares that they gave, second
 
 from __future__ import annotations
 
-import argparse
 import json
 import sys
 import time
@@ -16,6 +15,7 @@ import numpy as np
 from PIL import Image
 
 import configs
+from benchmarks.folders import folder_given
 from dedup.dataset.images import list_images
 from dedup.encoder.embeddings import extract_embeddings
 from dedup.encoder.inference import Encoder, open_encoder
@@ -24,9 +24,7 @@ PROCESSES, SIDE, FIRST = 2, 160, 64
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("folder", type=Path)
-    paths = list_images(parser.parse_args().folder, configs.extensions)
+    paths = list_images(folder_given(__doc__), configs.extensions)
     with get_context("spawn").Pool(PROCESSES) as pool:
         pool.map(decode, paths[:FIRST])
         began = time.monotonic()

@@ -14,7 +14,7 @@ from PIL import Image
 from benchmarks import pictures
 from benchmarks.ablation import RULES, ablation_table
 from benchmarks.finding import removal_of, written
-from benchmarks.goals import Goal, finder_table, goal_table, goals, unproven
+from benchmarks.goals import IN_README, Goal, finder_table, goal_table, goals, unproven
 from benchmarks.keepers import keepers
 from benchmarks.peers import PEERS, Hashes, Peer, hashes_of, read_hashes
 from benchmarks.pictures import mistakes
@@ -147,6 +147,16 @@ def test_goals_are_met_or_not():
     table = list(finder_table(results()["synthetic"]))
     assert any(line.startswith("this project") for line in table)
     assert any(line.startswith("encoder alone") and line.endswith(" 0.4") for line in table)
+
+
+def test_peers_are_told_as_they_were_measured():
+    measured = results()
+    assert not any(goal.peers for goal in goals(measured)), "none was measured"
+    for name, wrong in zip(IN_README, (0, 2, 29), strict=True):
+        measured["synthetic"]["scores"][name] = score(wrong_removals=wrong, f1=0.5)
+        measured["synthetic"]["curves"][name.split(",")[0]] = {"average_precision": 0.6}
+    peers = {goal.name: goal.peers for goal in goals(measured)}
+    assert peers["wrong removals"] == "0 to 29" and peers["F1 of the pairs"] == "0.5" and peers["recall easy"] == "1"
 
 
 def test_cases_that_still_go_wrong_are_counted():
